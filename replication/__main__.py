@@ -1,0 +1,103 @@
+"""Command line: python -m replication COMMAND --help."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .errors import UserError
+from .profiles import NAMES
+
+DESCRIPTION = "Replication workbook for attention-based arbitrary style transfer."
+
+
+def _profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", choices=NAMES, default="cpu", help="sizes to use (default: cpu)")
+
+
+def _folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--content", nargs="+", default=["builtin"], metavar="FOLDER", help="folders of photographs to train on; 'builtin' is the set that pip packages carry (default)")
+    parser.add_argument("--style", nargs="+", default=["builtin"], metavar="FOLDER", help="folders of paintings to train on; 'builtin' likewise (default)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="python -m replication", description=DESCRIPTION)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    add = commands.add_parser("stylise", help="paint a photograph in the style of a painting", description="Paint a photograph in the style of a painting with the shipped weights.")
+    add.add_argument("--method", required=True, help="adain, sanet, adaattn, …: any method with shipped weights")
+    add.add_argument("--content", required=True, type=Path, metavar="IMAGE", help="the photograph (JPEG, PNG, WebP, TIFF)")
+    add.add_argument("--style", required=True, type=Path, metavar="IMAGE", help="the painting")
+    add.add_argument("--out", required=True, type=Path, metavar="IMAGE", help="where to write the result; the ending chooses the format")
+    add.add_argument("--size", type=int, metavar="PX", help="resize both images to this shorter side first (default: keep their sizes)")
+    add.add_argument("--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)")
+    add.set_defaults(run=_stylise)
+
+    add = commands.add_parser("run", help="execute notebooks", description="Execute notebooks with papermill: unknown parameters are errors, finished notebooks are skipped, the first failing cell stops the run with its traceback.")
+    add.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="notebooks to run (default: all, in order)")
+    _profile(add)
+    add.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="replace a value of the notebook's parameters cell; may be given several times")
+    add.set_defaults(run=_run)
+
+    add = commands.add_parser("train", help="train a method and ship its weights", description="Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds.")
+    add.add_argument("--method", default="all", help="a method, or all (default)")
+    add.add_argument("--variant", help="variant of the method (default: its first)")
+    add.add_argument("--encoder", choices=("student", "vgg19"), help="width (default: the profile's)")
+    add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--steps", type=int, help="optimiser steps (default: the profile's)")
+    add.add_argument("--batch", type=int, help="images per step (default: the profile's)")
+    _profile(add)
+    _folders(add)
+    add.set_defaults(run=_train)
+
+    add = commands.add_parser("distil", help="measure VGG-19's normalisation and make the student encoder", description="Make checkpoints/vgg19-scales.safetensors and checkpoints/encoder-student.safetensors again.")
+    _folders(add)
+    add.set_defaults(run=_distil)
+    return top
+
+
+def _stylise(arguments: argparse.Namespace) -> None:
+    from .stylise import stylise_file
+
+    stylise_file(arguments.method, arguments.content, arguments.style, arguments.out, arguments.size, arguments.alpha)
+    print(f"wrote {arguments.out}")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from .runner import run
+
+    run(arguments.notebooks, arguments.profile, arguments.set)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from .arms import train_arms
+
+    train_arms(
+        arguments.method, arguments.variant, arguments.profile, arguments.encoder, arguments.seed, arguments.content, arguments.style,
+        steps=arguments.steps, batch=arguments.batch,
+    )  # fmt: skip
+
+
+def _distil(arguments: argparse.Namespace) -> None:
+    from .data import training_set
+    from .distil import distil
+
+    distil(training_set("photograph", arguments.content), training_set("painting", arguments.style))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; a user's mistake prints one line and returns 2."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

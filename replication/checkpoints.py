@@ -1,0 +1,107 @@
+"""Shipped weights: fp16 safetensors in checkpoints/, each with a card of the same name.
+
+A card (JSON) says what was trained, on what, for how long, where, and how the loss fell. The list of training files with
+licence and sha256 is one CSV beside the cards, named by its hash, because all arms share it. Loading checks the weights'
+sha256 against the card.
+"""
+
+import csv
+import io
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import files
+from .data import Picture
+from .errors import UserError
+from .methods import METHODS, Method
+from .train import read_losses
+
+
+def run_name(method: str, variant: str, encoder: str, seed: int) -> str:
+    """Name of a training run and of its checkpoint, for example sanet-code-student-seed0."""
+    return f"{method}-{variant}-{encoder}-seed{seed}"
+
+
+def data_list(contents: list[Picture], styles: list[Picture]) -> str:
+    """Write the CSV of training files and return its name."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["role", "name", "licence", "sha256"])
+    for role, pictures in (("content", contents), ("style", styles)):
+        writer.writerows([role, p.name, p.licence, p.sha256] for p in pictures)
+    name = f"training-data-{files.sha256_text(buffer.getvalue())[:8]}.csv"
+    files.write_text(files.CHECKPOINTS / name, buffer.getvalue())
+    return name
+
+
+def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any]) -> Path:
+    """Write checkpoints/<name>.safetensors in fp16 and its card, from a finished run's folder."""
+    path = files.CHECKPOINTS / f"{name}.safetensors"
+    half = {key: value.half().contiguous() for key, value in state.items()}
+    files.write_atomic(path, lambda temporary: save_file(half, temporary))
+    losses = read_losses(run)
+    curve = [
+        {key: round(float(np.mean([row[key] for row in part])), 5) for key in part[0]}
+        for part in np.array_split(np.array(losses, dtype=object), min(60, len(losses)))
+    ]
+    seconds = json.loads((run / "seconds.json").read_text())["seconds"]
+    settings = json.loads((run / "run.json").read_text())
+    facts = {
+        "name": name, "sha256": files.sha256_file(path), "seconds": round(seconds), "seed": settings["seed"],
+        "settings": settings["settings"], "parameters": sum(v.numel() for v in state.values()), "loss_curve": curve,
+        "licence": "MIT, as the project; trained on the files in `data`",
+    }  # fmt: skip
+    files.write_json(path.with_suffix(".json"), {**facts, **card})
+    return path
+
+
+def card(name: str) -> dict[str, Any]:
+    """The card of a shipped checkpoint. Raises UserError when there is none."""
+    path = files.CHECKPOINTS / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it with git")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_checkpoint(name: str) -> dict[str, Tensor]:
+    """Shipped weights in float32. Raises UserError when they are missing or not those of the card."""
+    facts, path = card(name), files.CHECKPOINTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; restore it with git")
+    if files.sha256_file(path) != facts["sha256"]:
+        raise UserError(f"{path} is not the file its card describes (sha256 differs); restore both with git")
+    return {key: value.float() for key, value in load_file(path).items()}
+
+
+def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Put trained parameters into a model; the frozen encoder is not among them."""
+    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    if state.keys() != trained:
+        raise UserError(f"checkpoint {name} does not fit the model: missing {sorted(trained - state.keys())}, unknown {sorted(state.keys() - trained)}")
+    model.load_state_dict(state, strict=False)
+
+
+@lru_cache(maxsize=32)
+def pretrained(method: str, variant: str | None = None, encoder: str = "student", seed: int = 0) -> Method:
+    """A method with the project's shipped weights, ready to call; loaded once and shared.
+
+    Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
+    """
+    from . import build
+
+    model = build(method, encoder, variant)
+    name = run_name(method, variant or next(iter(METHODS[method].variants)), encoder, seed)
+    fill_trained(model, load_checkpoint(name), name)
+    model.weights = {"checkpoint": card(name)["sha256"]}
+    return model.eval().requires_grad_(False)
+
+
+def available(encoder: str = "student") -> list[str]:
+    """Names of the shipped method checkpoints of an encoder."""
+    return sorted(p.stem for p in files.CHECKPOINTS.glob(f"*-{encoder}-seed*.json"))

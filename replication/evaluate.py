@@ -1,0 +1,175 @@
+"""The evaluation grid: every content with every style, one stored cell a pair and row.
+
+A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that computes
+it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known,
+so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
+image: C contents and S styles cost C + S encodings a row.
+
+Under `accelerate launch` every process takes its share of the contents and all write to the same store.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import files, metrics
+from .checkpoints import card, pretrained, run_name
+from .data import Picture, contents, styles
+from .encoder import vgg19_hash
+from .errors import UserError
+from .methods import METHODS, TITLES, Method
+from .profiles import Profile
+
+# Sources every cell depends on; a row adds its method's file. Editing anything else recomputes nothing.
+SOURCES = ("attention.py", "data.py", "encoder.py", "layers.py", "losses.py", "metrics.py", "methods/base.py")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: a trained method, or a reference image.
+
+    name     as the table prints it
+    method   a key of METHODS, or "content" or "style": the image itself as the result
+    variant  of the method; None is its default
+    alpha    strength of the style; None leaves it at the method's default of 1
+    seed     of the training
+    """
+
+    name: str
+    method: str
+    variant: str | None = None
+    alpha: float | None = None
+    seed: int = 0
+
+    def facts(self, encoder: str) -> dict:
+        """What determines the results of this row, apart from the images."""
+        if self.method in ("content", "style"):
+            return {"reference": self.method}
+        variant = self.variant or next(iter(METHODS[self.method].variants))
+        name = run_name(self.method, variant, encoder, self.seed)
+        facts = card(name)
+        return {
+            "method": self.method, "variant": variant, "alpha": 1.0 if self.alpha is None else self.alpha,
+            "checkpoint": name, "weights": facts["sha256"], "encoder": facts["encoder_sha256"],
+            "source": _source_hash((f"methods/{self.method}.py",)),
+        }  # fmt: skip
+
+
+REFERENCES = (
+    Row("content image", "content"),
+    Row("style image", "style"),
+    *(Row(f"AdaIN α={alpha:g}", "adain", alpha=alpha) for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)),
+)
+
+
+@lru_cache
+def _source_hash(names: tuple[str, ...]) -> str:
+    folder = Path(__file__).parent
+    return files.sha256_text("".join(files.sha256_file(folder / name) for name in names))
+
+
+def method_rows(names: Sequence[str] = tuple(METHODS)) -> list[Row]:
+    """One row for each method in its default variant."""
+    return [Row(TITLES[name], name) for name in names]
+
+
+def cell_path(key: dict) -> Path:
+    """Where the cell of a key lies."""
+    digest = files.sha256_text(files.canonical_json(key))
+    return files.build_dir() / "cells" / digest[:2] / f"{digest}.json"
+
+
+def read_cell(path: Path, key: dict) -> dict[str, float] | None:
+    """The metrics of a stored cell; None when it is absent. Raises UserError when the file is damaged or another's."""
+    if not path.is_file():
+        return None
+    try:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        if cell["key"] == key:
+            return cell["metrics"]
+        reason = "its key is not the one its name stands for"
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        reason = str(error)
+    raise UserError(f"{path} is damaged ({reason}); remove this file and run again, the other cells are kept")
+
+
+class Stylist:
+    """Results of one row, with every encoding kept; the model is loaded when first needed."""
+
+    def __init__(self, row: Row, encoder: str):
+        self.row, self.encoder = row, encoder
+        self.codes: dict[tuple[str, str], object] = {}
+
+    def _code(self, role: str, model: Method, picture: Picture, image: Tensor) -> object:
+        if (role, picture.sha256) not in self.codes:
+            encode = model.encode_content if role == "content" else model.encode_style
+            self.codes[role, picture.sha256] = encode(image)
+        return self.codes[role, picture.sha256]
+
+    def stylise(self, content: tuple[Picture, Tensor], style: tuple[Picture, Tensor]) -> Tensor:
+        """The result (1, 3, h, w) for a pair, unclamped."""
+        if self.row.method == "content":
+            return content[1]
+        if self.row.method == "style":
+            return style[1]
+        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed)
+        codes = self._code("content", model, *content), self._code("style", model, *style)
+        options = {} if self.row.alpha is None else {"alpha": self.row.alpha}
+        return model.decode(model.transfer(*codes, **options))
+
+
+def keys(rows: Sequence[Row], profile: Profile) -> Iterator[tuple[Row, Picture, Picture, dict]]:
+    """Every cell of the grid with its key, contents outermost."""
+    measured_with = {"metrics": metrics.version(), "vgg19": vgg19_hash(), "sources": _source_hash(SOURCES), "size": profile.size}
+    facts = {row: row.facts(profile.encoder) for row in rows}
+    for content in contents(profile.contents):
+        for style in styles(profile.styles):
+            for row in rows:
+                yield row, content, style, {**measured_with, **facts[row], "content": content.sha256, "style": style.sha256}
+
+
+@torch.inference_mode()
+def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
+    """Measure all rows on the profile's grid; returns one line a cell: row, content, style and every metric.
+
+    Computes only the cells that are not stored. Raises UserError for a method without shipped weights, a damaged cell,
+    or images that cannot be read.
+    """
+    state = PartialState()
+    wanted = list(keys(rows, profile))
+    missing = [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None]
+    names = sorted({cell[1].name for cell in missing})
+    mine = [cell for cell in missing if names.index(cell[1].name) % state.num_processes == state.process_index]
+    stylists = {row: Stylist(row, profile.encoder) for row in rows}
+    images: dict[str, Tensor] = {}
+    features: dict[str, dict[str, Tensor]] = {}
+
+    def look(picture: Picture) -> tuple[Picture, Tensor]:
+        if picture.sha256 not in images:
+            images[picture.sha256] = picture.tensor(profile.size)[None]
+            features[picture.sha256] = metrics.encode(images[picture.sha256])
+        return picture, images[picture.sha256]
+
+    for row, content, style, key in tqdm(mine, desc="cells", mininterval=5, disable=None if mine else True):
+        pair = look(content), look(style)
+        result = stylists[row].stylise(*pair)
+        values = metrics.measure(result, pair[0][1], pair[1][1], features[content.sha256], features[style.sha256])
+        files.write_json(cell_path(key), {"key": key, "metrics": {name: value.item() for name, value in values.items()}})
+    state.wait_for_everyone()
+    lines = []
+    for row, content, style, key in wanted:
+        lines.append({"row": row.name, "content": content.name, "style": style.name, **read_cell(cell_path(key), key)})
+    return pd.DataFrame(lines)
+
+
+def row_facts(rows: Sequence[Row], profile: Profile) -> dict[str, dict]:
+    """Provenance of every row: its definition and what determines it."""
+    return {row.name: {**asdict(row), **row.facts(profile.encoder)} for row in rows}

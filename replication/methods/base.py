@@ -1,0 +1,126 @@
+"""The four steps every method shares: encode content, encode style, transfer, decode.
+
+Encodings are computed once per image, transfer and decode once per pair. `Encoded` keeps the image size beside the
+features because ceil-mode pooling forgets it, and the result is cut to the content's size.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..attention import AttentionRecord
+from ..encoder import Encoder, Image
+from ..errors import UserError
+from ..losses import Features
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Features of an image by tap, and the (height, width) of the image."""
+
+    features: Features
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Stylised features by name, and the (height, width) of the image to decode."""
+
+    features: Features
+    size: tuple[int, int]
+
+
+class Method(nn.Module):
+    """Base of all methods: a frozen encoder, and the four steps.
+
+    Subclasses set `last` (the deepest tap they use) and `variants`, build their trainable modules in `__init__`, and
+    write `transfer`, `decode` and `losses`. Attention methods also write `attention`.
+    """
+
+    last: str = "relu5_1"
+    variants: dict[str, object] = {}
+
+    def __init__(self, encoder: Encoder, variant: object):
+        super().__init__()
+        if encoder.last != self.last:
+            shorter = Encoder(encoder.channels, self.last, encoder.name)
+            shorter.layers.load_state_dict(encoder.layers.state_dict(), strict=False)
+            encoder = shorter
+        self.encoder, self.variant = encoder, variant
+
+    def encode_content(self, image: Image) -> Encoded:
+        """Features of the content image. Raises UserError for a wrong shape, NaN, or sides that are too small."""
+        return Encoded(self.encoder(image), tuple(image.shape[2:]))
+
+    def encode_style(self, image: Image) -> Encoded:
+        """Features of the style image; its size is free."""
+        return self.encode_content(image)
+
+    def transfer(self, content: Encoded, style: Encoded) -> Transferred:
+        """Stylised features. Batches must match, or the style's must be 1."""
+        raise NotImplementedError
+
+    def decode(self, stylised: Transferred) -> Image:
+        """Stylised image, not clamped, of the content's size."""
+        raise NotImplementedError
+
+    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+        """Weighted training loss terms of a batch; their sum is minimised."""
+        raise NotImplementedError
+
+    def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
+        """What the first pair of the batch attends to, one record per attention operation; none by default."""
+        return []
+
+    def forward(self, content: Image, style: Image) -> Image:
+        """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any); returns (batch, 3, h, w), unclamped."""
+        if style.shape[0] not in (1, content.shape[0]):
+            raise UserError(f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each content")
+        style = style.expand(content.shape[0], -1, -1, -1)
+        return self.decode(self.transfer(self.encode_content(content), self.encode_style(style)))
+
+    def published_learning_rate(self, step: int, batch: int) -> float:
+        """Learning rate of the authors' training at a 0-based step."""
+        return self.variant.learning_rate(step, batch)
+
+
+def crop_to(image: Image, size: tuple[int, int]) -> Image:
+    """Cut the decoder's output, which is a multiple of 8, to the content's size."""
+    return image[..., : size[0], : size[1]]
+
+
+def scale_terms(terms: dict[str, Float[Tensor, ""]], weights: dict[str, float]) -> dict[str, Float[Tensor, ""]]:
+    """Multiply each loss term by its weight; terms of weight 0 are left out."""
+    return {name: weights[name] * term for name, term in terms.items() if weights[name]}
+
+
+def inverse_decay(step: int, rate: float = 1e-4, decay: float = 5e-5) -> float:
+    """rate / (1 + decay * step), the schedule of AdaIN and of the code built on it."""
+    return rate / (1 + decay * step)
+
+
+def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
+    """Weights N(0, std), biases 0: the initial state of AdaAttN and of the code built on it."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0.0, std)
+            nn.init.zeros_(layer.bias)
+
+
+def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 1x1 convolution with bias: a linear map of every token."""
+    return nn.Conv2d(inputs, outputs, 1)
+
+
+def check_pair(content: Encoded, style: Encoded, tap: str) -> None:
+    """Raise UserError unless both encodings hold `tap` with equal batch and channels."""
+    a, b = content.features[tap].shape, style.features[tap].shape
+    if a[:2] != b[:2]:
+        raise UserError(f"content has batch {a[0]} and {a[1]} channels at {tap}, style {b[0]} and {b[1]}; encode both with one model")
+
+
+def parameter_count(module: nn.Module, trainable: bool = True) -> int:
+    """Number of parameters; the trainable ones alone by default."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+

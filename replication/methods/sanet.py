@@ -1,0 +1,126 @@
+r"""SANet: Park & Lee, "Arbitrary Style Transfer with Style-Attentional Networks", CVPR 2019.
+
+arXiv 1812.02342. Attention only: every content position gathers style features by similarity of normalised features.
+
+    A = softmax over style of  f(N(F_c))^T g(N(F_s)),   O = h(F_s) A^T                      (eq. 4)
+    F_csc = W_csc(O) + F_c,   F_m = conv3x3( F_csc^4_1 + up(F_csc^5_1) ),   image = D(F_m)  (eq. 5, 6, 7)
+    L = lambda_c L_c + lambda_s L_s + lambda_id1 L_id1 + lambda_id2 L_id2                   (eq. 8 to 11)
+
+Notation: F_c, F_s are features at relu4_1 or relu5_1; N subtracts mean and divides by standard deviation over space
+(the paper's overline); f, g, h, W are 1x1 convolutions without channel reduction. h sees the style features
+un-normalised. The softmax is unscaled and has one head.
+
+The authors published no code. `code` is GlebSBrykin/SANET, the de-facto reference, so parity with the authors is out of
+reach; it is the default.
+
+Two truths
+  code   identity weights 50 (pixels) and 1 (features), as the authors' page corrects them.
+  paper  identity weights 1 and 50, as an earlier version of the paper prints them.
+Norms are mean squared errors in both. The runtime controls of the paper (mixing with T(c, c), several styles, masks)
+are not in the code; `alpha` here mixes T(c, s) with T(c, c) as the paper describes.
+The published network fails unless the content's side is 0 or 9..15 modulo 16; here any size works (layers.upsample_to).
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..attention import AttentionRecord, attend, grid, tokens
+from ..encoder import TAPS, Encoder
+from ..layers import conv3x3, decoder, normalise, upsample_to
+from ..losses import feature_identity, mse, normalised_content, statistics_style
+from .base import Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Loss weights of one reading of SANet."""
+
+    content: float = 1.0
+    style: float = 3.0
+    identity_pixels: float = 50.0
+    identity_features: float = 1.0
+
+    def learning_rate(self, step: int, batch: int) -> float:
+        """1e-4 / (1 + 5e-5 step), batch 5; the published weights are those of step 500 000."""
+        return inverse_decay(step)
+
+
+CODE = Variant()
+PAPER = Variant(identity_pixels=1.0, identity_features=50.0)
+
+
+class StyleAttention(nn.Module):
+    """One SANet block (eq. 4, 5): four 1x1 convolutions and a residual. 1 050 624 parameters at 512 channels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.f, self.g, self.h = (conv1x1(channels, channels) for _ in range(3))
+        self.out_conv = conv1x1(channels, channels)
+
+    def project(self, content: Float[Tensor, "b c _ _"], style: Float[Tensor, "b c _ _"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (b, content tokens, c), keys and values (b, style tokens, c)."""
+        return tokens(self.f(normalise(content))), tokens(self.g(normalise(style))), tokens(self.h(style))
+
+    def forward(self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        attended = attend(*self.project(content, style))
+        return self.out_conv(grid(attended, tuple(content.shape[2:]))) + content
+
+
+class Transformer(nn.Module):
+    """Both blocks and the merging convolution (eq. 6); module names are those of the published checkpoint."""
+
+    def __init__(self, channels: tuple[int, ...]):
+        super().__init__()
+        self.sanet4_1, self.sanet5_1 = StyleAttention(channels[3]), StyleAttention(channels[4])
+        self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
+
+    def forward(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
+        c, s = content.features, style.features
+        shallow = self.sanet4_1(c["relu4_1"], s["relu4_1"])
+        deep = self.sanet5_1(c["relu5_1"], s["relu5_1"])
+        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
+
+
+class SANet(Method):
+    """SANet at relu4_1 and relu5_1. 7 966 275 trainable parameters at VGG-19 width."""
+
+    variants = {"code": CODE, "paper": PAPER}
+
+    def __init__(self, encoder: Encoder, variant: Variant = CODE):
+        super().__init__(encoder, variant)
+        self.transformer = Transformer(encoder.channels)
+        self.decoder = decoder(encoder.channels)
+
+    def transfer(self, content: Encoded, style: Encoded, alpha: float = 1.0) -> Transferred:
+        """F_m of eq. 6; alpha below 1 mixes in T(c, c), the paper's runtime control."""
+        check_pair(content, style, "relu4_1")
+        stylised = self.transformer(content, style)
+        if alpha != 1.0:
+            stylised = alpha * stylised + (1 - alpha) * self.transformer(content, content)
+        return Transferred({"relu4_1": stylised}, content.size)
+
+    def decode(self, stylised: Transferred) -> Image:
+        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
+
+    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+        c, s = self.encode_content(content), self.encode_style(style)
+        output = self.encoder(self.decode(self.transfer(c, s)))
+        same_c, same_s = self.decode(self.transfer(c, c)), self.decode(self.transfer(s, s))
+        terms = {
+            "content": normalised_content(output, c.features, ("relu4_1", "relu5_1")),
+            "style": statistics_style(output, s.features, TAPS),
+            "identity_pixels": mse(same_c, content) + mse(same_s, style),
+            "identity_features": feature_identity(self.encoder(same_c), c.features, TAPS)
+            + feature_identity(self.encoder(same_s), s.features, TAPS),
+        }
+        return scale_terms(terms, vars(self.variant))
+
+    def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
+        records = []
+        for tap, block in (("relu4_1", self.transformer.sanet4_1), ("relu5_1", self.transformer.sanet5_1)):
+            c, s = content.features[tap], style.features[tap]
+            queries, keys, _ = block.project(c, s)
+            records.append(AttentionRecord(tap, queries[0], keys[0], tuple(c.shape[2:]), tuple(s.shape[2:])))
+        return records

@@ -1,0 +1,78 @@
+"""Profiles: how large everything is. A profile changes sizes and counts, never code paths."""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import UserError
+
+FOLDER = Path(__file__).parent
+NAMES = ("smoke", "cpu", "paper")
+
+
+def _typed(kind: type, values: dict[str, Any], where: str):
+    """A frozen dataclass from a table: every field present, nothing unknown, every type right."""
+    known = {field.name: field.type for field in fields(kind)}
+    unknown, missing = sorted(values.keys() - known.keys()), sorted(known.keys() - values.keys())
+    if unknown or missing:
+        raise UserError(f"{where}: unknown {unknown or 'nothing'}, missing {missing or 'nothing'}; known are {sorted(known)}")
+    for name, value in values.items():
+        if type(value) is not known[name] and not (known[name] is float and type(value) is int):
+            raise UserError(f"{where}: {name} must be {known[name].__name__}, got {value!r}")
+    return kind(**values)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Sizes of a training run.
+
+    steps, batch      optimiser steps; images per step, over all processes
+    load, crop        shorter side after resizing, side of the random crop, in pixels
+    learning_rate     peak of the one-cycle schedule; ignored by the published one
+    schedule          "one-cycle": the same budget for every arm. "published": the method's own rate over time
+    precision         accelerate's mixed precision: "no" or "bf16"
+    checkpoint_every  steps between resumable checkpoints
+    """
+
+    steps: int
+    batch: int
+    crop: int
+    load: int
+    learning_rate: float
+    schedule: str
+    precision: str
+    checkpoint_every: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of an evaluation.
+
+    encoder           "student" or "vgg19": the width at which methods run
+    size              side of every evaluated image, in pixels
+    contents, styles  how many images of each kind the grid has
+    bootstrap         resamples behind every interval
+    """
+
+    name: str
+    encoder: str
+    size: int
+    contents: int
+    styles: int
+    bootstrap: int
+    train: Training
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """The profile called smoke, cpu or paper. Raises UserError for another name or a wrong file."""
+        if name not in NAMES:
+            raise UserError(f"unknown profile {name!r}; choose {', '.join(NAMES)}")
+        path = FOLDER / f"{name}.toml"
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        training = _typed(Training, table.pop("train"), f"{path} [train]")
+        return _typed(cls, {"name": name, "train": training, **table}, str(path))
+
+    def with_training(self, **changes: Any) -> Self:
+        """A copy with some training sizes replaced."""
+        return replace(self, train=replace(self.train, **changes))
