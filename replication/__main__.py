@@ -50,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
     _folders(add)
     add.set_defaults(run=_train)
 
-    add = commands.add_parser("distil", help="measure VGG-19's normalisation and make the student encoder", description="Make checkpoints/vgg19-scales.safetensors and checkpoints/encoder-student.safetensors again.")
+    add = commands.add_parser("scales", help="measure VGG-19's normalisation", description="Make checkpoints/vgg19-scales.safetensors again, from photographs.")
+    add.add_argument("--content", nargs="+", required=True, metavar="FOLDER", help="folders of photographs")
+    add.set_defaults(run=_scales)
+
+    add = commands.add_parser("distil", help="make the student encoder", description="Make checkpoints/encoder-student.safetensors again; a killed run goes on where it was.")
     _folders(add)
     add.set_defaults(run=_distil)
     return top
@@ -76,6 +80,13 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.method, arguments.variant, arguments.profile, arguments.encoder, arguments.seed, arguments.content, arguments.style,
         steps=arguments.steps, batch=arguments.batch,
     )  # fmt: skip
+
+
+def _scales(arguments: argparse.Namespace) -> None:
+    from .data import training_set
+    from .distil import measure_scales
+
+    measure_scales(training_set("photograph", arguments.content))
 
 
 def _distil(arguments: argparse.Namespace) -> None:

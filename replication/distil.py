@@ -1,5 +1,6 @@
 """How VGG-19's normalisation scales and the student encoder were made.
 
+    python -m replication scales --content FOLDER
     python -m replication distil --content FOLDER --style FOLDER
 
 1. Scales: mean activation of every VGG-19 filter over the photographs (encoder.normalisation_scales).
@@ -20,10 +21,16 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from . import files
+from .assets import find
+from .checkpoints import data_list, ship
 from .data import Picture, spread
-from .encoder import CONVOLUTIONS, STUDENT_CHANNELS, STUDENT_FILE, TAP_END, TAPS, Encoder, load_encoder
-from .files import write_atomic
+from .encoder import (
+    CONVOLUTIONS, SCALES_FILE, STUDENT_CHANNELS, STUDENT_FILE, TAP_END, TAPS, Encoder, dequantised_vgg19, encoder_hash, load_encoder,
+    normalisation_scales,
+)  # fmt: skip
 from .profiles import Training
+from .provenance import provenance
 from .train import train
 
 SETTINGS = Training(
@@ -116,14 +123,34 @@ class Distillation(nn.Module):
         }
 
 
+def measure_scales(photographs: list[Picture]) -> None:
+    """Measure VGG-19's mean activations at 224 px and write checkpoints/vgg19-scales.safetensors with its card."""
+    encoder = Encoder()
+    encoder.layers.load_state_dict(dequantised_vgg19(), strict=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scales = normalisation_scales(encoder, [p.tensor(224)[None] for p in photographs])
+    state = {str(index): scale.contiguous() for index, scale in scales.items()}
+    files.write_atomic(SCALES_FILE, lambda path: save_file(state, path))
+    write_scales_card(photographs)
+
+
+def write_scales_card(photographs: list[Picture]) -> None:
+    """The card of the scales: what they are, over which files."""
+    facts = {
+        "name": SCALES_FILE.stem, "sha256": files.sha256_file(SCALES_FILE), "data": data_list(photographs, []),
+        "meaning": "mean activation of every VGG-19 filter at 224 px, by index of the convolution; at least a tenth of its layer's median",
+        "weights": find("vgg19-8bit").sha256, "licence": "MIT, as the project; measured on the files in `data`",
+    }  # fmt: skip
+    files.write_json(SCALES_FILE.with_suffix(".json"), {**facts, **provenance()})
+
+
 def distil(contents: list[Picture], styles: list[Picture], settings: Training = SETTINGS) -> None:
-    """Make the student and write checkpoints/encoder-student.safetensors (fp16)."""
+    """Make the student and ship checkpoints/encoder-student.safetensors with its card."""
     torch.manual_seed(0)
     teacher = load_encoder("vgg19")
     images = [p.tensor(192) for p in spread(contents, 60) + spread(styles, 60)]
     kept = choose_channels(teacher, images, STUDENT_CHANNELS)
     student, scales = refit(teacher, images, kept)
-    objective = Distillation(teacher, student, kept, scales)
-    train("encoder-student", objective, contents, styles, settings)
-    state = {key: value.detach().half().contiguous() for key, value in student.layers.state_dict().items()}
-    write_atomic(STUDENT_FILE, lambda path: save_file(state, path))
+    run = train(STUDENT_FILE.stem, Distillation(teacher, student, kept, scales), contents, styles, settings)
+    facts = {"method": "distillation of VGG-19", "teacher_sha256": encoder_hash(teacher), "data": data_list(contents, styles)}
+    ship(STUDENT_FILE.stem, run, student.layers.state_dict(), {**facts, **provenance()})

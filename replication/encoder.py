@@ -152,7 +152,7 @@ def normalised(weights: dict[str, Tensor], scales: dict[int, Tensor]) -> dict[st
 def vgg19_state() -> dict[str, Tensor]:
     """Normalised VGG-19 weights: dequantised, divided by the shipped scales; cached, and made again when either changes."""
     if not SCALES_FILE.is_file():
-        raise UserError(f"{SCALES_FILE} is missing; restore it with git, or make it with `python -m replication distil`")
+        raise UserError(f"{SCALES_FILE} is missing; restore it with git, or make it with `python -m replication scales`")
     key = sha256_text(f"{assets.find('vgg19-8bit').sha256} {sha256_file(SCALES_FILE)}")
     path = build_dir() / "cache" / f"vgg19-{key[:16]}.safetensors"
     if path.is_file():

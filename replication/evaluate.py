@@ -17,10 +17,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from accelerate import PartialState
+from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from . import files, metrics
+from . import files, metrics, plots
 from .checkpoints import card, pretrained, run_name
 from .data import Picture, contents, styles
 from .encoder import vgg19_hash
@@ -173,3 +174,16 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
 def row_facts(rows: Sequence[Row], profile: Profile) -> dict[str, dict]:
     """Provenance of every row: its definition and what determines it."""
     return {row.name: {**asdict(row), **row.facts(profile.encoder)} for row in rows}
+
+
+@torch.inference_mode()
+def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
+    """Photograph, painting and every row's result, one line a content, each content with another style."""
+    lines = []
+    paintings = styles(profile.styles)
+    stylists = [Stylist(row, profile.encoder) for row in rows]
+    for index, photograph in enumerate(contents(profile.contents)):
+        painting = paintings[index % len(paintings)]
+        pair = [(picture, picture.tensor(profile.size)[None]) for picture in (photograph, painting)]
+        lines.append([pair[0][1][0], pair[1][1][0], *(stylist.stylise(*pair)[0] for stylist in stylists)])
+    return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], side=2.2)

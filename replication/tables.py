@@ -1,0 +1,107 @@
+"""Paper tables: the printed number beside ours, with an interval, one CSV line a (row, metric), provenance beside it.
+
+Columns: row, metric, reported, measured, low, high, n, note. A cell that was not measured is blank and the note says
+why. A substitute metric has its own name and never stands in the paper's column.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from . import files, metrics, stats
+from .evaluate import Row, row_facts
+from .papers import reported
+from .profiles import Profile
+from .provenance import provenance
+
+COLUMNS = ["row", "metric", "reported", "measured", "low", "high", "n", "note"]
+# Why a printed metric has no measured value in a quality table.
+NOT_MEASURED = {
+    "user_content": "needs people",
+    "user_style": "needs people",
+    "user_overall": "needs people",
+    "inference_time": "timing belongs to the benchmark, not to a table that must be equal on every run",
+    "lpips": "AlexNet weights absent; see lpips_vgg_substitute",
+}
+
+
+def matrix(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
+    """Values of a row as (contents, styles), NaN where a cell is missing."""
+    chosen = cells[cells.row == row]
+    return chosen.pivot(index="content", columns="style", values=metric).to_numpy(dtype=float)
+
+
+def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
+    """Mean over the grid with its 95 % crossed-bootstrap interval."""
+    values = matrix(cells, row, metric)
+    low, high = stats.interval(stats.crossed_bootstrap(values, profile.bootstrap, seed=0))
+    return {"measured": float(np.nanmean(values)), "low": low, "high": high, "n": int(np.isfinite(values).sum())}
+
+
+def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
+    """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours."""
+    printed = reported(paper, table).set_index(["row", "metric"]).reported
+    built = [row.name for row in rows]
+    names = [*dict.fromkeys(printed.index.get_level_values("row")), *(name for name in built if name not in printed.index.get_level_values("row"))]
+    measured = [name for name in metrics.METRICS if name in cells.columns]
+    columns = [*dict.fromkeys(printed.index.get_level_values("metric")), *measured]
+    lines = []
+    for name in names:
+        for metric in dict.fromkeys(columns):
+            line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan), "note": ""}
+            if name not in built:
+                line["note"] = "method not built yet"
+            elif metric not in cells.columns:
+                line["note"] = NOT_MEASURED[metric]
+            else:
+                line |= estimate(cells, name, metric, profile)
+                if metric in metrics.SUBSTITUTES:
+                    line["note"] = metrics.SUBSTITUTES[metric]
+            if name in built or metric in printed.index.get_level_values("metric"):
+                lines.append(line)
+    return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64"})
+
+
+def slug(paper: str, table: str) -> str:
+    """Name of a table's files: "StyA2K", "Table 1" is stya2k-table1."""
+    return f"{paper.lower()}-{table.lower().replace(' ', '')}"
+
+
+def write_table(frame: pd.DataFrame, paper: str, table: str, rows: Sequence[Row], profile: Profile) -> None:
+    """Write results/<profile>/<paper>-table<k>.csv and its provenance, atomically."""
+    path = files.RESULTS / profile.name / f"{slug(paper, table)}.csv"
+    files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    facts = provenance(
+        profile=profile.name, paper=paper, table=table, size=profile.size, contents=profile.contents, styles=profile.styles,
+        bootstrap={"resamples": profile.bootstrap, "seed": 0, "kind": "crossed over contents and styles, 95 % percentile"},
+        rows=row_facts(rows, profile), metrics={name: metrics.METRICS[name].definition for name in metrics.METRICS},
+        sha256=files.sha256_file(path),
+    )  # fmt: skip
+    files.write_json(path.with_suffix(".json"), facts)
+
+
+def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric: str, profile: Profile) -> dict[str, float]:
+    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval.
+
+    Needs at least three rows to say anything; NaN otherwise.
+    """
+    both = frame[(frame.metric == metric) & frame.reported.notna() & frame.measured.notna()]
+    values = [matrix(cells, row, metric) for row in both.row]
+    return stats.rank_agreement(both.reported.to_numpy(), values, profile.bootstrap, seed=0)
+
+
+def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
+    """A table as people read it: one line a row; for each metric the paper's number and ours with its interval."""
+    shown = pd.DataFrame(index=pd.Index(dict.fromkeys(frame.row), name="row"))
+    by_cell = frame.set_index(["row", "metric"])
+    for metric in metric_names:
+        title = metrics.METRICS[metric].title if metric in metrics.METRICS else metric
+        cells = by_cell.xs(metric, level="metric")
+        if cells.reported.notna().any():
+            shown[f"{title}, paper"] = cells.reported.map(lambda v: "" if pd.isna(v) else f"{v:g}")
+        shown[f"{title}, ours"] = [
+            "" if pd.isna(c.measured) else f"{c.measured:.3g}" + ("" if pd.isna(c.low) else f" [{c.low:.3g}, {c.high:.3g}]")
+            for c in (cells.loc[row] for row in shown.index if row in cells.index)
+        ]
+    return shown.fillna("")

@@ -1,0 +1,122 @@
+"""The grid and the cell store: a killed run loses nothing, and only what changed is computed again."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from replication import evaluate, files, metrics, tables
+from replication.errors import UserError
+from replication.evaluate import REFERENCES, Row, cell_path, keys, method_rows
+from replication.profiles import Profile
+
+ROWS = [*method_rows(["adain"]), REFERENCES[0], REFERENCES[1]]
+
+
+@pytest.fixture
+def sizes() -> Profile:
+    return replace(Profile.load("smoke"), bootstrap=50)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    def use(name: str) -> None:
+        # The VGG-19 cache is as good for one store as for another.
+        cache = files.build_dir() / "cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "cache").symlink_to(cache.resolve())
+        monkeypatch.setenv("REPLICATION_BUILD", str(tmp_path / name))
+
+    return use
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package catches it."""
+
+
+def kill_after(monkeypatch, cells: int) -> None:
+    measure, left = metrics.measure, iter(range(cells))
+
+    def counted(*arguments):
+        if next(left, None) is None:
+            raise Killed
+        return measure(*arguments)
+
+    monkeypatch.setattr(metrics, "measure", counted)
+
+
+def table_bytes(sizes, monkeypatch, folder) -> bytes:
+    monkeypatch.setattr(files, "RESULTS", folder)
+    cells = evaluate.evaluate(ROWS, sizes)
+    tables.write_table(tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes), "StyA2K", "Table 1", ROWS, sizes)
+    return (folder / "smoke" / "stya2k-table1.csv").read_bytes()
+
+
+@pytest.mark.parametrize("cells", [0, 1, 5, 11])
+def test_a_killed_run_gives_the_same_table(cells, sizes, store, monkeypatch, tmp_path):
+    store("whole")
+    expected = table_bytes(sizes, monkeypatch, tmp_path / "a")
+    store("killed")
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        kill_after(context, cells)
+        evaluate.evaluate(ROWS, sizes)
+    assert len(list((files.build_dir() / "cells").rglob("*.json"))) == cells
+    assert table_bytes(sizes, monkeypatch, tmp_path / "b") == expected
+
+
+def test_stored_cells_are_not_computed_again(sizes, store, monkeypatch):
+    store("again")
+    first = evaluate.evaluate(ROWS, sizes)
+    kill_after(monkeypatch, 0)
+    assert evaluate.evaluate(ROWS, sizes).equals(first)
+
+
+def test_a_change_recomputes_exactly_its_row(sizes, store, monkeypatch):
+    store("change")
+    evaluate.evaluate(ROWS, sizes)
+    facts = Row.facts
+    monkeypatch.setattr(Row, "facts", lambda row, encoder: {**facts(row, encoder), **({"weights": "other"} if row.method == "adain" else {})})
+    missing = [row.name for row, _, _, key in keys(ROWS, sizes) if not cell_path(key).is_file()]
+    assert missing == ["AdaIN"] * sizes.contents * sizes.styles
+
+
+def test_a_damaged_cell_is_named(sizes, store):
+    store("damaged")
+    evaluate.evaluate(ROWS, sizes)
+    path = cell_path(next(keys(ROWS, sizes))[3])
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(UserError, match=path.name):
+        evaluate.evaluate(ROWS, sizes)
+
+
+def test_reference_rows_have_known_answers(sizes, store):
+    store("references")
+    cells = evaluate.evaluate(ROWS, sizes).set_index("row")
+    content, style = cells.loc["content image"], cells.loc["style image"]
+    assert np.allclose(content.content_loss, 0, atol=1e-6) and np.allclose(content.ssim_grey, 1)
+    assert np.allclose(style.style_loss, 0, atol=1e-6) and (style.content_loss > 0.5).all()
+    assert len(cells) == len(ROWS) * sizes.contents * sizes.styles
+
+
+def test_table_columns_and_absent_rows(sizes, store):
+    store("table")
+    cells = evaluate.evaluate(ROWS, sizes)
+    frame = tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes)
+    assert list(frame.columns) == ["row", "metric", "reported", "measured", "low", "high", "n", "note"]
+    by_cell = frame.set_index(["row", "metric"])
+    assert by_cell.loc[("StyTr2", "content_loss"), "note"] == "method not built yet"
+    assert np.isnan(by_cell.loc[("StyTr2", "content_loss"), "measured"]) and by_cell.loc[("StyTr2", "content_loss"), "reported"] == 0.83
+    line = by_cell.loc[("AdaIN", "style_loss")]
+    assert line.low <= line.measured <= line.high and line.n == sizes.contents * sizes.styles and line.reported == 1.16
+    assert np.isnan(by_cell.loc[("AdaIN", "inference_time"), "measured"]) and by_cell.loc[("AdaIN", "inference_time"), "note"]
+
+
+def test_provenance_beside_the_table(sizes, store, monkeypatch, tmp_path):
+    store("provenance")
+    table_bytes(sizes, monkeypatch, tmp_path)
+    facts = json.loads((tmp_path / "smoke" / "stya2k-table1.json").read_text())
+    assert facts["profile"] == "smoke" and facts["commit"] and facts["hardware"]["cpu"] and facts["versions"]["torch"]
+    assert facts["rows"]["AdaIN"]["weights"] and facts["rows"]["AdaIN"]["encoder"]
+    assert facts["sha256"] == files.sha256_file(tmp_path / "smoke" / "stya2k-table1.csv")

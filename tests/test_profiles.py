@@ -1,0 +1,56 @@
+"""Profiles: sizes only, strictly checked."""
+
+import dataclasses
+
+import pytest
+
+from replication import profiles
+from replication.errors import UserError
+from replication.papers import reported
+from replication.profiles import NAMES, Profile
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_profile_loads(name):
+    profile = Profile.load(name)
+    assert profile.name == name and profile.size >= 64 and profile.train.crop <= profile.train.load
+
+
+def test_unknown_profile_lists_the_known():
+    with pytest.raises(UserError, match="smoke, cpu, paper"):
+        Profile.load("gpu")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda text: text.replace("size =", "sise ="), "unknown .'sise'.*missing .'size'"),
+        (lambda text: text.replace("size = 64", 'size = "64"'), "size must be int"),
+        (lambda text: text.replace("batch = 2", "batch = 2.5"), "batch must be int"),
+    ],
+)
+def test_a_wrong_file_is_explained(edit, message, tmp_path, monkeypatch):
+    text = (profiles.FOLDER / "smoke.toml").read_text()
+    (tmp_path / "smoke.toml").write_text(edit(text))
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match=message):
+        Profile.load("smoke")
+
+
+def test_training_sizes_can_be_replaced():
+    profile = Profile.load("cpu").with_training(steps=7)
+    assert profile.train.steps == 7 and profile.size == Profile.load("cpu").size
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        profile.size = 3
+
+
+def test_printed_numbers_of_stya2k_table_1():
+    frame = reported("StyA2K", "Table 1")
+    assert len(frame) == 7 * 7 and not frame.duplicated(["row", "metric"]).any()
+    votes = frame[frame.metric.str.startswith("user_")].groupby("metric").reported.sum()
+    assert (abs(votes - 100) < 0.02).all()  # percentages of one vote each
+
+
+def test_unknown_table_lists_the_known():
+    with pytest.raises(UserError, match="StyA2K Table 1"):
+        reported("StyA2K", "Table 9")
