@@ -57,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("distil", help="make the student encoder", description="Make checkpoints/encoder-student.safetensors again; a killed run goes on where it was.")
     _folders(add)
     add.set_defaults(run=_distil)
+
+    add = commands.add_parser("fit-lpips", help="fit the LPIPS substitute", description="Fit checkpoints/lpips-substitute.safetensors again, against LPIPS-SqueezeNet.")
+    add.add_argument("--squeezenet", required=True, type=Path, metavar="FILE", help="torchvision's squeezenet1_1 features as a state dictionary")
+    _folders(add)
+    add.set_defaults(run=_fit_lpips)
     return top
 
 
@@ -94,6 +99,13 @@ def _distil(arguments: argparse.Namespace) -> None:
     from .distil import distil
 
     distil(training_set("photograph", arguments.content), training_set("painting", arguments.style))
+
+
+def _fit_lpips(arguments: argparse.Namespace) -> None:
+    from .data import training_set
+    from .lpips_fit import fit
+
+    fit(training_set("photograph", arguments.content), training_set("painting", arguments.style), arguments.squeezenet)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from .train import Objective, train
 ARMS = (("adain", "code"), ("sanet", "code"), ("adaattn", "exact"))
 
 
-class MethodObjective(torch.nn.Module):
+class MethodObjective(Objective):
     """A method's losses as a forward pass, so that distributed training sees it."""
 
     def __init__(self, method: Method):
@@ -35,8 +35,7 @@ class MethodObjective(torch.nn.Module):
 
 
 def _train_and_ship(name: str, method: Method, contents: list[Picture], styles: list[Picture], settings: Training, seed: int, facts: dict) -> None:
-    objective: Objective = MethodObjective(method)
-    run = train(name, objective, contents, styles, settings, seed)
+    run = train(name, MethodObjective(method), contents, styles, settings, seed)
     final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
     facts |= {"encoder": method.encoder.name, "encoder_sha256": encoder_hash(method.encoder), "data": data_list(contents, styles)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .encoder import Encoder
 from .layers import decoder
 from .losses import feature_identity, mse
-from .methods.base import Encoded, Image, Method, Transferred, crop_to, inverse_decay
+from .methods.base import AnyImage, Encoded, Image, Method, Transferred, crop_to, inverse_decay
 
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
@@ -31,7 +31,7 @@ class AutoEncoder(Method):
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
-    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """Pixels and features of both images; the weights are SANet's for its identity losses."""
         terms = {"pixels": 0.0, "features": 0.0}
         for image in (content, style):

@@ -19,7 +19,7 @@ import scipy.linalg
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import files
 from .assets import find
@@ -31,7 +31,7 @@ from .encoder import (
 )  # fmt: skip
 from .profiles import Training
 from .provenance import provenance
-from .train import train
+from .train import Objective, train
 
 SETTINGS = Training(
     steps=4000, batch=4, crop=128, load=192, learning_rate=1e-3, schedule="one-cycle", precision="bf16", checkpoint_every=250
@@ -101,7 +101,7 @@ def refit(teacher: Encoder, images: list[Tensor], kept: dict[int, Tensor], ridge
     return student, scales
 
 
-class Distillation(nn.Module):
+class Distillation(Objective):
     """Objective of the fine-tuning: mean squared error to the scaled teacher channels, one term a tap."""
 
     def __init__(self, teacher: Encoder, student: Encoder, kept: dict[int, Tensor], scales: dict[int, Tensor]):

@@ -49,6 +49,8 @@ SCALES_FILE = CHECKPOINTS / "vgg19-scales.safetensors"
 STUDENT_FILE = CHECKPOINTS / "encoder-student.safetensors"
 
 Image = Float[Tensor, "batch 3 height width"]
+# An image whose size has nothing to do with the others of a signature.
+AnyImage = Float[Tensor, "_ 3 _ _"]
 
 
 class Encoder(nn.Module):
@@ -119,7 +121,7 @@ def dequantised_vgg19() -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def normalisation_scales(encoder: Encoder, images: list[Image]) -> dict[int, Tensor]:
+def normalisation_scales(encoder: Encoder, images: list[AnyImage]) -> dict[int, Tensor]:
     """Mean activation of every filter over images and positions, by convolution index.
 
     Each position of each image has the same weight. A filter that hardly ever fires on a few hundred photographs would

@@ -162,7 +162,7 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     for row, content, style, key in tqdm(mine, desc="cells", mininterval=5, disable=None if mine else True):
         pair = look(content), look(style)
         result = stylists[row].stylise(*pair)
-        values = metrics.measure(result, pair[0][1], pair[1][1], features[content.sha256], features[style.sha256])
+        values = metrics.measure(result, pair[0][1], features[content.sha256], features[style.sha256])
         files.write_json(cell_path(key), {"key": key, "metrics": {name: value.item() for name, value in values.items()}})
     state.wait_for_everyone()
     lines = []

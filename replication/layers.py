@@ -35,7 +35,7 @@ def normalise(x: Feature, correction: int = 1) -> Feature:
     return (x - mean) / std
 
 
-def upsample_to(x: Feature, size: tuple[int, int]) -> Feature:
+def upsample_to(x: Feature, size: tuple[int, int]) -> Float[Tensor, "batch channels _ _"]:
     """Nearest-neighbour up-sampling by two, cut to `size` (height, width).
 
     The published networks up-sample by exactly two and fail unless the deeper level is half the shallower one.

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,10 +31,16 @@ from .profiles import Training
 CACHE_BYTES = 2 << 30
 
 
-class Objective(Protocol):
+class Objective(nn.Module):
     """What the loop minimises: a module whose forward returns named, weighted loss terms that are summed."""
 
-    def __call__(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]: ...
+    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        """Loss terms of a batch of images at a 0-based step."""
+        raise NotImplementedError
+
+    def published_learning_rate(self, step: int, batch: int) -> float:
+        """Learning rate of the authors' training; not every objective has authors."""
+        raise UserError(f"{type(self).__name__} has no published schedule; use a profile with the one-cycle schedule")
 
 
 class Pairs(Dataset):
@@ -95,7 +100,7 @@ def learning_rate(settings: Training, objective: Objective, step: int) -> float:
 
 def train(
     name: str,
-    objective: nn.Module,
+    objective: Objective,
     contents: list[Picture],
     styles: list[Picture],
     settings: Training,

@@ -34,7 +34,7 @@ from ..attention import AttentionRecord, attend_moments, grid, tokens
 from ..encoder import TAPS, Encoder
 from ..layers import conv3x3, decoder_from, normalise, upsample_to
 from ..losses import Features, mse, statistics_style
-from .base import Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
 
 LOSS_TAPS = TAPS[1:]  # relu1_1 is never used
 
@@ -177,7 +177,7 @@ class AdaAttN(Method):
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
 
-    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         c, s = self.encode_content(content), self.encode_style(style)
         output = self.encoder(self.decode(self.transfer(c, s)))
         local = 0.0

@@ -27,7 +27,7 @@ from torch import Tensor
 from ..encoder import Encoder
 from ..layers import decoder, mean_std
 from ..losses import mse, statistics_style
-from .base import Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
@@ -87,7 +87,7 @@ class AdaIN(Method):
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
-    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         style_code = self.encode_style(style)
         target = self.transfer(self.encode_content(content), style_code)
         output = self.encoder(self.decode(target))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..attention import AttentionRecord
-from ..encoder import Encoder, Image
+from ..encoder import AnyImage, Encoder, Image
 from ..errors import UserError
 from ..losses import Features
 
@@ -65,7 +65,7 @@ class Method(nn.Module):
         """Stylised image, not clamped, of the content's size."""
         raise NotImplementedError
 
-    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """Weighted training loss terms of a batch; their sum is minimised."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class Method(nn.Module):
         """What the first pair of the batch attends to, one record per attention operation; none by default."""
         return []
 
-    def forward(self, content: Image, style: Image) -> Image:
+    def forward(self, content: Image, style: AnyImage) -> Image:
         """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any); returns (batch, 3, h, w), unclamped."""
         if style.shape[0] not in (1, content.shape[0]):
             raise UserError(f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each content")
@@ -85,7 +85,7 @@ class Method(nn.Module):
         return self.variant.learning_rate(step, batch)
 
 
-def crop_to(image: Image, size: tuple[int, int]) -> Image:
+def crop_to(image: AnyImage, size: tuple[int, int]) -> AnyImage:
     """Cut the decoder's output, which is a multiple of 8, to the content's size."""
     return image[..., : size[0], : size[1]]
 

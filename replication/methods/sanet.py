@@ -30,7 +30,7 @@ from ..attention import AttentionRecord, attend, grid, tokens
 from ..encoder import TAPS, Encoder
 from ..layers import conv3x3, decoder, normalise, upsample_to
 from ..losses import feature_identity, mse, normalised_content, statistics_style
-from .base import Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
+from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class SANet(Method):
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
-    def losses(self, content: Image, style: Image, step: int) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         c, s = self.encode_content(content), self.encode_style(style)
         output = self.encoder(self.decode(self.transfer(c, s)))
         same_c, same_s = self.decode(self.transfer(c, c)), self.decode(self.transfer(s, s))

@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ..errors import UserError
 
@@ -64,7 +64,7 @@ class Profile:
     train: Training
 
     @classmethod
-    def load(cls, name: str) -> Self:
+    def load(cls, name: str) -> "Profile":
         """The profile called smoke, cpu or paper. Raises UserError for another name or a wrong file."""
         if name not in NAMES:
             raise UserError(f"unknown profile {name!r}; choose {', '.join(NAMES)}")
@@ -73,6 +73,6 @@ class Profile:
         training = _typed(Training, table.pop("train"), f"{path} [train]")
         return _typed(cls, {"name": name, "train": training, **table}, str(path))
 
-    def with_training(self, **changes: Any) -> Self:
+    def with_training(self, **changes: Any) -> "Profile":
         """A copy with some training sizes replaced."""
         return replace(self, train=replace(self.train, **changes))

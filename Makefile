@@ -1,0 +1,56 @@
+# Everything goes through .venv, which is made from requirements.lock when it is missing or out of date.
+PYTHON ?= python3
+PROFILE ?= cpu
+CONTENT ?= builtin
+STYLE ?= builtin
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/ready
+
+.DELETE_ON_ERROR:
+.PHONY: all env test smoke train lab lock clean distclean help
+
+all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
+	$(BIN)/python -m replication run --profile $(PROFILE)
+
+env: $(READY)  ## set up .venv from requirements.lock
+
+# The stamp is written last, so a killed installation is taken up again.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is older than 3.11; name a newer one with make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --quiet -e .
+	touch $@
+
+test: $(READY)  ## run the tests (ARGS=-x passes options to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
+	$(BIN)/python -m replication run --profile smoke
+
+train: $(READY)  ## train what checkpoints/ lacks (CONTENT=folder STYLE=folder PROFILE=cpu)
+	$(BIN)/python -m replication train --profile $(PROFILE) --content $(CONTENT) --style $(STYLE)
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+lock:  ## write requirements.lock anew from pyproject.toml, in a fresh environment
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --disable-pip-version-check --progress-bar on '.[test]'
+	build/lock/bin/python -m pip freeze --exclude replication-workbook --exclude pip --exclude setuptools \
+	  | sed -e 's/+[a-z0-9.]*$$//' -e '/^\(nvidia-\|cuda-\|triton\)/s/$$/; sys_platform == "linux" and platform_machine == "x86_64"/' \
+	  > build/requirements.lock
+	mv build/requirements.lock requirements.lock
+	rm -rf build/lock
+
+clean:  ## remove build/: caches, stored cells, executed notebooks, training runs
+	rm -rf build
+
+distclean: clean  ## remove build/ and .venv
+	rm -rf .venv
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -1,0 +1,196 @@
+"""Metrics by name, one function each, one value per pair.
+
+Images are (batch, 3, height, width), RGB in [0, 1]. A result is clamped to [0, 1] before it is measured, as it would be when
+written to a file. Content and style loss always use VGG-19, whatever width the method has. Features are dictionaries of
+taps as the encoder returns them; mu and sigma are channel statistics over space, sigma = sqrt(unbiased variance + 1e-5), and
+bar F = (F - mu) / sigma.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from .checkpoints import card, load_checkpoint
+from .data import to_uint8
+from .encoder import TAPS, Image, check_image, load_encoder
+from .errors import UserError
+from .layers import mean_std, normalise
+from .losses import Features
+
+Values = Float[Tensor, " batch"]
+CONTENT_TAPS = ("relu4_1", "relu5_1")
+SUBSTITUTE = "lpips-substitute"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is: title for tables, better "lower" or "higher", compared with "content" or "style", definition."""
+
+    title: str
+    better: str
+    against: str
+    definition: str
+
+
+METRICS = {
+    "content_loss": Metric("content loss", "lower", "content", "sum over relu4_1, relu5_1 of MSE of normalised features, 0 to about 4 (StyTr2's code)"),
+    "style_loss": Metric("style loss", "lower", "style", "sum over relu1_1..relu5_1 of MSE(mu) + MSE(sigma) (StyTr2's code)"),
+    "content_loss_b": Metric("content loss B", "lower", "content", "mean over relu4_1, relu5_1 of MSE of raw features (MicroAST's script, RGB)"),
+    "style_loss_b": Metric("style loss B", "lower", "style", "mean over relu1_1..relu5_1 of MSE(mu) + MSE(sigma) (MicroAST's script, RGB)"),
+    "ssim_grey": Metric("SSIM", "higher", "content", "8-bit grey, 7x7 uniform window, sample covariance (MicroAST's script); primary"),
+    "ssim_rgb": Metric("SSIM RGB", "higher", "content", "8-bit RGB, 7x7 uniform window, mean over channels"),
+    "ssim_gaussian": Metric("SSIM Gaussian", "higher", "content", "8-bit grey, 11x11 Gaussian window of 1.5, Wang et al. 2004"),
+    "psnr": Metric("PSNR", "higher", "content", "10 log10(255^2 / MSE) in dB over RGB jointly, 8-bit"),
+    "lpips": Metric("LPIPS", "lower", "content", "lpips 0.1, AlexNet"),
+    "lpips_vgg_substitute": Metric("LPIPS substitute (VGG)", "lower", "content", "LPIPS formula on VGG-19 normalised, weights fitted to LPIPS-SqueezeNet"),
+}  # fmt: skip
+# Why a column is not the metric that the papers print; shown in the table itself.
+SUBSTITUTES = {"lpips_vgg_substitute": "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS"}
+
+
+def check_range(image: Image, name: str) -> Image:
+    """Clamp to [0, 1]. Raises UserError for NaN, a wrong shape, or values that look like bytes."""
+    check_image(image)
+    if image.max() > 8:
+        raise UserError(f"{name} has values up to {image.max():.0f}; images are RGB in [0, 1], divide bytes by 255")
+    return image.clamp(0, 1)
+
+
+@torch.inference_mode()
+def encode(image: Image) -> Features:
+    """VGG-19 features of an image, for the losses below."""
+    return load_encoder("vgg19")(check_range(image, "image"))
+
+
+def _mse(a: Tensor, b: Tensor) -> Values:
+    return (a - b).square().flatten(1).mean(dim=1)
+
+
+def content_loss(result: Features, content: Features) -> Values:
+    """sum over relu4_1, relu5_1 of MSE(bar F(result), bar F(content)): 0 for equal images, about 2 a layer for unrelated ones."""
+    return sum(_mse(normalise(result[tap]), normalise(content[tap])) for tap in CONTENT_TAPS)
+
+
+def content_loss_b(result: Features, content: Features) -> Values:
+    """mean over relu4_1, relu5_1 of MSE(F(result), F(content)), raw features."""
+    return sum(_mse(result[tap], content[tap]) for tap in CONTENT_TAPS) / len(CONTENT_TAPS)
+
+
+def style_loss(result: Features, style: Features) -> Values:
+    """sum over relu1_1..relu5_1 of MSE(mu) + MSE(sigma): at least 0; sizes may differ, positions do not matter."""
+    total = 0.0
+    for tap in TAPS:
+        for a, b in zip(mean_std(result[tap]), mean_std(style[tap]), strict=True):
+            total = total + _mse(a, b)
+    return total
+
+
+def style_loss_b(result: Features, style: Features) -> Values:
+    """style_loss as a mean over the five layers."""
+    return style_loss(result, style) / len(TAPS)
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    return (pixels @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+
+
+def _each(function, result: Image, content: Image) -> Values:
+    values = [function(a, b) for a, b in zip(to_uint8(content), to_uint8(result), strict=True)]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def ssim_grey(result: Image, content: Image) -> Values:
+    """SSIM of 8-bit grey images with scikit-image's defaults, -1 to 1."""
+    return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), data_range=255), result, content)
+
+
+def ssim_rgb(result: Image, content: Image) -> Values:
+    """SSIM of 8-bit RGB images, mean over channels, -1 to 1."""
+    return _each(lambda a, b: structural_similarity(a, b, channel_axis=-1, data_range=255), result, content)
+
+
+def ssim_gaussian(result: Image, content: Image) -> Values:
+    """SSIM as in Wang et al. 2004: Gaussian window, population covariance, grey, -1 to 1."""
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), **options), result, content)
+
+
+def psnr(result: Image, content: Image) -> Values:
+    """Peak signal-to-noise ratio in dB; 100 stands for equal images, whose ratio is infinite."""
+    return _each(lambda a, b: 100.0 if np.array_equal(a, b) else peak_signal_noise_ratio(a, b, data_range=255), result, content)
+
+
+def channel_differences(result: Features, content: Features) -> Float[Tensor, "batch channels"]:
+    """Squared differences of channel-normalised features, mean over space, all taps concatenated: what LPIPS weighs and sums."""
+    parts = []
+    for tap in TAPS:
+        a, b = (torch.nn.functional.normalize(f[tap], dim=1, eps=1e-10) for f in (result, content))
+        parts.append((a - b).square().mean(dim=(2, 3)))
+    return torch.cat(parts, dim=1)
+
+
+@lru_cache
+def _substitute_weights() -> Tensor:
+    return load_checkpoint(SUBSTITUTE)["weights"]
+
+
+def lpips_vgg_substitute(result: Features, content: Features) -> Values:
+    """sum over channels of w (normalised feature difference)^2 with our fitted w >= 0: at least 0, symmetric. Not LPIPS."""
+    return channel_differences(result, content) @ _substitute_weights()
+
+
+def alexnet_file() -> Path:
+    """Where torchvision keeps the AlexNet weights that LPIPS needs."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+
+
+def perceptual_column() -> str:
+    """The column to fill: "lpips" when AlexNet's weights are on this machine, else "lpips_vgg_substitute". Nothing is downloaded."""
+    return "lpips" if alexnet_file().is_file() else "lpips_vgg_substitute"
+
+
+@lru_cache
+def _lpips_alexnet() -> torch.nn.Module:
+    import lpips as package
+
+    return package.LPIPS(net="alex", verbose=False).eval()
+
+
+def lpips(result: Image, content: Image) -> Values:
+    """LPIPS with AlexNet on images scaled to [-1, 1], at least 0. Raises UserError when the weights are absent."""
+    if not alexnet_file().is_file():
+        raise UserError(f"LPIPS needs AlexNet's weights at {alexnet_file()}; the table's substitute is lpips_vgg_substitute")
+    return _lpips_alexnet()(result * 2 - 1, content * 2 - 1).flatten()
+
+
+@torch.inference_mode()
+def measure(result: Image, content: Image, content_features: Features, style_features: Features) -> dict[str, Values]:
+    """All metrics of a batch of results; features are `encode` of the content and the style.
+
+    Raises UserError when the result holds NaN, is not in [0, 1] even roughly, or differs from the content in size.
+    """
+    if result.shape != content.shape:
+        raise UserError(f"result has shape {tuple(result.shape)}, content {tuple(content.shape)}; metrics against the content need equal sizes")
+    result, content = check_range(result, "result"), check_range(content, "content")
+    features = encode(result)
+    values = {
+        "content_loss": content_loss(features, content_features), "style_loss": style_loss(features, style_features),
+        "content_loss_b": content_loss_b(features, content_features), "style_loss_b": style_loss_b(features, style_features),
+        "ssim_grey": ssim_grey(result, content), "ssim_rgb": ssim_rgb(result, content), "ssim_gaussian": ssim_gaussian(result, content),
+        "psnr": psnr(result, content),
+    }  # fmt: skip
+    column = perceptual_column()
+    values[column] = lpips(result, content) if column == "lpips" else lpips_vgg_substitute(features, content_features)
+    return values
+
+
+def version() -> dict[str, str]:
+    """What determines a measured value besides the code: the perceptual column and its weights."""
+    column = perceptual_column()
+    return {"perceptual": column, "weights": card(SUBSTITUTE)["sha256"] if column in SUBSTITUTES else "lpips 0.1 AlexNet"}

@@ -1,0 +1,154 @@
+"""Metrics against slow references, known answers and misuse."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+import torch
+from conftest import tiny_encoder
+
+from replication import checkpoints, data, metrics
+from replication.encoder import TAPS
+from replication.errors import UserError
+
+
+def features(seed: int, batch: int = 2, size=(24, 28)):
+    encoder = tiny_encoder().double()
+    image = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return encoder(image)
+
+
+def arrays(f, index):
+    return [f[tap][index].numpy() for tap in TAPS]
+
+
+def test_losses_agree_with_the_reference():
+    a, b = features(1), features(2, size=(20, 36))
+    same = features(3)
+    for index in range(2):
+        x, y, z = arrays(a, index), arrays(b, index), arrays(same, index)
+        normal = sum(reference.mse(reference.normalise(p), reference.normalise(q)) for p, q in zip(x[3:], z[3:], strict=True))
+        assert metrics.content_loss(a, same)[index].item() == pytest.approx(normal, rel=1e-10)
+        raw = sum(reference.mse(p, q) for p, q in zip(x[3:], z[3:], strict=True)) / 2
+        assert metrics.content_loss_b(a, same)[index].item() == pytest.approx(raw, rel=1e-10)
+        assert metrics.style_loss(a, b)[index].item() == pytest.approx(reference.style(x, y), rel=1e-10)
+        assert metrics.style_loss_b(a, b)[index].item() == pytest.approx(reference.style(x, y) / 5, rel=1e-10)
+
+
+def gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Wang et al. 2004, one 11x11 window after the other, borders left out."""
+    offsets = range(-5, 6)
+    kernel = np.array([[math.exp(-(y * y + x * x) / (2 * 1.5**2)) for x in offsets] for y in offsets])
+    kernel /= kernel.sum()
+    c1, c2, values = (0.01 * 255) ** 2, (0.03 * 255) ** 2, []
+    for y in range(5, a.shape[0] - 5):
+        for x in range(5, a.shape[1] - 5):
+            p, q = (image[y - 5 : y + 6, x - 5 : x + 6] for image in (a, b))
+            mp, mq = (kernel * p).sum(), (kernel * q).sum()
+            vp, vq = (kernel * (p - mp) ** 2).sum(), (kernel * (q - mq) ** 2).sum()
+            covariance = (kernel * (p - mp) * (q - mq)).sum()
+            values.append((2 * mp * mq + c1) * (2 * covariance + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2)))
+    return float(np.mean(values))
+
+
+def grey(image: torch.Tensor) -> np.ndarray:
+    pixels = np.floor(image.clamp(0, 1).numpy() * 255 + 0.5)
+    return np.floor(0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2] + 0.5)
+
+
+def test_ssim_and_psnr_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(1, 3, 20, 22, generator=generator)
+    b = (a + 0.1 * torch.randn(1, 3, 20, 22, generator=generator)).clamp(0, 1)
+    assert metrics.ssim_gaussian(b, a).item() == pytest.approx(gaussian_ssim(grey(a[0]), grey(b[0])), abs=2e-3)
+    difference = np.floor(a.numpy() * 255 + 0.5) - np.floor(b.numpy() * 255 + 0.5)
+    assert metrics.psnr(b, a).item() == pytest.approx(10 * math.log10(255**2 / (difference**2).mean()), abs=1e-3)
+    values = [m(b, a).item() for m in (metrics.ssim_grey, metrics.ssim_rgb, metrics.ssim_gaussian)]
+    assert len({round(v, 6) for v in values}) == 3 and all(0 < v < 1 for v in values)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return data.contents(1)[0].tensor(96)[None], data.styles(2)[1].tensor(96)[None]
+
+
+def test_known_answers(pair):
+    content, style = pair
+    c, s = metrics.encode(content), metrics.encode(style)
+    own = metrics.measure(content, content, c, s)
+    assert own["content_loss"] == 0 and own["content_loss_b"] == 0 and own["ssim_grey"] == 1 and own["psnr"] == 100
+    assert own[metrics.perceptual_column()] == 0
+    other = metrics.measure(style, content, c, s)
+    assert other["style_loss"] == 0 and 0.5 < other["content_loss"] < 4 and other["ssim_grey"] < 0.7
+    assert own.keys() <= metrics.METRICS.keys() and own["style_loss"] > 0
+
+
+def test_style_loss_ignores_positions():
+    a, b = features(1), features(2)
+    shuffled = {tap: f.flatten(2)[:, :, torch.randperm(f.shape[2] * f.shape[3])].view_as(f) for tap, f in a.items()}
+    assert torch.allclose(metrics.style_loss(shuffled, b), metrics.style_loss(a, b))
+    assert not torch.allclose(metrics.content_loss(shuffled, b), metrics.content_loss(a, b))
+
+
+def test_a_batch_is_its_items(pair):
+    content, style = pair
+    results = torch.cat([0.7 * content + 0.3 * style, style])
+    codes = [{tap: f.expand(2, -1, -1, -1) for tap, f in metrics.encode(image).items()} for image in pair]
+    whole = metrics.measure(results, content.expand(2, -1, -1, -1), *codes)
+    for index in range(2):
+        one = metrics.measure(results[index : index + 1], content, metrics.encode(content), metrics.encode(style))
+        for name in whole:
+            assert whole[name][index].item() == pytest.approx(one[name].item(), rel=1e-4, abs=1e-6), name
+
+
+def test_results_are_clamped_as_when_written(pair):
+    content, style = pair
+    c, s = metrics.encode(content), metrics.encode(style)
+    wild = content + torch.where(torch.rand_like(content) > 0.5, 1.5, -0.5)
+    assert metrics.measure(wild, content, c, s) == metrics.measure(wild.clamp(0, 1), content, c, s)
+
+
+def test_misuse_is_explained(pair):
+    content, _ = pair
+    c = metrics.encode(content)
+    with pytest.raises(UserError, match="divide bytes by 255"):
+        metrics.encode(content * 255)
+    with pytest.raises(UserError, match="NaN"):
+        metrics.encode(torch.full_like(content, torch.nan))
+    with pytest.raises(UserError, match="AlexNet"):
+        metrics.lpips(content, content)
+    assert metrics.perceptual_column() == "lpips_vgg_substitute" and c
+
+
+def test_the_substitute_behaves_like_a_distance(pair):
+    weights = checkpoints.load_checkpoint(metrics.SUBSTITUTE)["weights"]
+    assert (weights >= 0).all() and weights.sum() > 0
+    content, style = pair
+    c = metrics.encode(content)
+    noise = torch.randn(content.shape, generator=torch.Generator().manual_seed(0))
+    distances = [metrics.lpips_vgg_substitute(metrics.encode(content + level * noise), c).item() for level in (0.0, 0.02, 0.1, 0.3)]
+    assert distances[0] == 0 and distances == sorted(distances)
+    s = metrics.encode(style)
+    assert metrics.lpips_vgg_substitute(s, c).item() == pytest.approx(metrics.lpips_vgg_substitute(c, s).item(), rel=1e-5)
+    agreement = checkpoints.card(metrics.SUBSTITUTE)["held_out_agreement"]
+    assert all(part["spearman"] > 0.7 for part in agreement.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_substitute_ranks_like_lpips(shared):
+    """Fresh pairs: evaluation photographs, which the fit never saw."""
+    from scipy.stats import spearmanr
+
+    from replication.lpips_fit import distort, lpips_squeezenet
+
+    target, rng = lpips_squeezenet(shared / "weights/lpips_squeezenet1_1_features.pth"), np.random.default_rng(7)
+    ours, theirs = [], []
+    with torch.inference_mode():
+        for picture in data.contents(8):
+            image = picture.tensor(128)
+            for _ in range(5):
+                other = distort(image, rng)[None]
+                ours.append(metrics.lpips_vgg_substitute(metrics.encode(other), metrics.encode(image[None])).item())
+                theirs.append(target(image[None] * 2 - 1, other * 2 - 1).item())
+    assert spearmanr(ours, theirs).statistic > 0.75

@@ -1,0 +1,175 @@
+"""The training loop: the same numbers whether or not it was killed."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_encoder
+from PIL import Image
+
+from replication import arms, checkpoints, files
+from replication.autoencoder import AutoEncoder, start_decoder
+from replication.data import folder
+from replication.encoder import Encoder
+from replication.errors import UserError
+from replication.layers import decoder
+from replication.methods import METHODS, adain
+from replication.methods.adaattn import SkipDecoder
+from replication.profiles import Profile
+from replication.train import Objective, Pairs, one_cycle, read_losses, train
+
+SETTINGS = replace(Profile.load("smoke").train, steps=6, checkpoint_every=2, crop=32, load=40)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("content", "style"):
+        (tmp_path / kind).mkdir()
+        for index in range(3):
+            Image.fromarray(rng.integers(0, 256, (50, 60, 3), dtype=np.uint8)).save(tmp_path / kind / f"{index}.png")
+    return folder(tmp_path / "content"), folder(tmp_path / "style")
+
+
+def objective() -> Objective:
+    torch.manual_seed(3)
+    return arms.MethodObjective(adain.AdaIN(tiny_encoder()))
+
+
+def weights(run) -> dict[str, torch.Tensor]:
+    return torch.load(run / "final.pt", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 5])
+def test_a_killed_run_ends_bit_equal(killed_at, pictures, build_folder):
+    whole = train("whole", objective(), *pictures, SETTINGS)
+    train("killed", objective(), *pictures, SETTINGS, stop_after=killed_at)
+    assert not (build_folder / "train/killed/final.pt").exists()
+    resumed = train("killed", objective(), *pictures, SETTINGS)
+    first, second = weights(whole), weights(resumed)
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    assert read_losses(whole) == read_losses(resumed) and [row["step"] for row in read_losses(whole)] == list(range(6))
+
+
+def test_another_seed_is_another_run(pictures, build_folder):
+    run = train("a", objective(), *pictures, SETTINGS)
+    other = train("b", objective(), *pictures, SETTINGS, seed=1)
+    assert any(not torch.equal(weights(run)[key], weights(other)[key]) for key in weights(run))
+    with pytest.raises(UserError, match="other settings, data or seed"):
+        train("a", objective(), *pictures, SETTINGS, seed=1)
+
+
+def test_damage_is_named(pictures, build_folder):
+    train("a", objective(), *pictures, SETTINGS, stop_after=4)
+    path = build_folder / "train/a/checkpoint.pt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    with pytest.raises(UserError, match="checkpoint.pt is damaged"):
+        train("a", objective(), *pictures, SETTINGS)
+
+
+class Broken(Objective):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, content, style, step):
+        return {"loss": self.weight.sum() * (torch.nan if step == 3 else 1.0)}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pictures, build_folder):
+    with pytest.raises(UserError, match="not finite at step 3"):
+        train("a", Broken(), *pictures, SETTINGS)
+    assert torch.load(build_folder / "train/a/checkpoint.pt", weights_only=True)["step"] == 2
+    with pytest.raises(UserError, match="no published schedule"):
+        train("b", Broken(), *pictures, replace(SETTINGS, schedule="published"))
+
+
+def test_pairs_depend_on_seed_and_index_alone(pictures):
+    first, again = (Pairs(*pictures, 40, 32, seed=1) for _ in range(2))
+    order = [first[i] for i in range(7)]
+    for i in reversed(range(7)):
+        assert all(torch.equal(a, b) for a, b in zip(order[i], again[i], strict=True))
+    assert not torch.equal(order[0][0], Pairs(*pictures, 40, 32, seed=2)[0][0])
+    assert order[0][0].shape == (3, 32, 32)
+    with pytest.raises(UserError, match="crop 64 is larger than load 40"):
+        Pairs(*pictures, 40, 64, seed=1)
+
+
+def test_every_image_is_seen_once_an_epoch(pictures, monkeypatch):
+    pairs, seen = Pairs(*pictures, 40, 32, seed=1), []
+    image = pairs._image
+    monkeypatch.setattr(pairs, "_image", lambda which, index: (seen.append((which, int(index))), image(which, index))[1])
+    for i in range(6):
+        pairs[i]
+    assert sorted(seen) == sorted([(which, index) for which in (0, 1) for index in range(3)] * 2)
+
+
+def test_one_cycle_rises_and_falls():
+    rates = [one_cycle(step, 100, 1.0) for step in range(100)]
+    assert max(rates) == rates[4] == 1 and rates[0] == 0.2 and rates[-1] < 0.01
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_published_rates():
+    assert METHODS["adain"].variants["code"].learning_rate(20000, 8) == pytest.approx(5e-5)
+    rate = METHODS["adaattn"].variants["code"].learning_rate
+    per_epoch = 82783 / 8
+    assert [rate(int(e * per_epoch) + 5, 8) for e in range(5)] == pytest.approx([2e-4, 2e-4, 6e-5, 1.8e-5, 5.4e-6])
+
+
+def test_decoders_start_from_the_autoencoder():
+    channels = (4, 6, 8, 10, 10)
+    torch.manual_seed(0)
+    start = decoder(channels)
+    state = start.state_dict()
+    same, skip = decoder(channels), SkipDecoder(channels)
+    start_decoder(same, state)
+    start_decoder(skip, state)
+    deep, shallow = torch.rand(1, 10, 4, 5), torch.rand(1, 8, 8, 10)
+    assert torch.equal(same(deep), start(deep))
+    assert torch.allclose(skip(deep, shallow), start(deep), atol=1e-6)
+    with pytest.raises(ValueError, match="cannot start"):
+        start_decoder(decoder((2, 3, 4, 5, 5)), state)
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
+    return tmp_path / "checkpoints"
+
+
+def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path, capsys):
+    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+    arms.train_arms("adain", None, "smoke", None, 0, *folders)
+    name = "adain-code-student-seed0"
+    facts = checkpoints.card(name)
+    assert facts["settings"]["steps"] == 4 and facts["seconds"] >= 0 and facts["hardware"]["cpu"] and facts["loss_curve"]
+    listed = (shelf / facts["data"]).read_text()
+    assert all(p.sha256 in listed and p.licence in listed for p in pictures[0] + pictures[1])
+    model = checkpoints.pretrained.__wrapped__("adain")
+    state = torch.load(build_folder / "train" / name / "final.pt", weights_only=True)["model"]
+    for key, value in model.named_parameters():
+        if key.startswith("decoder"):
+            assert torch.allclose(value, state[f"method.{key}"], rtol=1e-3, atol=1e-4), key
+    arms.train_arms("adain", None, "smoke", None, 0, *folders)
+    assert "already in" in capsys.readouterr().out
+    path = shelf / f"{name}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="not the file its card describes"):
+        checkpoints.load_checkpoint(name)
+    path.unlink()
+    with pytest.raises(UserError, match="is missing; restore it with git"):
+        checkpoints.load_checkpoint(name)
+    with pytest.raises(UserError, match="no checkpoint 'sanet-code-student-seed0'"):
+        checkpoints.pretrained.__wrapped__("sanet")
+    assert json.loads((shelf / "autoencoder-student.json").read_text())["method"] == "autoencoder"
+
+
+def test_autoencoder_losses_vanish_at_perfection(monkeypatch):
+    made = AutoEncoder(Encoder((4, 6, 8, 10, 10), name="tiny"))
+    image = torch.rand(1, 3, 32, 32)
+    monkeypatch.setattr(made, "decode", lambda stylised: image)
+    assert all(term == 0 for term in made.losses(image, image, 0).values())
