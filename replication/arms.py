@@ -1,19 +1,20 @@
 """The trained arms: which runs exist, and the command that trains and ships them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from . import files
+from . import files, plots
 from .autoencoder import AutoEncoder, start_decoder
 from .checkpoints import card, data_list, load_checkpoint, run_name, ship
-from .data import Picture, training_set
+from .data import Picture, spread, training_set
 from .encoder import encoder_hash, load_encoder
 from .errors import UserError
 from .methods import METHODS, Method
 from .profiles import Profile, Training
 from .provenance import provenance
-from .train import Objective, train
+from .train import Objective, read_losses, train
 
 # Every arm that the shipped results need: (method, variant).
 ARMS = (("adain", "code"), ("sanet", "code"), ("adaattn", "exact"))
@@ -35,11 +36,24 @@ class MethodObjective(Objective):
 
 
 def _train_and_ship(name: str, method: Method, contents: list[Picture], styles: list[Picture], settings: Training, seed: int, facts: dict) -> None:
-    run = train(name, MethodObjective(method), contents, styles, settings, seed)
+    run = train(name, MethodObjective(method), contents, styles, settings, seed, at_checkpoint=lambda folder: draw(folder, method, contents, styles, settings))
     final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
     facts |= {"encoder": method.encoder.name, "encoder_sha256": encoder_hash(method.encoder), "data": data_list(contents, styles)}
     print(f"shipped {ship(name, run, state, {**facts, **provenance()})}")
+
+
+@torch.no_grad()
+def draw(folder: Path, method: Method, contents: list[Picture], styles: list[Picture], settings: Training) -> None:
+    """Write samples.png (four training pairs and their results) and losses.png into a run's folder."""
+    lines = []
+    for content, style in zip(spread(contents, 4), spread(styles, 4), strict=False):
+        pair = [picture.tensor(settings.load)[None] for picture in (content, style)]
+        lines.append([pair[0][0], pair[1][0], method(*pair)[0]])
+    curve = [{key: value for key, value in row.items() if key != "rate"} for row in read_losses(folder)]
+    for name, figure in (("samples", plots.image_grid(lines, ["content", "style", "result"])), ("losses", plots.loss_curves({folder.name: curve}))):
+        files.write_atomic(folder / f"{name}.png", figure.savefig)
+        plots.close(figure)
 
 
 def train_arms(

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -35,6 +36,11 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
     files.write_atomic(path, lambda temporary: figure.savefig(temporary, metadata={"Software": None}))
     files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts))
     return path
+
+
+def close(figure: Figure) -> None:
+    """Forget a figure that was written and will not be shown."""
+    plt.close(figure)
 
 
 def image_grid(images: Sequence[Sequence[Tensor | None]], columns: Sequence[str], rows: Sequence[str] = (), side: float = 1.6) -> Figure:
@@ -86,7 +92,7 @@ def reported_and_measured(table: pd.DataFrame, metric: str, rows: Sequence[str],
     return figure
 
 
-def loss_curves(curves: dict[str, Sequence[dict[str, float]]]) -> Figure:
+def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
     """Loss terms over steps, one panel a run, from the cards."""
     use_style()
     figure, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 2.6), squeeze=False)
@@ -123,4 +129,18 @@ def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRe
             axis.set_title(f"{title}\n{keys:.3g} of {row.numel()} keys", fontsize=8)
         for axis in line:
             axis.set_axis_off()
+    return figure
+
+
+def sharpness(records: dict[str, AttentionRecord]) -> Figure:
+    """Share of queries whose attention has at most so many effective keys, one curve a record; the line marks 1, one-hot."""
+    use_style()
+    figure, axes = plt.subplots(figsize=(5, 3.2))
+    for colour, (title, record) in zip(COLOURS, records.items(), strict=False):
+        sns.ecdfplot(x=record.effective_keys().flatten().numpy(), color=colour, label=title, ax=axes)
+    axes.axvline(1, color="0.7", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("effective number of keys")
+    axes.set_ylabel("share of queries")
+    axes.legend(frameon=False, fontsize=8)
     return figure

@@ -157,7 +157,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
 def _own_kernel() -> None:
     """Make `python3` the kernel of this interpreter, whatever kernels the user has installed."""
     folder = files.build_dir() / "jupyter"
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"], "display_name": "Python 3", "language": "python"}
     files.write_json(folder / "kernels" / "python3" / "kernel.json", spec)
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"

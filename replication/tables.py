@@ -91,6 +91,12 @@ def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric: str, profile: Pr
     return stats.rank_agreement(both.reported.to_numpy(), values, profile.bootstrap, seed=0)
 
 
+def _with_interval(cell: pd.Series) -> str:
+    if pd.isna(cell.measured):
+        return ""
+    return f"{cell.measured:.3g}" + ("" if pd.isna(cell.low) else f" [{cell.low:.3g}, {cell.high:.3g}]")
+
+
 def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
     """A table as people read it: one line a row; for each metric the paper's number and ours with its interval."""
     shown = pd.DataFrame(index=pd.Index(dict.fromkeys(frame.row), name="row"))
@@ -100,8 +106,5 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
         cells = by_cell.xs(metric, level="metric")
         if cells.reported.notna().any():
             shown[f"{title}, paper"] = cells.reported.map(lambda v: "" if pd.isna(v) else f"{v:g}")
-        shown[f"{title}, ours"] = [
-            "" if pd.isna(c.measured) else f"{c.measured:.3g}" + ("" if pd.isna(c.low) else f" [{c.low:.3g}, {c.high:.3g}]")
-            for c in (cells.loc[row] for row in shown.index if row in cells.index)
-        ]
+        shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
     return shown.fillna("")

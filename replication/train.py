@@ -11,7 +11,7 @@ count), and resuming needs no stored random state.
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class Pairs(Dataset):
         for which, pictures in enumerate(self.sets):
             epoch, position = divmod(item, len(pictures))
             order = np.random.default_rng((self.seed, which, epoch)).permutation(len(pictures))
-            image = self._image(which, order[position])
+            image = self._image(which, int(order[position]))
             top = rng.integers(image.shape[1] - self.crop + 1)
             left = rng.integers(image.shape[2] - self.crop + 1)
             crop = image[:, top : top + self.crop, left : left + self.crop]
@@ -106,11 +106,13 @@ def train(
     settings: Training,
     seed: int = 0,
     stop_after: int | None = None,
+    at_checkpoint: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
     """Train `objective` and return the run's folder, `build/train/<name>/`.
 
-    name        of the run; the same name with other settings, data or seed is refused, not overwritten
-    stop_after  stop at this step as if killed, for tests
+    name           of the run; the same name with other settings, data or seed is refused, not overwritten
+    stop_after     stop at this step as if killed, for tests
+    at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
 
     The folder holds run.json (settings, files and hashes), losses.jsonl (one line a step), checkpoint.pt and, when the
     last step is done, final.pt with the trained parameters.
@@ -154,7 +156,7 @@ def train(
             terms = objective(*(x.to(accelerator.device, memory_format=torch.channels_last) for x in (content, style)), step)
         loss = sum(terms.values())
         if not torch.isfinite(loss):
-            raise UserError(f"{name}: the loss is not finite at step {step} ({ {k: float(v) for k, v in terms.items()} }); lower --learning-rate")
+            raise UserError(f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower --learning-rate")
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         optimizer.step()
@@ -166,6 +168,7 @@ def train(
             state = {"key": run["key"], "step": step, "model": trained_state(bare), "optimizer": optimizer.state_dict()}
             write_atomic(folder / "checkpoint.pt", lambda path: torch.save(state, path))
             _note_time(folder, time.time() - started)
+            at_checkpoint(folder)
             started = time.time()
     if accelerator.is_main_process and step == settings.steps:
         final = {"key": run["key"], "step": step, "model": trained_state(bare)}
@@ -179,7 +182,7 @@ def trained_state(objective: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().cpu() for name, p in objective.named_parameters() if p.requires_grad}
 
 
-def read_losses(folder: Path) -> list[dict[str, float]]:
+def read_losses(folder: Path) -> list[dict[str, float | int]]:
     """The loss terms of every step so far."""
     path = folder / "losses.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -107,7 +107,7 @@ def test_wrong_files_are_explained(sanet_files, tmp_path, capsys):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UserError, match="not a plain state dictionary"):
         official.read_state(tmp_path / "list.pth")
-    (tmp_path / "code.pth").write_bytes(pickle.dumps({"a": Code()}))
+    (tmp_path / "code.pth").write_bytes(pickle.dumps({"a": Code()}, protocol=2))
     with pytest.raises(UserError, match="code.pth"):
         official.read_state(tmp_path / "code.pth")
     assert "ran" not in capsys.readouterr().out

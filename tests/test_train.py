@@ -145,6 +145,7 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
     arms.train_arms("adain", None, "smoke", None, 0, *folders)
     name = "adain-code-student-seed0"
+    assert all((build_folder / "train" / name / f"{picture}.png").stat().st_size > 1000 for picture in ("samples", "losses"))
     facts = checkpoints.card(name)
     assert facts["settings"]["steps"] == 4 and facts["seconds"] >= 0 and facts["hardware"]["cpu"] and facts["loss_curve"]
     listed = (shelf / facts["data"]).read_text()
