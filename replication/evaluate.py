@@ -19,7 +19,7 @@ import torch
 from accelerate import PartialState
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import files, metrics, plots
 from .checkpoints import card, pretrained, run_name

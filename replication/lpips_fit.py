@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import files
 from .checkpoints import card, data_list, pretrained, run_name

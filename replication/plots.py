@@ -112,7 +112,7 @@ def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRe
     content, style  images (3, h, w)
     records         by title
     points          (y, x) as fractions of the content's height and width
-    The heat map is the attention divided by its maximum; the number is the effective number of keys, exp(entropy).
+    The heat map is the attention divided by its maximum, dark where it is high; the number is the effective number of keys, exp(entropy).
     """
     use_style()
     figure, axes = plt.subplots(len(points), 1 + len(records), figsize=(2.1 * (1 + len(records)), 2.2 * len(points)), squeeze=False)
@@ -124,9 +124,11 @@ def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRe
             row = record.row(int(y * record.content[0]), int(x * record.content[1]))
             heat = F.interpolate((row / row.max())[None, None], tuple(style.shape[1:]), mode="nearest")[0, 0]
             keys = (-(row * row.clamp_min(1e-30).log()).sum()).exp()
-            axis.imshow(to_uint8(style).mean(axis=2), cmap="gray", vmin=0, vmax=400)
-            axis.imshow(heat, cmap="magma", alpha=0.75, vmin=0, vmax=1)
-            axis.set_title(f"{title}\n{keys:.3g} of {row.numel()} keys", fontsize=8)
+            # The painting, pale and grey, stays visible; the heat covers it as far as there is any.
+            axis.imshow(to_uint8(0.5 + 0.5 * style.mean(dim=0, keepdim=True).expand(3, -1, -1)))
+            axis.imshow(heat, cmap="inferno_r", alpha=heat.sqrt().numpy(), vmin=0, vmax=1)
+            count = f"{keys:.1f}" if keys < 10 else f"{keys:.0f}"
+            axis.set_title(f"{title}\n{count} of {row.numel()} keys", fontsize=8)
         for axis in line:
             axis.set_axis_off()
     return figure

@@ -24,6 +24,8 @@ NOT_MEASURED = {
     "inference_time": "timing belongs to the benchmark, not to a table that must be equal on every run",
     "lpips": "AlexNet weights absent; see lpips_vgg_substitute",
 }
+# The encoder at whose width the methods ran, as a table says it.
+ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19", "vgg19": "method on VGG-19"}
 
 
 def matrix(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
@@ -46,6 +48,8 @@ def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row]
     names = [*dict.fromkeys(printed.index.get_level_values("row")), *(name for name in built if name not in printed.index.get_level_values("row"))]
     measured = [name for name in metrics.METRICS if name in cells.columns]
     columns = [*dict.fromkeys(printed.index.get_level_values("metric")), *measured]
+    styled = {row.name for row in rows if row.method not in ("content", "style")}
+    encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
     lines = []
     for name in names:
         for metric in dict.fromkeys(columns):
@@ -56,8 +60,8 @@ def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row]
                 line["note"] = NOT_MEASURED[metric]
             else:
                 line |= estimate(cells, name, metric, profile)
-                if metric in metrics.SUBSTITUTES:
-                    line["note"] = metrics.SUBSTITUTES[metric]
+                notes = [encoder] if name in styled else []
+                line["note"] = "; ".join([*notes, *([metrics.SUBSTITUTES[metric]] if metric in metrics.SUBSTITUTES else [])])
             if name in built or metric in printed.index.get_level_values("metric"):
                 lines.append(line)
     return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64"})

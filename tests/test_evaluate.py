@@ -110,6 +110,7 @@ def test_table_columns_and_absent_rows(sizes, store):
     assert np.isnan(by_cell.loc[("StyTr2", "content_loss"), "measured"]) and by_cell.loc[("StyTr2", "content_loss"), "reported"] == 0.83
     line = by_cell.loc[("AdaIN", "style_loss")]
     assert line.low <= line.measured <= line.high and line.n == sizes.contents * sizes.styles and line.reported == 1.16
+    assert "student encoder, a substitute" in line.note and "64 px" in line.note and not by_cell.loc[("content image", "style_loss"), "note"]
     assert np.isnan(by_cell.loc[("AdaIN", "inference_time"), "measured"]) and by_cell.loc[("AdaIN", "inference_time"), "note"]
 
 
