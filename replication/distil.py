@@ -26,7 +26,16 @@ from .assets import find
 from .checkpoints import data_list, ship
 from .data import Picture, spread
 from .encoder import (
-    CONVOLUTIONS, SCALES_FILE, STUDENT_CHANNELS, STUDENT_FILE, TAP_END, TAPS, Encoder, dequantised_vgg19, encoder_hash, load_encoder,
+    CONVOLUTIONS,
+    SCALES_FILE,
+    STUDENT_CHANNELS,
+    STUDENT_FILE,
+    TAP_END,
+    TAPS,
+    Encoder,
+    dequantised_vgg19,
+    encoder_hash,
+    load_encoder,
     normalisation_scales,
 )  # fmt: skip
 from .profiles import Training

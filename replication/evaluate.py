@@ -144,7 +144,7 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     Computes only the cells that are not stored. Raises UserError for a method without shipped weights, a damaged cell,
     or images that cannot be read.
     """
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())
     wanted = list(keys(rows, profile))
     missing = [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None]
     names = sorted({cell[1].name for cell in missing})

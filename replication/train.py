@@ -118,7 +118,8 @@ def train(
     last step is done, final.pt with the trained parameters.
     Raises UserError for a run of the same name with other settings, a damaged checkpoint, or a loss that is not finite.
     """
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    # accelerate joins several CPU processes only when told that there is no other device.
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.accelerator.is_available())
     folder = build_dir() / "train" / name
     run = {
         "name": name, "seed": seed, "settings": asdict(settings), "processes": accelerator.num_processes,
@@ -166,15 +167,19 @@ def train(
         if accelerator.is_main_process and (step % settings.checkpoint_every == 0 or step == settings.steps):
             _append_losses(folder, losses, step)
             state = {"key": run["key"], "step": step, "model": trained_state(bare), "optimizer": optimizer.state_dict()}
-            write_atomic(folder / "checkpoint.pt", lambda path: torch.save(state, path))
+            _save(folder / "checkpoint.pt", state)
             _note_time(folder, time.time() - started)
             at_checkpoint(folder)
             started = time.time()
     if accelerator.is_main_process and step == settings.steps:
         final = {"key": run["key"], "step": step, "model": trained_state(bare)}
-        write_atomic(folder / "final.pt", lambda path: torch.save(final, path))
+        _save(folder / "final.pt", final)
     accelerator.wait_for_everyone()
     return folder
+
+
+def _save(path: Path, state: dict) -> None:
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
 
 
 def trained_state(objective: nn.Module) -> dict[str, Tensor]:
