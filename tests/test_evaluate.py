@@ -91,6 +91,15 @@ def test_a_damaged_cell_is_named(sizes, store):
         evaluate.evaluate(ROWS, sizes)
 
 
+def test_a_cell_of_another_pair_is_refused(sizes, store):
+    store("foreign")
+    evaluate.evaluate(ROWS, sizes)
+    first, second = (cell_path(cell[3]) for cell in list(keys(ROWS, sizes))[:2])
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match="its key is not the one"):
+        evaluate.evaluate(ROWS, sizes)
+
+
 def test_reference_rows_have_known_answers(sizes, store):
     store("references")
     cells = evaluate.evaluate(ROWS, sizes).set_index("row")
