@@ -39,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="replace a value of the notebook's parameters cell; may be given several times")
     add.set_defaults(run=_run)
 
+    add = commands.add_parser("evaluate", help="measure the grid of a profile", description="Measure every method and reference row on a profile's grid; stored cells are kept. Under accelerate launch several processes share the work.")
+    _profile(add)
+    add.set_defaults(run=_evaluate)
+
     add = commands.add_parser("train", help="train a method and ship its weights", description="Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds.")
     add.add_argument("--method", default="all", help="a method, or all (default)")
     add.add_argument("--variant", help="variant of the method (default: its first)")
@@ -76,6 +80,14 @@ def _run(arguments: argparse.Namespace) -> None:
     from .runner import run
 
     run(arguments.notebooks, arguments.profile, arguments.set)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from .evaluate import REFERENCES, evaluate, method_rows
+    from .profiles import Profile
+
+    cells = evaluate([*method_rows(), *REFERENCES], Profile.load(arguments.profile))
+    print(cells.drop(columns=["content", "style"]).groupby("row", sort=False).mean().round(4).to_string())
 
 
 def _train(arguments: argparse.Namespace) -> None:

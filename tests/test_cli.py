@@ -68,6 +68,12 @@ def test_help_reads_well(capsys):
     assert "paint a photograph in the style of a painting" in shown and "shipped weights" in shown
 
 
+def test_evaluate_fills_the_grid(capsys):
+    assert main(["evaluate", "--profile", "smoke"]) == 0
+    shown = capsys.readouterr().out
+    assert all(row in shown for row in ("AdaIN", "SANet", "AdaAttN", "content image", "AdaIN α=0.5"))
+
+
 def test_unknown_words_are_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["stylise", "--metod", "adain"])
