@@ -68,7 +68,7 @@ def test_help_reads_well(capsys):
     assert "paint a photograph in the style of a painting" in shown and "shipped weights" in shown
 
 
-def test_evaluate_fills_the_grid(capsys):
+def test_evaluate_fills_the_grid(build_folder, capsys):
     assert main(["evaluate", "--profile", "smoke"]) == 0
     shown = capsys.readouterr().out
     assert all(row in shown for row in ("AdaIN", "SANet", "AdaAttN", "content image", "AdaIN α=0.5"))
