@@ -31,9 +31,13 @@ def use_style() -> None:
 
 
 def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
-    """Write figures/<profile>/<name>.png and its provenance; equal figures give equal bytes."""
-    path = files.FIGURES / profile.name / f"{name}.png"
-    files.write_atomic(path, lambda temporary: figure.savefig(temporary, metadata={"Software": None}))
+    """Write figures/<profile>/<name> and its provenance; equal figures give equal bytes.
+
+    name  with its ending: .png for drawings, .jpg for pages of photographs, which as PNG take megabytes
+    """
+    path = files.FIGURES / profile.name / name
+    options = {"metadata": {"Software": None}} if path.suffix == ".png" else {"pil_kwargs": {"quality": 90}}
+    files.write_atomic(path, lambda temporary: figure.savefig(temporary, **options))
     files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts))
     return path
 

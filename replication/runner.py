@@ -160,6 +160,8 @@ def _own_kernel() -> None:
     spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"], "display_name": "Python 3", "language": "python"}
     files.write_json(folder / "kernels" / "python3" / "kernel.json", spec)
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+    # Progress bars in a headless run are text; a missing widget is nothing to warn about.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"]))
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     # The kernel imports the package of this checkout, installed or not.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])

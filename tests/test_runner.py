@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(files, "FIGURES", tmp_path / "figures")
     # The runner changes these for its kernels; monkeypatch puts them back.
-    for name in ("JUPYTER_PATH", "PYTHONPATH", "PYDEVD_DISABLE_FILE_VALIDATION"):
+    for name in ("JUPYTER_PATH", "PYTHONPATH", "PYTHONWARNINGS", "PYDEVD_DISABLE_FILE_VALIDATION"):
         monkeypatch.setenv(name, "")
     return tmp_path
 
