@@ -77,8 +77,10 @@ class Method(nn.Module):
         """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any); returns (batch, 3, h, w), unclamped."""
         if style.shape[0] not in (1, content.shape[0]):
             raise UserError(f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each content")
-        style = style.expand(content.shape[0], -1, -1, -1)
-        return self.decode(self.transfer(self.encode_content(content), self.encode_style(style)))
+        code = self.encode_style(style)
+        if style.shape[0] != content.shape[0]:
+            code = Encoded({tap: f.expand(content.shape[0], -1, -1, -1) for tap, f in code.features.items()}, code.size)
+        return self.decode(self.transfer(self.encode_content(content), code))
 
     def published_learning_rate(self, step: int, batch: int) -> float:
         """Learning rate of the authors' training at a 0-based step."""
