@@ -1,8 +1,7 @@
 """The shared start of all decoders: an auto-encoder of relu4_1 features, trained once per encoder.
 
 On two cores no arm can afford to learn from nothing how features become pixels. Every arm starts its decoder from the
-same auto-encoder, so comparisons stay fair. The papers start from random weights; profile `paper` does as well when no
-auto-encoder is given.
+same auto-encoder, so comparisons stay fair. The papers start from random weights: this is a deviation in every profile.
 """
 
 from jaxtyping import Float

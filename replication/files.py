@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from .errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,9 +46,9 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk in their own ways
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}. Free some disk space or choose a folder you may write to; "
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some disk space or choose a folder you may write to; "
             "what was computed before is kept, so run the same command again."
         ) from error
     finally:

@@ -92,6 +92,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
     with pytest.raises(UserError, match="cannot write .*result.csv: No space left"):
         files.write_atomic(path, full)
+    def full_for_torch(temporary):
+        raise RuntimeError("unexpected pos 576 vs 534")  # what torch.save says of a full disk
+
+    with pytest.raises(UserError, match="cannot write .*result.csv: unexpected pos"):
+        files.write_atomic(path, full_for_torch)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["result.csv"]
 
 
