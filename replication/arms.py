@@ -87,8 +87,10 @@ def train_arms(
 
         torch.manual_seed(seed)
         model = build(arm, width, reading).train()
-        start_decoder(model.decoder, decoder)
-        facts = {"method": arm, "variant": reading, "start": card(start)["sha256"]}
+        facts = {"method": arm, "variant": reading}
+        if model.mirrored:
+            start_decoder(model.decoder, decoder)
+            facts["start"] = card(start)["sha256"]
         _train_and_ship(name, model, contents, styles, settings, seed, facts)
 
 

@@ -1,7 +1,8 @@
 """Exact attention that never builds the dense map, and the record from which any part of the map can be read.
 
-Tokens are (batch, tokens, channels). All published style-transfer attention here is single-head and unscaled: the
-weights are softmax over the style tokens of q . k, without 1/sqrt(channels), so `scale` is 1.
+Tokens are (batch, tokens, channels). Most published style-transfer attention is single-head and unscaled: the weights are
+softmax over the style tokens of q . k, without 1/sqrt(channels), so `scale` is 1. Heads split the channels into equal
+consecutive groups, each of which attends by itself.
 
 `torch.nn.functional.scaled_dot_product_attention` streams over blocks of keys: memory grows linearly with the number
 of tokens, and the result is exact up to rounding. It runs in float32 or better, because unscaled logits of hundreds
@@ -31,19 +32,27 @@ def grid(x: Tokens, size: tuple[int, int]) -> Float[Tensor, "batch channels heig
     return x.transpose(1, 2).unflatten(2, size)
 
 
+def split_heads(x: Tokens, heads: int) -> Float[Tensor, "batch heads tokens _"]:
+    """Channels in `heads` consecutive groups."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
 def attend(
     queries: Float[Tensor, "batch queries channels"],
     keys: Float[Tensor, "batch keys channels"],
     values: Float[Tensor, "batch keys values"],
     scale: float = 1.0,
+    heads: int = 1,
 ) -> Float[Tensor, "batch queries values"]:
-    """softmax(scale * Q K^T) V, exactly, in memory linear in the number of tokens."""
-    # The fused kernels want keys and values equally wide; zero channels change neither logits nor results.
-    width = max(keys.shape[2], values.shape[2])
-    padded = [F.pad(full_precision(x), (0, width - x.shape[2]))[:, None] for x in (queries, keys, values)]
+    """softmax(scale * Q K^T) V of every head, exactly, in memory linear in the number of tokens."""
+    q, k, v = (split_heads(full_precision(x), heads) for x in (queries, keys, values))
+    # The fused kernels want keys and values equally wide (zero channels change neither logits nor results) and channels
+    # adjacent in memory; otherwise torch builds the dense map without a word.
+    width, wanted = max(k.shape[3], v.shape[3]), v.shape[3]
+    q, k, v = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
     with torch.autocast(queries.device.type, enabled=False):
-        result = F.scaled_dot_product_attention(*padded, scale=scale)
-    return result[:, 0, :, : values.shape[2]]
+        result = F.scaled_dot_product_attention(q, k, v, scale=scale)
+    return result[..., :wanted].transpose(1, 2).flatten(2)
 
 
 def attend_moments(
@@ -78,6 +87,7 @@ class AttentionRecord:
     indices  positions of the keys on the style grid, None when all of them are there
     scale    factor on the logits
     head     index of the head
+    step     which attention of the layer it is, for methods that have several
     """
 
     layer: str
@@ -88,6 +98,7 @@ class AttentionRecord:
     indices: Int[Tensor, " keys"] | None = None
     scale: float = 1.0
     head: int = 0
+    step: str = ""
 
     def logits(self, y: int, x: int) -> Float[Tensor, "height width"]:
         """Scores of one content position over the style grid, before softmax; -inf where no key was kept.

@@ -18,7 +18,7 @@ TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 class AutoEncoder(Method):
     """relu4_1 features back to the image; no style."""
 
-    last = "relu4_1"
+    last = reads = "relu4_1"
 
     def __init__(self, encoder: Encoder):
         super().__init__(encoder, None)

@@ -153,6 +153,8 @@ def train(
         rate = learning_rate(settings, bare, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        # Dropout and noise, too, are functions of (seed, step).
+        torch.manual_seed(int(np.random.SeedSequence((seed, step, accelerator.process_index)).generate_state(1)[0]))
         with accelerator.autocast():
             terms = objective(*(x.to(accelerator.device, memory_format=torch.channels_last) for x in (content, style)), step)
         loss = sum(terms.values())

@@ -141,6 +141,7 @@ class SkipDecoder(nn.Module):
 class AdaAttN(Method):
     """AdaAttN at relu3_1, relu4_1, relu5_1. 13 629 891 trainable parameters at VGG-19 width."""
 
+    title = "AdaAttN"
     variants = {"exact": EXACT, "code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = EXACT):
@@ -178,14 +179,16 @@ class AdaAttN(Method):
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c, s = self.encode_content(content), self.encode_style(style)
+        return scale_terms(self.terms(self.features(content), self.features(style), step), vars(self.variant))
+
+    def terms(self, c: Encoded, s: Encoded, step: int) -> dict[str, Float[Tensor, ""]]:
+        """L_gs and L_lf, unweighted."""
         output = self.encoder(self.decode(self.transfer(c, s)))
         local = 0.0
         for level in range(2, 6):
             target = self.local_target(c.features, s.features, level, seed=step)
             local = local + mse(output[TAPS[level - 1]], target)
-        terms = {"global_style": statistics_style(output, s.features, LOSS_TAPS), "local_feature": local}
-        return scale_terms(terms, {name: getattr(self.variant, name) for name in terms})
+        return {"global_style": statistics_style(output, s.features, LOSS_TAPS), "local_feature": local}
 
     @torch.no_grad()
     def local_target(self, content: Features, style: Features, level: int, seed: int) -> Float[Tensor, "b c h w"]:

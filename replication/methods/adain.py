@@ -70,7 +70,8 @@ def adain(
 class AdaIN(Method):
     """AdaIN with the mirrored decoder. 3 505 219 trainable parameters at VGG-19 width, 7 010 959 with the encoder."""
 
-    last = "relu4_1"
+    title = "AdaIN"
+    last = reads = "relu4_1"
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

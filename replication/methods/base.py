@@ -34,12 +34,21 @@ class Transferred:
 class Method(nn.Module):
     """Base of all methods: a frozen encoder, and the four steps.
 
-    Subclasses set `last` (the deepest tap they use) and `variants`, build their trainable modules in `__init__`, and
-    write `transfer`, `decode` and `losses`. Attention methods also write `attention`.
+    Subclasses build their trainable modules in `__init__` and write `transfer`, `decode` and `losses`; attention methods
+    also write `attention`; methods with an encoder of their own overwrite `encode_content` and `encode_style`.
+
+    title     as the papers print it
+    last      deepest tap of the frozen encoder that training reads
+    reads     deepest tap that a stylisation reads; None when the frozen encoder serves the losses alone
+    variants  readings and ablation arms by name; the first is the default
+    mirrored  `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
     """
 
+    title: str
     last: str = "relu5_1"
+    reads: str | None = "relu5_1"
     variants: dict[str, object] = {}
+    mirrored: bool = True
 
     def __init__(self, encoder: Encoder, variant: object):
         super().__init__()
@@ -51,6 +60,10 @@ class Method(nn.Module):
 
     def encode_content(self, image: Image) -> Encoded:
         """Features of the content image. Raises UserError for a wrong shape, NaN, or sides that are too small."""
+        return Encoded(self.encoder(image, self.reads), tuple(image.shape[2:]))
+
+    def features(self, image: AnyImage) -> Encoded:
+        """All taps up to `last`, which the losses need."""
         return Encoded(self.encoder(image), tuple(image.shape[2:]))
 
     def encode_style(self, image: Image) -> Encoded:

@@ -86,6 +86,7 @@ class Transformer(nn.Module):
 class SANet(Method):
     """SANet at relu4_1 and relu5_1. 7 966 275 trainable parameters at VGG-19 width."""
 
+    title = "SANet"
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

@@ -1,0 +1,279 @@
+r"""StyA2K: Zhu et al., "All-to-key Attention for Arbitrary Style Transfer", ICCV 2023.
+
+arXiv 2212.04105. Instead of every style position, a query sees one distilled key per style block (distributed attention,
+DA) and, one block at a time, the positions of the single best matching block (progressive attention, PA):
+
+    Q = q(N(F_c)),  K = k(N(F_s)),  V = v(F_s), cut into blocks of r points                                 (eq. 2 to 5)
+    DA  m = mean of a block,  g = sigmoid(beta + alpha <m_k, K>),  k^ = (sum g K + m_k) / (r + 1),
+        v^ = (sum g V + m_v) / (r + 1);  DA = softmax over blocks of <Q, k^> times v^                       (eq. 6 to 9)
+    PA  z(x) = argmax over style blocks z of the sum over points of <Q_x, K_z>;
+        PA = softmax over the points of block z(x) of <Q, K> times V                                      (eq. 10 to 13)
+    A2K = W_1 DA + W_2 PA + F_c                                                                               (eq. 14)
+    F = conv3x3( A2K^4 + up(A2K^5) ),  image = D(F, A2K^3)
+    L = 10 L_gs + 1.25 L_A2K*:  channel statistics at relu1_1..4_1, and the features of the result at relu2_1..5_1
+        against the module without convolutions                                                        (eq. 16 to 18)
+
+Notation: N normalises over space per channel; q, k, v, W are 1x1 convolutions, PA has its own q, k, v; 8 heads, each with
+its own match z; softmax unscaled; the arg-max carries no gradient. `r` is the number of points in a block.
+
+Two truths (LearningHx/StyA2K is the code)
+  code   blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the image. The default.
+  paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. The same at relu3_1 and relu5_1 of a 256-px image.
+Where both texts differ in more than that
+  eq. 4 prints V = h(F_c); text, algorithm and code take the style. The divisor of k^ is 1/n in eq. 8, p_size in Algorithm 1
+  and r + 1 in the code, the only one that makes a weighted mean: taken here. Keys of the loss version are AdaAttN's
+  concatenation of levels in the code, single levels in the text: the code's are taken. Rate: the paper decays linearly to 0
+  in the last three epochs, the code by 0.3 an epoch. "400K iterations" are images: 5 epochs of 82 783 are 51 740 steps of 8.
+
+Any size: the published code wants equal squares and drops what does not fill a block. Here maps are padded by reflection to
+whole blocks and cut again, and content and style blocks are counted apart; equal squares give equal numbers. In the paper's
+reading the style is cut into blocks of the content's size.
+
+Arms (each changes the module and the loss's version of it alike): `all-to-all`, `no-da`, `no-pa`, `no-pa-step-1` (a block
+matches the block at its own place), `one-head`; `lambda-…` are the paper's Table 5.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..attention import AttentionRecord, attend, grid, split_heads, tokens
+from ..encoder import TAPS, Encoder
+from ..errors import UserError
+from ..layers import conv3x3, full_precision, normalise, upsample_to
+from ..losses import Features, mse, statistics_style
+from .adaattn import SkipDecoder, key_features
+from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+
+Size = tuple[int, int]
+Blocks = Float[Tensor, "batch blocks points channels"]
+BLOCK = {"relu2_1": 16, "relu3_1": 8, "relu4_1": 8, "relu5_1": 4}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One reading or arm of StyA2K.
+
+    fixed_count   BLOCK counts blocks a side (paper) instead of pixels a side (code)
+    all_to_all    ordinary attention to every style position in place of DA and PA
+    distributed, progressive, coarse
+                  DA, PA, and PA's first step, present
+    """
+
+    fixed_count: bool = False
+    all_to_all: bool = False
+    distributed: bool = True
+    progressive: bool = True
+    coarse: bool = True
+    heads: int = 8
+    global_style: float = 10.0
+    local_feature: float = 1.25
+
+    def learning_rate(self, step: int, batch: int) -> float:
+        """2e-4 for two epochs of COCO train2014 (82 783 images), then 0.3 times the last epoch's; five epochs."""
+        return 2e-4 * 0.3 ** max(0, step * batch // 82783 - 1)
+
+    def sides(self, tap: str, size: Size) -> Size:
+        """Block height and width in feature pixels for a content map of `size`."""
+        block = BLOCK[tap]
+        return (-(-size[0] // block), -(-size[1] // block)) if self.fixed_count else (block, block)
+
+
+CODE = Variant()
+LAMBDAS = (0.5, 0.75, 1.0, 1.5, 2.0)
+VARIANTS = {
+    "code": CODE, "paper": Variant(fixed_count=True), "all-to-all": Variant(all_to_all=True), "no-da": Variant(distributed=False),
+    "no-pa": Variant(progressive=False), "no-pa-step-1": Variant(coarse=False), "one-head": Variant(heads=1),
+    **{f"lambda-{value:g}": replace(CODE, local_feature=value) for value in LAMBDAS},
+}  # fmt: skip
+
+
+def cut(x: Float[Tensor, "batch channels h w"], sides: Size) -> Blocks:
+    """Non-overlapping blocks, row by row, points row by row inside. Raises UserError for maps under half a block."""
+    bottom, right = -x.shape[2] % sides[0], -x.shape[3] % sides[1]
+    if bottom >= x.shape[2] or right >= x.shape[3]:
+        raise UserError(f"a feature map of {x.shape[3]}x{x.shape[2]} is too small for blocks of {sides[1]}x{sides[0]}; use a larger image")
+    x = F.pad(x, (0, right, 0, bottom), mode="reflect")
+    return x.unflatten(3, (-1, sides[1])).unflatten(2, (-1, sides[0])).permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
+
+
+def block_grid(size: Size, sides: Size) -> Size:
+    """Blocks down and across."""
+    return -(-size[0] // sides[0]), -(-size[1] // sides[1])
+
+
+def join(blocks: Blocks, sides: Size, size: Size) -> Float[Tensor, "batch channels _ _"]:
+    """Inverse of `cut`: a map of `size`."""
+    x = blocks.unflatten(2, sides).unflatten(1, block_grid(size, sides)).permute(0, 5, 1, 3, 2, 4)
+    return x.flatten(4, 5).flatten(2, 3)[..., : size[0], : size[1]]
+
+
+def distil_keys(
+    keys: Float[Tensor, "b blocks points k"], values: Float[Tensor, "b blocks points v"], heads: int,
+    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0,
+) -> tuple[Float[Tensor, "b blocks k"], Float[Tensor, "b blocks v"]]:  # fmt: skip
+    """One key and one value a block: the points that resemble the block's mean key, gated and averaged (eq. 6 to 8)."""
+    k = full_precision(keys).unflatten(3, (heads, -1))
+    v = full_precision(values).unflatten(3, (heads, -1))
+    gate = torch.sigmoid(beta + alpha * (k * k.mean(dim=2, keepdim=True)).sum(dim=4, keepdim=True))
+    count = keys.shape[2] + 1
+    return tuple((((gate * x).sum(dim=2) + x.mean(dim=2)) / count).flatten(2) for x in (k, v))
+
+
+@torch.no_grad()
+def best_blocks(queries: Float[Tensor, "b heads n points d"], keys: Float[Tensor, "b heads m points d"], chunk: int = 256) -> Int[Tensor, "b heads n"]:
+    """argmax over style blocks of the sum over points of <Q, K>, `chunk` content blocks at a time (eq. 10, 11)."""
+    flat = keys.flatten(3).transpose(2, 3)
+    with torch.autocast(queries.device.type, enabled=False):
+        return torch.cat([(part.flatten(3) @ flat).argmax(dim=3) for part in queries.split(chunk, dim=2)], dim=2)
+
+
+def same_place(content: Size, style: Size, device: torch.device) -> Int[Tensor, " n"]:
+    """Style block at each content block's relative place: the arm without PA's first step."""
+    down = torch.arange(content[0], device=device) * style[0] // content[0]
+    across = torch.arange(content[1], device=device) * style[1] // content[1]
+    return (down[:, None] * style[1] + across).flatten()
+
+
+def progress(
+    queries: Float[Tensor, "b n points k"], keys: Float[Tensor, "b m points k"], values: Float[Tensor, "b m points v"],
+    heads: int, matches: Int[Tensor, " n"] | None,
+) -> Float[Tensor, "b n points v"]:  # fmt: skip
+    """PA: attention inside the matching block (eq. 10 to 13); `matches` replaces the search."""
+    q, k, v = (full_precision(x).unflatten(3, (heads, -1)).movedim(3, 1) for x in (queries, keys, values))
+    index = best_blocks(q, k) if matches is None else matches.expand(*q.shape[:2], -1)
+    k, v = (x.gather(2, index[..., None, None].expand(-1, -1, -1, *x.shape[3:])) for x in (k, v))
+    inside = attend(*(x.flatten(0, 2) for x in (q, k, v)))
+    return inside.unflatten(0, q.shape[:3]).movedim(1, 3).flatten(3)
+
+
+def attend_keys(
+    q: Float[Tensor, "b k h w"], k: Float[Tensor, "b k _ _"], v: Float[Tensor, "b v _ _"], sides: Size, heads: int,
+    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0,
+) -> Float[Tensor, "b v h w"]:  # fmt: skip
+    """DA of maps: queries of every content position, one key a style block."""
+    return grid(attend(tokens(q), *distil_keys(cut(k, sides), cut(v, sides), heads, alpha, beta), heads=heads), tuple(q.shape[2:]))
+
+
+def attend_blocks(
+    q: Float[Tensor, "b k h w"], k: Float[Tensor, "b k _ _"], v: Float[Tensor, "b v _ _"], sides: Size, heads: int, coarse: bool
+) -> Float[Tensor, "b v h w"]:
+    """PA of maps."""
+    content, style = tuple(q.shape[2:]), tuple(k.shape[2:])
+    places = None if coarse else same_place(block_grid(content, sides), block_grid(style, sides), q.device)
+    return join(progress(cut(q, sides), cut(k, sides), cut(v, sides), heads, places), sides, content)
+
+
+class A2K(nn.Module):
+    """One all-to-key module; names are those of the published checkpoint. 2 101 250 parameters at 512 channels."""
+
+    def __init__(self, channels: int, tap: str, variant: Variant):
+        super().__init__()
+        self.tap, self.variant = tap, variant
+        if variant.all_to_all or variant.distributed:
+            self.q, self.k, self.v, self.fusion1 = (conv1x1(channels, channels) for _ in range(4))
+        if not variant.all_to_all:
+            if variant.distributed:
+                self.sim_alpha, self.sim_beta = nn.Parameter(torch.ones(1)), nn.Parameter(torch.zeros(1))
+            if variant.progressive:
+                self.q2, self.k2, self.v2, self.fusion2 = (conv1x1(channels, channels) for _ in range(4))
+
+    def forward(self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        chosen, size = self.variant, tuple(content.shape[2:])
+        sides, c, s = chosen.sides(self.tap, size), normalise(content), normalise(style)
+        if chosen.all_to_all:
+            everywhere = attend(tokens(self.q(c)), tokens(self.k(s)), tokens(self.v(style)), heads=chosen.heads)
+            return self.fusion1(grid(everywhere, size)) + content
+        out = content
+        if chosen.distributed:
+            out = out + self.fusion1(attend_keys(self.q(c), self.k(s), self.v(style), sides, chosen.heads, self.sim_alpha[0], self.sim_beta[0]))
+        if chosen.progressive:
+            out = out + self.fusion2(attend_blocks(self.q2(c), self.k2(s), self.v2(style), sides, chosen.heads, chosen.coarse))
+        return out
+
+
+class Transform(nn.Module):
+    """Modules at relu4_1 and relu5_1 and the merging convolution; names as published."""
+
+    def __init__(self, channels: tuple[int, ...], variant: Variant):
+        super().__init__()
+        self.attn_adain_4_1 = A2K(channels[3], "relu4_1", variant)
+        self.attn_adain_5_1 = A2K(channels[4], "relu5_1", variant)
+        self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
+
+    def forward(self, content: Features, style: Features) -> Float[Tensor, "b c h w"]:
+        shallow = self.attn_adain_4_1(content["relu4_1"], style["relu4_1"])
+        deep = self.attn_adain_5_1(content["relu5_1"], style["relu5_1"])
+        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
+
+
+class StyA2K(Method):
+    """StyA2K at relu3_1, relu4_1, relu5_1. 11 183 689 trainable parameters at VGG-19 width."""
+
+    title = "StyA2K"
+    variants = VARIANTS
+
+    def __init__(self, encoder: Encoder, variant: Variant = CODE):
+        super().__init__(encoder, variant)
+        self.A2K = A2K(encoder.channels[2], "relu3_1", variant)
+        self.transform = Transform(encoder.channels, variant)
+        self.decoder = SkipDecoder(encoder.channels)
+        for module in (self.A2K, self.transform, self.decoder):
+            initialise_normal(module)
+
+    def transfer(self, content: Encoded, style: Encoded) -> Transferred:
+        """A2K^3 as "relu3_1" and the merged A2K^4, A2K^5 as "relu4_1"."""
+        check_pair(content, style, "relu4_1")
+        c, s = content.features, style.features
+        return Transferred({"relu3_1": self.A2K(c["relu3_1"], s["relu3_1"]), "relu4_1": self.transform(c, s)}, content.size)
+
+    def decode(self, stylised: Transferred) -> Image:
+        return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
+
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
+        c, s = self.features(content), self.features(style)
+        output = self.encoder(self.decode(self.transfer(c, s)))
+        terms = {
+            "global_style": statistics_style(output, s.features, TAPS[:4]),
+            "local_feature": sum(mse(output[tap], self.local_target(c.features, s.features, tap)) for tap in TAPS[1:]),
+        }
+        return scale_terms(terms, vars(self.variant))
+
+    @torch.no_grad()
+    def local_target(self, content: Features, style: Features, tap: str) -> Float[Tensor, "b c h w"]:
+        """DA* + PA* + F_c without convolutions, on keys of all levels up to this one; carries no gradient."""
+        chosen, level, size = self.variant, TAPS.index(tap) + 1, tuple(content[tap].shape[2:])
+        q, k, v = key_features(content, level), key_features(style, level), style[tap]
+        sides, out = chosen.sides(tap, size), content[tap]
+        if chosen.all_to_all:
+            return out + grid(attend(tokens(q), tokens(k), tokens(v), heads=chosen.heads), size)
+        if chosen.distributed:
+            out = out + attend_keys(q, k, v, sides, chosen.heads)
+        if chosen.progressive:
+            out = out + attend_blocks(q, k, v, sides, chosen.heads, chosen.coarse)
+        return out
+
+    def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
+        """Of every layer and head: all-to-all, or DA over blocks and PA's first step from block to block."""
+        chosen, records = self.variant, []
+        for tap, block in (("relu3_1", self.A2K), ("relu4_1", self.transform.attn_adain_4_1), ("relu5_1", self.transform.attn_adain_5_1)):
+            c, s, style_map = normalise(content.features[tap][:1]), normalise(style.features[tap][:1]), style.features[tap][:1]
+            size, other = tuple(c.shape[2:]), tuple(s.shape[2:])
+            sides = chosen.sides(tap, size)
+            steps: list[tuple[str, Tensor, Tensor, Size, Size]] = []
+            if chosen.all_to_all:
+                steps.append(("", tokens(block.q(c)), tokens(block.k(s)), size, other))
+            elif chosen.distributed:
+                keys, _ = distil_keys(cut(block.k(s), sides), cut(block.v(style_map), sides), chosen.heads, block.sim_alpha[0], block.sim_beta[0])
+                steps.append(("DA", tokens(block.q(c)), keys, size, block_grid(other, sides)))
+            for step, queries, keys, *grids in steps:
+                heads = zip(split_heads(queries, chosen.heads)[0], split_heads(keys, chosen.heads)[0], strict=True)
+                records += [AttentionRecord(tap, q, k, *grids, head=head, step=step) for head, (q, k) in enumerate(heads)]
+            if chosen.progressive and chosen.coarse and not chosen.all_to_all:
+                q, k = (cut(x, sides).unflatten(3, (chosen.heads, -1)).movedim(3, 1).flatten(3)[0] for x in (block.q2(c), block.k2(s)))
+                grids = block_grid(size, sides), block_grid(other, sides)
+                records += [AttentionRecord(tap, q[h], k[h], *grids, head=h, step="PA 1") for h in range(chosen.heads)]
+        return records
