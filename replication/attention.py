@@ -43,15 +43,19 @@ def attend(
     values: Float[Tensor, "batch keys values"],
     scale: float = 1.0,
     heads: int = 1,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "batch queries values"]:
-    """softmax(scale * Q K^T) V of every head, exactly, in memory linear in the number of tokens."""
+    """softmax(scale * Q K^T) V of every head, exactly, in memory linear in the number of tokens.
+
+    With `dropout`, a share of the weights is zeroed at random and the rest scaled up; on CPU that builds the dense map.
+    """
     q, k, v = (split_heads(full_precision(x), heads) for x in (queries, keys, values))
     # The fused kernels want keys and values equally wide (zero channels change neither logits nor results) and channels
     # adjacent in memory; otherwise torch builds the dense map without a word.
     width, wanted = max(k.shape[3], v.shape[3]), v.shape[3]
     q, k, v = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
     with torch.autocast(queries.device.type, enabled=False):
-        result = F.scaled_dot_product_attention(q, k, v, scale=scale)
+        result = F.scaled_dot_product_attention(q, k, v, scale=scale, dropout_p=dropout)
     return result[..., :wanted].transpose(1, 2).flatten(2)
 
 

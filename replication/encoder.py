@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from . import assets
 from .errors import UserError
 from .files import CHECKPOINTS, build_dir, sha256_file, sha256_text, write_atomic
-from .layers import conv3x3
 
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # One past the index of each tap's ReLU in the sequential layout.
@@ -41,6 +40,11 @@ CONVOLUTIONS = {
     22: "block3_conv3", 25: "block3_conv4", 29: "block4_conv1", 32: "block4_conv2", 35: "block4_conv3", 38: "block4_conv4",
     42: "block5_conv1",
 }  # fmt: skip
+# The AdaIN family pools by ceil behind reflection; Avatar-Net and MST, written for TensorFlow, do not.
+POOLING = {
+    "max": lambda: nn.MaxPool2d(2, ceil_mode=True), "max-floor": lambda: nn.MaxPool2d(2), "average-floor": lambda: nn.AvgPool2d(2),
+}  # fmt: skip
+PADDING = {"reflect": nn.ReflectionPad2d, "zeros": nn.ZeroPad2d}
 SCALE_FLOOR = 0.1
 BGR_MEAN = (103.939, 116.779, 123.68)
 VGG19_CHANNELS = (64, 128, 256, 512, 512)
@@ -59,24 +63,35 @@ class Encoder(nn.Module):
     channels  width of the five blocks
     last      deepest tap that is built; AdaIN needs relu4_1 only, and its parameter count says so
     name      vgg19 | student | official, for provenance
+    pooling   a key of POOLING
+    padding   a key of PADDING
     """
 
-    def __init__(self, channels: tuple[int, ...] = VGG19_CHANNELS, last: str = "relu5_1", name: str = "vgg19"):
+    def __init__(
+        self, channels: tuple[int, ...] = VGG19_CHANNELS, last: str = "relu5_1", name: str = "vgg19",
+        pooling: str = "max", padding: str = "reflect",
+    ):  # fmt: skip
         super().__init__()
         self.channels, self.last, self.name = tuple(channels), last, name
         layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
         width = 3
         for block, (convolutions, outputs) in enumerate(zip((2, 2, 4, 4, 1), channels, strict=True)):
             for _ in range(convolutions):
-                layers += [*conv3x3(width, outputs), nn.ReLU()]
+                layers += [PADDING[padding](1), nn.Conv2d(width, outputs, 3), nn.ReLU()]
                 width = outputs
             if block < 4:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                layers.append(POOLING[pooling]())
         self.layers = nn.Sequential(*layers[: TAP_END[last]])
         with torch.no_grad():
             self.layers[0].weight.copy_(255 * torch.eye(3).flip(0).reshape(3, 3, 1, 1))
             self.layers[0].bias.copy_(-torch.tensor(BGR_MEAN))
         self.requires_grad_(False)
+
+    def like(self, last: str, pooling: str = "max", padding: str = "reflect") -> "Encoder":
+        """An encoder with these weights up to `last`, with another pooling or padding."""
+        other = Encoder(self.channels, last, self.name, pooling, padding)
+        other.layers.load_state_dict({key: value for key, value in self.layers.state_dict().items() if key in other.layers.state_dict()})
+        return other.eval()
 
     def forward(self, image: Image, last: str | None = None) -> dict[str, Float[Tensor, "batch _ _ _"]]:
         """All taps up to `last`, keyed relu1_1 .. relu5_1.

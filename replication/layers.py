@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .errors import UserError
+
 EPS = 1e-5
 
 Feature = Float[Tensor, "batch channels height width"]
@@ -73,3 +75,72 @@ def decoder_from(plan: list[tuple[int, int] | str]) -> nn.Sequential:
             if step[1] != 3:
                 layers.append(nn.ReLU())
     return nn.Sequential(*layers)
+
+
+def pad_to_multiple(image: Feature, multiple: int) -> Float[Tensor, "batch channels _ _"]:
+    """Extend an image below and on the right by reflection until both sides are multiples of `multiple`.
+
+    Networks that fold pixels into channels or pool by floor need it; at sizes that fit nothing changes.
+    Raises UserError for a side too small to be reflected.
+    """
+    bottom, right = -image.shape[2] % multiple, -image.shape[3] % multiple
+    if bottom >= image.shape[2] or right >= image.shape[3]:
+        raise UserError(f"image is {image.shape[3]}x{image.shape[2]} px; both sides must be more than {multiple // 2} px")
+    return F.pad(image, (0, right, 0, bottom), mode="reflect")
+
+
+class _SymmetricPower(torch.autograd.Function):
+    """Power of a symmetric positive semi-definite matrix on its range; the gradient is exact for equal eigenvalues too.
+
+    Differentiating through eigh divides by differences of eigenvalues, which is NaN for a constant image. The derivative
+    of the power itself has no such pole: its divided differences tend to the derivative (Daleckii and Krein).
+    """
+
+    @staticmethod
+    def forward(ctx, matrix: Tensor, exponent: float, floor: float) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrix)
+        kept = values > floor
+        powers = torch.where(kept, values.clamp(min=floor) ** exponent, 0.0)
+        ctx.save_for_backward(values, vectors, powers, kept)
+        ctx.exponent, ctx.floor = exponent, floor
+        return (vectors * powers[..., None, :]) @ vectors.mT
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        values, vectors, powers, kept = ctx.saved_tensors
+        gap = values[..., :, None] - values[..., None, :]
+        middle = ((values[..., :, None] + values[..., None, :]) / 2).clamp(min=ctx.floor)
+        close = gap.abs() <= 1e-6 * middle
+        slope = torch.where(kept[..., :, None] & kept[..., None, :], ctx.exponent * middle ** (ctx.exponent - 1), 0.0)
+        divided = torch.where(close, slope, (powers[..., :, None] - powers[..., None, :]) / torch.where(close, 1.0, gap))
+        inner = vectors.mT @ ((gradient + gradient.mT) / 2) @ vectors
+        return vectors @ (divided * inner) @ vectors.mT, None, None
+
+
+def symmetric_power(matrix: Float[Tensor, "*batch n n"], exponent: float, floor: float) -> Float[Tensor, "*batch n n"]:
+    """V diag(e^exponent) V^T of a symmetric matrix, leaving out eigenvalues up to `floor`: -1/2 whitens, 1/2 colours.
+
+    Compute it in float64: single precision loses the small eigenvalues of a covariance.
+    """
+    return _SymmetricPower.apply(matrix, exponent, floor)
+
+
+def covariance(x: Float[Tensor, "*batch channels positions"], divisor: int | None = None) -> Float[Tensor, "*batch channels channels"]:
+    """X X^T / divisor of centred features; the divisor defaults to positions - 1, and is at least 1."""
+    return x @ x.mT / max(1, x.shape[-1] - 1 if divisor is None else divisor)
+
+
+def whiten_and_colour(
+    content: Float[Tensor, "*batch channels n"], style: Float[Tensor, "*batch channels m"], floor: float, jitter: float = 0.0
+) -> Float[Tensor, "*batch channels n"]:
+    """WCT (Li et al. 2017): give `content` the mean and covariance of `style`, in float64, back in the input's type.
+
+    floor   eigenvalues up to it are left out of whitening and colouring
+    jitter  added to the diagonals of both covariances
+    """
+    c, s = content.double(), style.double()
+    mean = s.mean(dim=-1, keepdim=True)
+    c, s = c - c.mean(dim=-1, keepdim=True), s - mean
+    extra = jitter * torch.eye(c.shape[-2], dtype=c.dtype, device=c.device)
+    whitened = symmetric_power(covariance(c) + extra, -0.5, floor) @ c
+    return (symmetric_power(covariance(s) + extra, 0.5, floor) @ whitened + mean).to(content.dtype)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from .encoder import TAPS, AnyImage, Encoder, Image
 from .layers import full_precision, mean_std, normalise
 
 Scalar = Float[Tensor, ""]
@@ -38,3 +39,26 @@ def statistics_style(output: Features, style: Features, taps: Iterable[str]) -> 
 def feature_identity(output: Features, target: Features, taps: Iterable[str]) -> Scalar:
     """sum over taps of MSE(F(output), F(target)) of raw features (SANet's second identity loss)."""
     return sum(mse(output[tap], target[tap]) for tap in taps)
+
+
+def content_style_identity(
+    encoder: Encoder, images: tuple[Image, AnyImage], features: tuple[Features, Features], result: Image, same: tuple[Image, AnyImage]
+) -> dict[str, Scalar]:
+    """The four terms of SANet, which MANet, MCCNet, StyTr2 and DAG-Style share, unweighted.
+
+    images    content and style, with their `features` up to relu5_1
+    result    the stylised image
+    same      content and style each stylised with itself
+
+    content            normalised features of relu4_1 and relu5_1, result against content
+    style              channel statistics of relu1_1..5_1, result against style
+    identity_pixels    MSE of `same` against `images`
+    identity_features  likewise on raw features of relu1_1..5_1
+    """
+    (c, s), output = features, encoder(result)
+    return {
+        "content": normalised_content(output, c, ("relu4_1", "relu5_1")),
+        "style": statistics_style(output, s, TAPS),
+        "identity_pixels": sum(mse(a, b) for a, b in zip(same, images, strict=True)),
+        "identity_features": sum(feature_identity(encoder(a), b, TAPS) for a, b in zip(same, features, strict=True)),
+    }

@@ -52,11 +52,7 @@ class Method(nn.Module):
 
     def __init__(self, encoder: Encoder, variant: object):
         super().__init__()
-        if encoder.last != self.last:
-            shorter = Encoder(encoder.channels, self.last, encoder.name)
-            shorter.layers.load_state_dict(encoder.layers.state_dict(), strict=False)
-            encoder = shorter
-        self.encoder, self.variant = encoder, variant
+        self.encoder, self.variant = encoder if encoder.last == self.last else encoder.like(self.last), variant
 
     def encode_content(self, image: Image) -> Encoded:
         """Features of the content image. Raises UserError for a wrong shape, NaN, or sides that are too small."""

@@ -27,9 +27,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..attention import AttentionRecord, attend, grid, tokens
-from ..encoder import TAPS, Encoder
+from ..encoder import Encoder
 from ..layers import conv3x3, decoder, normalise, upsample_to
-from ..losses import feature_identity, mse, normalised_content, statistics_style
+from ..losses import content_style_identity
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
 
 
@@ -106,16 +106,9 @@ class SANet(Method):
         return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c, s = self.encode_content(content), self.encode_style(style)
-        output = self.encoder(self.decode(self.transfer(c, s)))
-        same_c, same_s = self.decode(self.transfer(c, c)), self.decode(self.transfer(s, s))
-        terms = {
-            "content": normalised_content(output, c.features, ("relu4_1", "relu5_1")),
-            "style": statistics_style(output, s.features, TAPS),
-            "identity_pixels": mse(same_c, content) + mse(same_s, style),
-            "identity_features": feature_identity(self.encoder(same_c), c.features, TAPS)
-            + feature_identity(self.encoder(same_s), s.features, TAPS),
-        }
+        c, s = self.features(content), self.features(style)
+        result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
+        terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
         return scale_terms(terms, vars(self.variant))
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
