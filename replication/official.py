@@ -5,12 +5,13 @@
     image = model(content, style)
 
 A role is the published file's name without prefix and iteration number. The module names of the methods are those of
-the checkpoints, so a role is a sub-module and a key is a parameter. Files are PyTorch state dictionaries, loaded without
+the checkpoints, so a role is a sub-module and a key is a parameter; where a file names things otherwise, its layout says how. Files are PyTorch state dictionaries, loaded without
 running code from them, or safetensors.
 """
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,13 +23,53 @@ from .encoder import Encoder
 from .errors import UserError
 from .files import sha256_file
 from .methods import METHODS, Method
+from .methods.avatarnet import IMAGENET
 
-# Roles of each method's published files, and the sub-module each one fills.
-ROLES: dict[str, dict[str, str]] = {
-    "adain": {"decoder": "decoder"},
-    "sanet": {"decoder": "decoder", "transformer": "transformer"},
-    "adaattn": {"decoder": "decoder", "transformer": "transformer", "adaattn_3": "adaattn_3"},
-}
+Rename = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Published files of one method.
+
+    roles    sub-module that each file fills; "" is the whole method without its encoder's file
+    variant  whose structure the files have
+    vgg      the files come beside a separate `vgg_normalised.pth`; else they hold the encoder, or need none
+    rename   prefixes of published keys and what they are called here
+    preset   the encoder is torchvision's, whose colour preprocessing is no part of the file: its first layer is set here
+    """
+
+    roles: dict[str, str]
+    variant: str = "code"
+    vgg: bool = True
+    rename: Rename = field(default_factory=dict)
+    preset: bool = False
+
+
+# Keras-style numbering of torchvision's VGG-19 against the layout of vgg_normalised, which counts paddings and one more layer.
+TORCHVISION = dict(zip((0, 2, 5, 7, 10, 12, 14, 16, 19), (2, 5, 9, 12, 16, 19, 22, 25, 29), strict=True))
+AVATAR_BLOCKS = ((0,), (2, 5), (7, 10), (12, 14, 16, 19))
+AVATAR_SEGMENTS = ((1, 5, 8, 11), (14, 18), (21, 25), (28,))
+LAYOUTS: dict[str, Layout] = {
+    "adain": Layout({"decoder": "decoder"}),
+    "sanet": Layout({"decoder": "decoder", "transformer": "transformer"}),
+    "manet": Layout({"decoder": "decoder", "ma_module": "ma_module"}),
+    "mccnet": Layout({"decoder": "decoder", "mcc_module": "mcc_module"}),
+    "adaattn": Layout({"decoder": "decoder", "transformer": "transformer", "adaattn_3": "adaattn_3"}),
+    "artflow": Layout({"glow": "glow"}, variant="adain", vgg=False),
+    "microast": Layout(
+        {"content_encoder": "content_encoder", "style_encoder": "style_encoder", "modulator": "modulator", "decoder": "decoder"}, vgg=False
+    ),
+    "stytr2": Layout({"embedding": "embedding", "transformer": "transformer", "decoder": "decoder"}, vgg=False),
+    "avatarnet": Layout({"check_point": ""}, variant="port", vgg=False, preset=True, rename={
+        **{f"encoder.encoder.{n}.{i}.": f"encoder.layers.{TORCHVISION[i]}." for n, block in enumerate(AVATAR_BLOCKS) for i in block},
+        **{f"decoder.decoder.{n}.{i}.": f"decoder.{i}." for n, segment in enumerate(AVATAR_SEGMENTS) for i in segment},
+    }),
+    "mst": Layout({"model_state": ""}, variant="paper", vgg=False, rename={
+        **{f"vgg_encoder.block{n}.": "encoder.layers." for n in range(1, 5)}, "decoder.net.": "decoder.",
+    }),
+    "stya2k": Layout({"A2K": "A2K", "transform": "transform", "decoder": "decoder"}),
+}  # fmt: skip
 # conv5_2 to conv5_4 are in the published VGG file but no method uses them.
 UNUSED_VGG = {f"{index}.{kind}" for index in (45, 48, 51) for kind in ("weight", "bias")}
 
@@ -42,6 +83,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
         raise UserError(f"cannot read {path} as a checkpoint: {str(error).splitlines()[0]}. Download it again") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # saved with the optimiser's state beside it
+        state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} is not a plain state dictionary of tensors; give the published file as it is")
     return dict(state)
@@ -73,25 +116,45 @@ def load_vgg(path: str | Path) -> Encoder:
     return encoder.eval()
 
 
-def load(method: str, files: Mapping[str, str | Path]) -> Method:
-    """A method at VGG-19 width in its authors'-code variant with published weights.
+def load(method: str, files: Mapping[str, str | Path], variant: str | None = None) -> Method:
+    """A method at VGG-19 width with published weights.
 
-    method  a key of METHODS
-    files   path of each role's file: "vgg" and those in ROLES[method]
+    method   a key of LAYOUTS
+    files    path of each role's file: those in the layout, and "vgg" where the method encodes with VGG-19
+    variant  another variant of the same structure, for example ArtFlow's "wct"; None is the layout's
 
     Returns a module called as model(content, style); the output is not clamped. `model.weights` maps roles to sha256.
+    Methods that encode with networks of their own need no VGG-19: theirs has random weights then and serves no loss.
     Raises UserError for an unknown method, a missing or unknown role, a missing file, or any key or shape that differs.
     """
-    if method not in ROLES:
-        raise UserError(f"no published layout known for {method!r}; choose {', '.join(ROLES)}")
-    roles = {"vgg", *ROLES[method]}
+    if method not in LAYOUTS:
+        raise UserError(f"no published layout known for {method!r}; choose {', '.join(LAYOUTS)}")
+    layout, kind = LAYOUTS[method], METHODS[method]
+    roles = {*layout.roles, *(("vgg",) if layout.vgg else ())}
     if files.keys() != roles:
         raise UserError(
             f"{method} needs the roles {sorted(roles)}; missing {sorted(roles - files.keys())}, unknown {sorted(files.keys() - roles)}"
         )
-    kind = METHODS[method]
-    model = kind(load_vgg(files["vgg"]), kind.variants["code"])
-    for role, submodule in ROLES[method].items():
-        fill(model.get_submodule(submodule), read_state(files[role]), files[role])
+    chosen = variant or layout.variant
+    if chosen not in kind.variants:
+        raise UserError(f"{method} has no variant {chosen!r}; choose {', '.join(kind.variants)}")
+    model = kind(load_vgg(files["vgg"]) if layout.vgg else Encoder(name="none"), kind.variants[chosen])
+    preset = _imagenet_colours() if layout.preset else {}
+    for role, submodule in layout.roles.items():
+        fill(model.get_submodule(submodule), preset | _renamed(read_state(files[role]), layout.rename), files[role])
     model.weights = {role: sha256_file(path) for role, path in files.items()}
     return model.eval()
+
+
+def _renamed(state: Mapping[str, Tensor], rename: Rename) -> dict[str, Tensor]:
+    result = {}
+    for key, value in state.items():
+        prefix = next((prefix for prefix in rename if key.startswith(prefix)), "")
+        result[rename.get(prefix, "") + key.removeprefix(prefix)] = value
+    return result
+
+
+def _imagenet_colours() -> dict[str, Tensor]:
+    """First layer for torchvision's VGG-19: RGB with ImageNet's mean and deviation."""
+    mean, std = (torch.tensor(values) for values in IMAGENET)
+    return {"encoder.layers.0.weight": torch.diag(1 / std)[:, :, None, None], "encoder.layers.0.bias": -mean / std}

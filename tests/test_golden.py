@@ -8,7 +8,7 @@ import torch
 
 from replication import official
 from replication.encoder import CONVOLUTIONS, TAPS
-from replication.losses import feature_identity, mse, normalised_content, statistics_style
+from replication.methods import manet
 from replication.methods.adain import CODE, adain
 
 
@@ -49,6 +49,12 @@ def image(k: int, height: int, width: int, style: bool) -> torch.Tensor:
     return torch.from_numpy(values).float()[None]
 
 
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two contents and two styles for the losses."""
+    contents = torch.cat([image(k, 64, 64, False) for k in (210, 211)])
+    return contents, torch.cat([image(212, 64, 64, True), image(213, 64, 64, True).flip(3)])
+
+
 @pytest.fixture(scope="module")
 def golden():
     from replication.files import ROOT
@@ -73,8 +79,8 @@ def load(method: str, tmp_path) -> torch.nn.Module:
     vgg["0.weight"], vgg["0.bias"] = layers[0].weight.detach(), layers[0].bias.detach()
     model = build(method, Encoder())
     states = {"vgg": vgg}
-    for role, base in (("decoder", 40), ("transformer", 80)):
-        if role in official.ROLES[method]:
+    for role, base in (("decoder", 40), ("transformer", 80), ("ma_module", 80), ("mcc_module", 80)):
+        if role in official.LAYOUTS[method].roles:
             shapes = {name: tuple(value.shape) for name, value in model.get_submodule(role).state_dict().items()}
             states[role] = state(shapes, base)
     paths = {}
@@ -100,9 +106,7 @@ def test_adain(golden, tmp_path):
     close(adain(c.features["relu4_1"], s.features["relu4_1"], CODE), arrays["adain.adain"], 5e-5)
     close(model(content, style), arrays["adain.out"], 2e-5)
     close(model.decode(model.transfer(c, s, alpha=0.6)), arrays["adain.out_alpha0_6"], 2e-5)
-    contents = torch.cat([image(k, 64, 64, False) for k in (210, 211)])
-    styles = torch.cat([image(212, 64, 64, True), image(213, 64, 64, True).flip(3)])
-    terms = model.losses(contents, styles, 0)
+    terms = model.losses(*batch(), 0)
     assert terms["content"].item() == pytest.approx(facts["adain.loss_float64"]["loss_c"], rel=1e-5)
     assert terms["style"].item() / 10 == pytest.approx(facts["adain.loss_float64"]["loss_s"], rel=1e-5)
 
@@ -118,16 +122,65 @@ def test_sanet(golden, tmp_path):
     close(model.transfer(c, s).features["relu4_1"], arrays["sanet.transform"], 5e-5)
     close(model(content, style), arrays["sanet.out"], 5e-5)
     close(model(content, content), arrays["sanet.identity_cc"], 5e-5)
-    contents = torch.cat([image(k, 64, 64, False) for k in (210, 211)])
-    styles = torch.cat([image(212, 64, 64, True), image(213, 64, 64, True).flip(3)])
-    c, s = model.encode_content(contents), model.encode_style(styles)
-    output, same_c, same_s = model(contents, styles), model(contents, contents), model(styles, styles)
-    features = {name: model.encoder(x) for name, x in (("output", output), ("c", same_c), ("s", same_s))}
-    got = {
-        "loss_c": normalised_content(features["output"], c.features, ("relu4_1", "relu5_1")),
-        "loss_s": statistics_style(features["output"], s.features, TAPS),
-        "l_identity1": mse(same_c, contents) + mse(same_s, styles),
-        "l_identity2": feature_identity(features["c"], c.features, TAPS) + feature_identity(features["s"], s.features, TAPS),
-    }
-    for name, value in facts["sanet.loss_float64"].items():
-        assert got[name].item() == pytest.approx(value, rel=1e-4), name
+    terms = model.losses(*batch(), 0)
+    weights = {"content": 1, "style": 3, "identity_pixels": 50, "identity_features": 1}
+    names = {"content": "loss_c", "style": "loss_s", "identity_pixels": "l_identity1", "identity_features": "l_identity2"}
+    agree(terms, weights, names, facts["sanet.loss_float64"], 1e-4)
+
+
+def agree(terms, weights, names, expected, tolerance):
+    """Weighted terms against the published modules' unweighted ones."""
+    for name, theirs in names.items():
+        assert terms[name].item() / weights[name] == pytest.approx(expected[theirs], rel=tolerance), name
+
+
+@torch.inference_mode()
+def test_manet(golden, tmp_path):
+    arrays, facts = golden
+    model = load("manet", tmp_path)
+    content, style = image(200, 64, 96, False), image(201, 80, 48, True)
+    c, s = model.encode_content(content), model.encode_style(style)
+    module, f, g = model.ma_module, c.features["relu4_1"], s.features["relu4_1"]
+    close(module.CSA(f, f), arrays["manet.CSA"], 5e-5)
+    close(module.SSA(g), arrays["manet.SSA"], 5e-5)
+    close(module(f, g), arrays["manet.module"], 1e-4)
+    close(model(content, style), arrays["manet.out"], 1e-4)
+    close(model.decode(model.transfer(c, s, alpha=0.6)), arrays["manet.out_alpha0_6"], 1e-4)
+    contents, styles = batch()
+    weights = {"content": 1, "style": 5, "identity_pixels": 50, "identity_features": 1}
+    names = {"content": "loss_c", "style": "loss_s", "identity_pixels": "l_identity1", "identity_features": "l_identity2"}
+    expected = facts["manet.loss_float64"]
+    agree(model.losses(contents, styles, 0), weights, names, expected, 1e-4)
+    # One content in both styles, both contents in one style; the two results are exchanged for one another.
+    exchanged = torch.tensor([0, 1]), torch.tensor([1, 0])
+    of_content, of_style = model.encoder(model(contents[:1].expand_as(contents), styles)), model.encoder(model(contents, styles[:1].expand_as(styles)))
+    got = sum(manet.disentangled_content(of_content, *exchanged, tap) for tap in ("relu4_1", "relu5_1"))
+    assert got.item() == pytest.approx(expected["dis_c_swapped_pair"], rel=1e-4)
+    got = sum(manet.disentangled_style(of_style, *exchanged, tap) for tap in TAPS)
+    assert got.item() == pytest.approx(expected["dis_s_swapped_pair"], rel=1e-4)
+
+
+@torch.inference_mode()
+def test_mccnet(golden, tmp_path):
+    """The published sums cancel: the module is compared in double precision, with the outputs in single."""
+    arrays, facts = golden
+    model = load("mccnet", tmp_path)
+    content, style = image(200, 64, 96, False), image(201, 80, 48, True)
+    c, s = model.encode_content(content), model.encode_style(style)
+    module = model.mcc_module.MCCN
+    close(module.energies(s.features["relu4_1"]), arrays["mccnet.q_before_fc"], 2e-3)
+    close(module(c.features["relu4_1"], s.features["relu4_1"]), arrays["mccnet.module"], 1e-3)
+    close(model(content, style), arrays["mccnet.out"], 1e-3)
+    close(model.decode(model.transfer(c, s, alpha=0.6)), arrays["mccnet.out_alpha0_6"], 1e-3)
+    model = model.double()
+    energies = module.energies(model.encode_style(style.double()).features["relu4_1"])
+    assert energies.flatten()[:5].tolist() == pytest.approx(facts["mccnet.q_before_fc"]["first5"], rel=1e-3)
+    contents, styles = (x.double() for x in batch())
+    eta = torch.from_numpy(0.015 * (2 * uniform(220, contents.numel()) - 1)).reshape(contents.shape)
+    terms = model.losses_with(contents, styles, eta)
+    weights = {"content": 3, "style": 10, "identity_pixels": 70, "identity_features": 1, "illumination": 3000, "total_variation": 1e-4}
+    names = {
+        "content": "loss_c", "style": "loss_s", "identity_pixels": "loss_lambda1", "identity_features": "loss_lambda2",
+        "illumination": "loss_noise_with_hash_noise", "total_variation": "tv_sum",
+    }  # fmt: skip
+    agree(terms, weights, names, facts["mccnet.loss_float64"], 1e-3)

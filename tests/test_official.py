@@ -9,47 +9,124 @@ from safetensors.torch import save_file
 from replication import build, data, metrics, official
 from replication.encoder import CONVOLUTIONS, Encoder
 from replication.errors import UserError
+from replication.methods import parameter_count
 
 LATER = {45: 512, 48: 512, 51: 512}
+
+
+KINDS = ("weight", "bias")
+MIRRORED = (1, 5, 8, 11, 14, 18, 21, 25, 28)
+
+
+def named(*names, kinds=KINDS):
+    return {f"{name}.{kind}" for name in names for kind in kinds}
+
+
+DECODER = named(*MIRRORED)
+SKIP_DECODER = named("decoder_layer_1.1", *(f"decoder_layer_2.{i}" for i in (1, 4, 7, 10, 14, 17, 21, 24)))
+A2K = {"sim_alpha", "sim_beta"} | named("q", "k", "v", "q2", "k2", "v2", "fusion1", "fusion2")
+MICRO = named(*(f"enc1.{i}.conv_layer" for i in (0, 2, 4, 6, 8)), *(f"enc{e}.conv{c}.conv_layer" for e in ("1.10", "2.0") for c in (1, 2)))
+ATTENTION = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+ENCODER_LAYER = {f"self_attn.{k}" for k in ATTENTION} | named("linear1", "linear2", "norm1", "norm2")
+DECODER_LAYER = ENCODER_LAYER | {f"multihead_attn.{k}" for k in ATTENTION} | named("norm3")
+FLOW = (
+    {f"actnorm.{k}" for k in ("loc", "scale", "initialized")} | {f"invconv.{k}" for k in ("w_l", "w_s", "w_u", "w_p", "u_mask", "l_mask", "l_eye", "s_sign")}
+    | named("coupling.net.0", "coupling.net.2", "coupling.net.4.conv") | {"coupling.net.4.scale"}
+)  # fmt: skip
+BLOCKS = {1: (0, 2), 2: (5, 9), 3: (12, 16), 4: (19, 22, 25, 29)}
+# Published keys of every file, written down from the authors' repositories.
+KEYS = {
+    "adain": {"decoder": DECODER},
+    "sanet": {"decoder": DECODER, "transformer": named("merge_conv", *(f"sanet{n}_1.{m}" for n in (4, 5) for m in ("f", "g", "h", "out_conv")))},
+    "manet": {"decoder": DECODER, "ma_module": named(*(f"{b}.{m}" for b in ("CA", "CSA", "SSA") for m in ("f", "g", "h", "out_conv")))},
+    "mccnet": {"decoder": DECODER, "mcc_module": named(*(f"MCCN.{m}" for m in ("f", "g", "h", "out_conv", "fc")))},
+    "adaattn": {
+        "decoder": SKIP_DECODER, "adaattn_3": named("f", "g", "h"),
+        "transformer": named("merge_conv", *(f"attn_adain_{n}_1.{m}" for n in (4, 5) for m in "fgh")),
+    },
+    "stya2k": {"decoder": SKIP_DECODER, "A2K": A2K, "transform": {f"attn_adain_{n}_1.{k}" for n in (4, 5) for k in A2K} | named("merge_conv")},
+    "microast": {
+        "content_encoder": MICRO, "style_encoder": MICRO, "modulator": named(*(f"{n}.0.conv_layer" for n in ("weight1", "bias1", "weight2", "bias2"))),
+        "decoder": named(*(f"dec{d}.conv{c}.conv_layer" for d in (1, 2) for c in (1, 2)), *(f"dec3.{i}.conv_layer" for i in (1, 3, 6, 8, 10))),
+    },
+    "stytr2": {
+        "embedding": named("proj"), "decoder": DECODER,
+        "transformer": {f"encoder_{e}.layers.{i}.{k}" for e in "cs" for i in range(3) for k in ENCODER_LAYER}
+        | {f"decoder.layers.{i}.{k}" for i in range(3) for k in DECODER_LAYER} | named("decoder.norm", "new_ps"),
+    },
+    "artflow": {"glow": {f"blocks.{b}.flows.{f}.{k}" for b in (0, 1) for f in range(8) for k in FLOW}},
+    "mst": {"model_state": named(*(f"vgg_encoder.block{b}.{i}" for b, block in BLOCKS.items() for i in block), *(f"decoder.net.{i}" for i in MIRRORED))},
+    "avatarnet": {"check_point": named(
+        "encoder.encoder.0.0", *(f"encoder.encoder.{n}.{i}" for n, block in ((1, (2, 5)), (2, (7, 10)), (3, (12, 14, 16, 19))) for i in block),
+        *(f"decoder.decoder.{n}.{i}" for n, block in enumerate(((1, 5, 8, 11), (14, 18), (21, 25), (28,))) for i in block),
+    )},
+}  # fmt: skip
+COUNTS = {("stytr2", "transformer"): 130, ("artflow", "glow"): 288, ("mst", "model_state"): 38, ("avatarnet", "check_point"): 36, ("manet", "ma_module"): 24}
+# torchvision's numbers of the convolutions up to relu4_1 and their places here.
+FEATURES = {0: 2, 2: 5, 5: 9, 7: 12, 10: 16, 12: 19, 14: 22, 16: 25, 19: 29}
+
+
+def ours(method, key):
+    """The parameter that a published key stands for."""
+    if method not in ("mst", "avatarnet"):
+        return key
+    *front, index, kind = key.split(".")
+    if method == "mst":
+        return f"decoder.{index}.{kind}" if front[0] == "decoder" else f"encoder.layers.{index}.{kind}"
+    return f"decoder.{index}.{kind}" if front[0] == "decoder" else f"encoder.layers.{FEATURES[int(index)]}.{kind}"
 
 
 def published_files(folder, method, suffix=".pth"):
     """Random weights in the published layout."""
     torch.manual_seed(0)
-    model = build(method, Encoder())
-    vgg = {f"{i}.{kind}": getattr(model_layer, kind) for i in (0, *CONVOLUTIONS) for model_layer in [Encoder().layers[i]] for kind in ("weight", "bias")}
-    vgg |= {f"{i}.weight": torch.zeros(512, 512, 3, 3) for i in LATER} | {f"{i}.bias": torch.zeros(512) for i in LATER}
-    states = {"vgg": vgg, **{role: model.get_submodule(part).state_dict() for role, part in official.ROLES[method].items()}}
+    layout = official.LAYOUTS[method]
+    model = build(method, Encoder(), layout.variant)
+    states = {}
+    if layout.vgg:
+        layers = Encoder().layers
+        vgg = {f"{i}.{kind}": getattr(layers[i], kind) for i in (0, *CONVOLUTIONS) for kind in KINDS}
+        vgg |= {f"{i}.weight": torch.zeros(512, 512, 3, 3) for i in LATER} | {f"{i}.bias": torch.zeros(512) for i in LATER}
+        states["vgg"] = vgg
+    for role, keys in KEYS[method].items():
+        module = model.get_submodule(layout.roles[role]).state_dict()
+        states[role] = {key: module[ours(method, key)] for key in keys}
     paths = {}
     for role, state in states.items():
         paths[role] = folder / f"{role}{suffix}"
         state = {key: value.detach().contiguous() for key, value in state.items()}
-        torch.save(state, paths[role]) if suffix == ".pth" else save_file(state, paths[role])
+        wrapped = {"iter": 1, "state_dict": state, "optimizer": {}} if method == "artflow" else state
+        torch.save(wrapped, paths[role]) if suffix == ".pth" else save_file(state, paths[role])
     return model, paths
 
 
-KEYS = {
-    ("adain", "decoder"): {f"{i}.{k}" for i in (1, 5, 8, 11, 14, 18, 21, 25, 28) for k in ("weight", "bias")},
-    ("sanet", "transformer"): {f"{b}.{m}.{k}" for b in ("sanet4_1", "sanet5_1") for m in ("f", "g", "h", "out_conv") for k in ("weight", "bias")}
-    | {"merge_conv.weight", "merge_conv.bias"},
-    ("adaattn", "transformer"): {f"attn_adain_{b}.{m}.{k}" for b in ("4_1", "5_1") for m in "fgh" for k in ("weight", "bias")}
-    | {"merge_conv.weight", "merge_conv.bias"},
-    ("adaattn", "adaattn_3"): {f"{m}.{k}" for m in "fgh" for k in ("weight", "bias")},
-    ("adaattn", "decoder"): {f"decoder_layer_1.1.{k}" for k in ("weight", "bias")}
-    | {f"decoder_layer_2.{i}.{k}" for i in (1, 4, 7, 10, 14, 17, 21, 24) for k in ("weight", "bias")},
-}
-
-
-@pytest.mark.parametrize("method", official.ROLES)
+@pytest.mark.parametrize("method", official.LAYOUTS)
 def test_published_layouts_load(method, tmp_path):
     made, paths = published_files(tmp_path, method)
     loaded = official.load(method, paths)
-    for role, part in official.ROLES[method].items():
-        state = loaded.get_submodule(part).state_dict()
-        assert state.keys() == KEYS.get((method, role), state.keys())
-        assert all(torch.equal(state[key], value) for key, value in made.get_submodule(part).state_dict().items())
-    assert loaded.variant == type(loaded).variants["code"] and loaded.weights.keys() == paths.keys()
+    layout = official.LAYOUTS[method]
+    assert layout.roles.keys() == KEYS[method].keys()
+    for role, part in layout.roles.items():
+        assert len(KEYS[method][role]) == COUNTS.get((method, role), len(KEYS[method][role]))
+        state, expected = loaded.get_submodule(part).state_dict(), made.get_submodule(part).state_dict()
+        filled = {ours(method, key) for key in KEYS[method][role]}
+        assert state.keys() - filled <= {"encoder.layers.0.weight", "encoder.layers.0.bias"}
+        assert all(torch.equal(state[key], expected[key]) for key in filled)
+    assert loaded.variant == type(loaded).variants[layout.variant] and loaded.weights.keys() == paths.keys()
     assert loaded(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 72)).shape == (1, 3, 64, 64)
+
+
+def test_torchvision_colours_stand_in_avatarnet(tmp_path):
+    _, paths = published_files(tmp_path, "avatarnet")
+    first = official.load("avatarnet", paths).encoder.layers[0]
+    white = first(torch.ones(1, 3, 1, 1)).flatten()
+    assert torch.allclose(white, (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225]))
+
+
+def test_a_published_variant_can_be_chosen(tmp_path):
+    _, paths = published_files(tmp_path, "artflow")
+    assert official.load("artflow", paths, "wct").variant.operator == "wct"
+    with pytest.raises(UserError, match="choose adain, wct"):
+        official.load("artflow", paths, "fast")
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +202,18 @@ def test_official_adain_paints(shared):
     untouched = metrics.measure(content, content, metrics.encode(content), metrics.encode(style))
     assert values["style_loss"] < 0.5 * untouched["style_loss"]
     assert values["ssim_grey"] > 0.25 and values["content_loss"] < 2
+
+
+def test_official_microast_paints(shared):
+    """The published weights: the known size, and the painting's statistics with the photograph's structure."""
+    folder = shared / "weights/microast_official"
+    files = {role: folder / f"{role}_iter_160000.pth.tar" for role in official.LAYOUTS["microast"].roles}
+    model = official.load("microast", files)
+    assert parameter_count(model) == 471_987
+    content, style = data.contents(1)[0].tensor(256)[None], data.styles(20)[6].tensor(256)[None]
+    with torch.inference_mode():
+        result = model(content, style)
+    values = metrics.measure(result, content, metrics.encode(content), metrics.encode(style))
+    untouched = metrics.measure(content, content, metrics.encode(content), metrics.encode(style))
+    assert values["style_loss"] < 0.7 * untouched["style_loss"]
+    assert values["ssim_grey"] > 0.4 and values["content_loss"] < 2

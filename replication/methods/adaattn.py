@@ -179,7 +179,7 @@ class AdaAttN(Method):
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        return scale_terms(self.terms(self.features(content), self.features(style), step), vars(self.variant))
+        return scale_terms(self.terms(self.features(content), self.features(style), step), self.variant)
 
     def terms(self, c: Encoded, s: Encoded, step: int) -> dict[str, Float[Tensor, ""]]:
         """L_gs and L_lf, unweighted."""

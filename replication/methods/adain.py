@@ -46,8 +46,8 @@ class Variant:
     style_correction: int = 1
     style_eps: float = 1e-5
     style_reduction: str = "mean"
-    content_weight: float = 1.0
-    style_weight: float = 10.0
+    content: float = 1.0
+    style: float = 10.0
 
     def learning_rate(self, step: int, batch: int) -> float:
         """1e-4 / (1 + 5e-5 step), 160 000 steps of batch 8."""
@@ -55,7 +55,7 @@ class Variant:
 
 
 CODE = Variant()
-PAPER = Variant(content_correction=0, style_correction=0, style_eps=0.0, style_reduction="sum", style_weight=0.1)
+PAPER = Variant(content_correction=0, style_correction=0, style_eps=0.0, style_reduction="sum", style=0.1)
 
 
 def adain(
@@ -101,4 +101,4 @@ class AdaIN(Method):
             "content": mse(output["relu4_1"], target.features["relu4_1"]),
             "style": style_loss,
         }
-        return scale_terms(terms, {"content": self.variant.content_weight, "style": self.variant.style_weight})
+        return scale_terms(terms, self.variant)

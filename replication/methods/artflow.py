@@ -246,4 +246,4 @@ class ArtFlow(Method):
             "content": mse(output["relu4_1"], self.features(content).features["relu4_1"]),
             "style": statistics_style(output, self.features(style).features, STYLE_TAPS),
         }
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)

@@ -205,7 +205,7 @@ class AvatarNet(Method):
             "features": feature_identity(self.encoder(pad_to_multiple(result, 8)), code.features, STYLE_TAPS),
             "total_variation": (y[..., 1:] - y[..., :-1]).abs().mean() + (y[..., 1:, :] - y[..., :-1, :]).abs().mean(),
         }
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         """Matching: patches of the whitened content against unit patches of the whitened style; the arg-max is taken."""

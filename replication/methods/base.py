@@ -101,8 +101,9 @@ def crop_to(image: AnyImage, size: tuple[int, int]) -> AnyImage:
     return image[..., : size[0], : size[1]]
 
 
-def scale_terms(terms: dict[str, Float[Tensor, ""]], weights: dict[str, float]) -> dict[str, Float[Tensor, ""]]:
-    """Multiply each loss term by its weight; terms of weight 0 are left out."""
+def scale_terms(terms: dict[str, Float[Tensor, ""]], variant: object) -> dict[str, Float[Tensor, ""]]:
+    """Multiply each loss term by the variant's field of its name; terms of weight 0 are left out."""
+    weights = {name: getattr(variant, name) for name in terms}
     return {name: weights[name] * term for name, term in terms.items() if weights[name]}
 
 

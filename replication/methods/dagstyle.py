@@ -227,7 +227,7 @@ class DAGStyle(Method):
         c, s = self.encode_content(content), self.encode_style(style)
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
         features = self.encoder(content), self.encoder(style)
-        return scale_terms(content_style_identity(self.encoder, (content, style), features, result, tuple(same)), vars(self.variant))
+        return scale_terms(content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         """Of GDPAttention: every block, scale and head. The key grid of scale r is the style's over r."""

@@ -108,7 +108,7 @@ class DatNet(AdaAttN):
         if self.variant.restoration:
             same = self.encoder(self.decode(self.transfer(c, c)))
             terms["restoration"] = feature_identity(same, c.features, TAPS)
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         return super().attention(self.reweigh(content), self.reweigh(style))

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord, tokens
+from ..attention import AttentionRecord
 from ..encoder import TAPS, Encoder
 from ..layers import decoder, full_precision, mean_std, normalise
 from ..losses import Features, content_style_identity, mse
@@ -136,9 +136,9 @@ class MANet(Method):
         c, s = self.features(content), self.features(style)
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
         terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
-        weights = vars(self.variant)
-        terms = scale_terms(terms, weights)
-        terms |= scale_terms(self.disentanglement(c, s), weights) if self.variant.shared or terms["content"] + terms["style"] < GATE else {}
+        terms = scale_terms(terms, self.variant)
+        if self.variant.shared or terms["content"] + terms["style"] < GATE:
+            terms |= scale_terms(self.disentanglement(c, s), self.variant)
         return terms
 
     def disentanglement(self, c: Encoded, s: Encoded) -> dict[str, Float[Tensor, ""]]:

@@ -125,4 +125,4 @@ class MCCNet(Method):
         terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
         terms["illumination"] = mse(self.decode(self.transfer(self.encode_content(content + noise), s)), result)
         terms["total_variation"] = total_variation(result)
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)

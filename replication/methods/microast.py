@@ -207,7 +207,7 @@ class MicroAST(Method):
             "style": statistics_style(output, self.encoder(style), STYLE_TAPS),
             "contrast": contrast(self.signals(result), code.features, self.variant.negatives),
         }
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)
 
 
 def check_size(image: AnyImage) -> None:

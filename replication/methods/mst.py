@@ -201,4 +201,4 @@ class MST(Method):
             "content": mse(output["relu4_1"], c.features["relu4_1"]),
             "style": statistics_style(output, s.features, STYLE_TAPS),
         }
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)

@@ -109,7 +109,7 @@ class SANet(Method):
         c, s = self.features(content), self.features(style)
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
         terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         records = []

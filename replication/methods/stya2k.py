@@ -240,7 +240,7 @@ class StyA2K(Method):
             "global_style": statistics_style(output, s.features, TAPS[:4]),
             "local_feature": sum(mse(output[tap], self.local_target(c.features, s.features, tap)) for tap in TAPS[1:]),
         }
-        return scale_terms(terms, vars(self.variant))
+        return scale_terms(terms, self.variant)
 
     @torch.no_grad()
     def local_target(self, content: Features, style: Features, tap: str) -> Float[Tensor, "b c h w"]:

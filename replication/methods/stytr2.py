@@ -26,7 +26,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -218,7 +217,7 @@ class StyTr2(Method):
         c, s = ((self.encode_content(image), self.encode_style(image)) for image in (content, style))
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c[0], s[1]), c, s))
         features = self.encoder(content), self.encoder(style)
-        return scale_terms(content_style_identity(self.encoder, (content, style), features, result, tuple(same)), vars(self.variant))
+        return scale_terms(content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         """Both attentions of the three decoder layers, every head."""
