@@ -86,7 +86,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from .evaluate import REFERENCES, evaluate, method_rows
     from .profiles import Profile
 
-    cells = evaluate([*method_rows(), *REFERENCES], Profile.load(arguments.profile))
+    profile = Profile.load(arguments.profile)
+    cells = evaluate([*method_rows(profile.encoder), *REFERENCES], profile)
     print(cells.drop(columns=["content", "style"]).groupby("row", sort=False).mean().round(4).to_string())
 
 

@@ -30,6 +30,10 @@ class MethodObjective(Objective):
     def forward(self, content: torch.Tensor, style: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         return self.method.losses(content, style, step)
 
+    def prepare(self, content: torch.Tensor) -> None:
+        """The method's own start from data."""
+        self.method.prepare(content)
+
     def published_learning_rate(self, step: int, batch: int) -> float:
         """The method's own schedule."""
         return self.method.published_learning_rate(step, batch)

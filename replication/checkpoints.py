@@ -20,7 +20,7 @@ from . import files
 from .data import Picture
 from .errors import UserError
 from .methods import METHODS, Method
-from .train import read_losses
+from .train import read_losses, trained_state
 
 
 def run_name(method: str, variant: str, encoder: str, seed: int) -> str:
@@ -46,8 +46,9 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any]) -
     half = {key: value.half().contiguous() for key, value in state.items()}
     files.write_atomic(path, lambda temporary: save_file(half, temporary))
     losses = read_losses(run)
+    names = list(dict.fromkeys(key for row in losses for key in row))  # a gated term is not in every row
     curve = [
-        {key: round(float(np.mean([row[key] for row in part])), 5) for key in part[0]}
+        {key: round(float(np.mean([row.get(key, 0.0) for row in part])), 5) for key in names}
         for part in np.array_split(np.array(losses, dtype=object), min(60, len(losses)))
     ]
     seconds = json.loads((run / "seconds.json").read_text())["seconds"]
@@ -80,8 +81,8 @@ def load_checkpoint(name: str) -> dict[str, Tensor]:
 
 
 def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    """Put trained parameters into a model; the frozen encoder is not among them."""
-    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    """Put trained parameters and buffers into a model; the frozen encoder is not among them."""
+    trained = trained_state(model).keys()
     if state.keys() != trained:
         raise UserError(f"checkpoint {name} does not fit the model: missing {sorted(trained - state.keys())}, unknown {sorted(state.keys() - trained)}")
     model.load_state_dict(state, strict=False)

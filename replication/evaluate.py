@@ -9,6 +9,7 @@ Under `accelerate launch` every process takes its share of the contents and all 
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import files, metrics, plots
-from .checkpoints import card, pretrained, run_name
+from .checkpoints import available, card, pretrained, run_name
 from .data import Picture, contents, styles
 from .encoder import vgg19_hash
 from .errors import UserError
@@ -40,7 +41,7 @@ class Row:
     name     as the table prints it
     method   a key of METHODS, or "content" or "style": the image itself as the result
     variant  of the method; None is its default
-    alpha    strength of the style; None leaves it at the method's default of 1
+    alpha    strength of the style; None leaves it at the method's default
     seed     of the training
     """
 
@@ -57,10 +58,11 @@ class Row:
         variant = self.variant or next(iter(METHODS[self.method].variants))
         name = run_name(self.method, variant, encoder, self.seed)
         facts = card(name)
+        default = getattr(METHODS[self.method].variants[variant], "strength", 1.0)
         return {
-            "method": self.method, "variant": variant, "alpha": 1.0 if self.alpha is None else self.alpha,
+            "method": self.method, "variant": variant, "alpha": default if self.alpha is None else self.alpha,
             "checkpoint": name, "weights": facts["sha256"], "encoder": facts["encoder_sha256"],
-            "source": _source_hash((f"methods/{self.method}.py",)),
+            "source": _source_hash(_method_sources(self.method)),
         }  # fmt: skip
 
 
@@ -77,9 +79,19 @@ def _source_hash(names: tuple[str, ...]) -> str:
     return files.sha256_text("".join(files.sha256_file(folder / name) for name in names))
 
 
-def method_rows(names: Sequence[str] = tuple(METHODS)) -> list[Row]:
-    """One row for each method in its default variant."""
-    return [Row(TITLES[name], name) for name in names]
+def _method_sources(method: str) -> tuple[str, ...]:
+    """The method's file and those of the methods that it is built from."""
+    found, folder = [method], Path(__file__).parent / "methods"
+    for name in found:
+        imported = re.findall(r"^from \.(\w+) import", (folder / f"{name}.py").read_text(encoding="utf-8"), re.MULTILINE)
+        found += [other for other in imported if other not in (*found, "base")]
+    return tuple(f"methods/{name}.py" for name in sorted(found))
+
+
+def method_rows(encoder: str) -> list[Row]:
+    """One row for each method whose default variant has shipped weights at this width."""
+    shipped = available(encoder)
+    return [Row(TITLES[name], name) for name, kind in METHODS.items() if run_name(name, next(iter(kind.variants)), encoder, 0) in shipped]
 
 
 def cell_path(key: dict) -> Path:

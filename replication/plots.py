@@ -101,8 +101,8 @@ def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
     use_style()
     figure, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 2.6), squeeze=False)
     for axis, (name, curve) in zip(axes[0], curves.items(), strict=True):
-        for term in (key for key in curve[0] if key not in ("step", "rate")):
-            axis.plot([row["step"] for row in curve], [row[term] for row in curve], label=term, linewidth=1)
+        for term in dict.fromkeys(key for row in curve for key in row if key not in ("step", "rate")):
+            axis.plot([row["step"] for row in curve], [row.get(term, np.nan) for row in curve], label=term, linewidth=1)
         axis.set_yscale("log")
         axis.set_title(name)
         axis.set_xlabel("step")

@@ -55,7 +55,7 @@ def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row]
         for metric in dict.fromkeys(columns):
             line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan), "note": ""}
             if name not in built:
-                line["note"] = "method not built yet"
+                line["note"] = "no trained weights of this method yet"
             elif metric not in cells.columns:
                 line["note"] = NOT_MEASURED[metric]
             else:

@@ -20,7 +20,7 @@ from replication.train import train
 sizes = Profile.load("smoke")
 torch.manual_seed(0)
 train("run", arms.MethodObjective(AdaIN(tiny_encoder())), training_set("photograph", ["builtin"]), training_set("painting", ["builtin"]), sizes.train)
-cells = evaluate.evaluate(evaluate.method_rows(["adain"]), sizes)
+cells = evaluate.evaluate([evaluate.Row("AdaIN", "adain")], sizes)
 assert len(cells) == sizes.contents * sizes.styles
 """
 

@@ -8,10 +8,10 @@ import pytest
 
 from replication import evaluate, files, metrics, tables
 from replication.errors import UserError
-from replication.evaluate import REFERENCES, Row, cell_path, keys, method_rows
+from replication.evaluate import REFERENCES, Row, cell_path, keys
 from replication.profiles import Profile
 
-ROWS = [*method_rows(["adain"]), REFERENCES[0], REFERENCES[1]]
+ROWS = [Row("AdaIN", "adain"), REFERENCES[0], REFERENCES[1]]
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_table_columns_and_absent_rows(sizes, store):
     frame = tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes)
     assert list(frame.columns) == ["row", "metric", "reported", "measured", "low", "high", "n", "note"]
     by_cell = frame.set_index(["row", "metric"])
-    assert by_cell.loc[("StyTr2", "content_loss"), "note"] == "method not built yet"
+    assert by_cell.loc[("StyTr2", "content_loss"), "note"] == "no trained weights of this method yet"
     assert np.isnan(by_cell.loc[("StyTr2", "content_loss"), "measured"]) and by_cell.loc[("StyTr2", "content_loss"), "reported"] == 0.83
     line = by_cell.loc[("AdaIN", "style_loss")]
     assert line.low <= line.measured <= line.high and line.n == sizes.contents * sizes.styles and line.reported == 1.16

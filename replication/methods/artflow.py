@@ -21,7 +21,7 @@ Truths (pkuanjie/ArtFlow is the code)
 The paper's order of the three layers in a flow differs from the code's, which is taken. The flow takes no part in the widths
 of the encoder but for its hidden layers: 512 for VGG-19, as published, and the student's relu4_1 width otherwise.
 Sides must be multiples of 4: others are extended by reflection, and the result is cut. Actnorm takes its start from the first
-batch it is trained on; in the published code the first image of a test does that, too, if a flag in the file is lost.
+batch of contents (`prepare`); in the published code any first image does that, even in a test, if a flag in the file is lost.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ VARIANTS = {name: Variant(name) for name in ("adain", "wct", "wct-batched")}
 
 
 class ActNorm(nn.Module):
-    """Per-channel scale and shift. In training, the first batch sets them to make its output zero mean, unit variance."""
+    """Per-channel scale and shift. Training starts by making one batch's output zero mean and unit variance."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -65,16 +65,13 @@ class ActNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.register_buffer("initialized", torch.tensor(0, dtype=torch.uint8))
 
-    @torch.no_grad()
     def initialise(self, x: Feature) -> None:
         """Set the shift and scale from a batch."""
-        self.loc.copy_(-x.mean(dim=(0, 2, 3), keepdim=True))
-        self.scale.copy_(1 / (x.std(dim=(0, 2, 3), keepdim=True) + 1e-6))
+        self.loc.data.copy_(-x.mean(dim=(0, 2, 3), keepdim=True))
+        self.scale.data.copy_(1 / (x.std(dim=(0, 2, 3), keepdim=True) + 1e-6))
         self.initialized.fill_(1)
 
     def forward(self, x: Feature) -> Feature:
-        if self.training and not self.initialized:
-            self.initialise(x)
         return self.scale * (x + self.loc)
 
     def reverse(self, y: Feature) -> Feature:
@@ -197,6 +194,15 @@ class Glow(nn.Module):
             image = block(image)
         return image
 
+    @torch.no_grad()
+    def initialise(self, image: AnyImage) -> None:
+        """Set every actnorm from a batch, front to back."""
+        for block in self.blocks:
+            image = F.pixel_unshuffle(image, 2)
+            for flow in block.flows:
+                flow.actnorm.initialise(image)
+                image = flow(image)
+
     def reverse(self, code: Float[Tensor, "b 48 _ _"]) -> AnyImage:
         """Inverse of `forward`."""
         for block in reversed(self.blocks):
@@ -223,6 +229,10 @@ class ArtFlow(Method):
     def __init__(self, encoder: Encoder, variant: Variant = VARIANTS["adain"]):
         super().__init__(encoder, variant)
         self.glow = Glow(encoder.channels[3])
+
+    def prepare(self, content: Image) -> None:
+        """Start actnorm from the first batch of contents."""
+        self.glow.initialise(pad_to_multiple(content, 4))
 
     def encode_content(self, image: Image) -> Encoded:
         """The code z as feature "z"."""

@@ -54,6 +54,9 @@ class Method(nn.Module):
         super().__init__()
         self.encoder, self.variant = encoder if encoder.last == self.last else encoder.like(self.last), variant
 
+    def prepare(self, content: Image) -> None:
+        """Called once before the first step of a training, with its first batch of contents; nothing by default."""
+
     def encode_content(self, image: Image) -> Encoded:
         """Features of the content image. Raises UserError for a wrong shape, NaN, or sides that are too small."""
         return Encoded(self.encoder(image, self.reads), tuple(image.shape[2:]))
