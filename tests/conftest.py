@@ -9,7 +9,7 @@ import torch
 from replication.encoder import Encoder
 from replication.files import ROOT
 
-TINY = (4, 6, 8, 10, 10)
+TINY = (8, 16, 16, 24, 24)
 
 
 def tiny_encoder(seed: int = 0, last: str = "relu5_1") -> Encoder:

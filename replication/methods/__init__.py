@@ -4,7 +4,7 @@ from .adaattn import AdaAttN
 from .adain import AdaIN
 from .artflow import ArtFlow
 from .avatarnet import AvatarNet
-from .base import Encoded, Method, Transferred, parameter_count
+from .base import Encoded, Method, Transferred, parameter_count, stylisation_parameters
 from .dagstyle import DAGStyle
 from .datnet import DatNet
 from .manet import MANet
@@ -22,4 +22,4 @@ METHODS: dict[str, type[Method]] = {
 # Names as the papers print them.
 TITLES = {name: method.title for name, method in METHODS.items()}
 
-__all__ = ["METHODS", "TITLES", "Encoded", "Method", "Transferred", "parameter_count"]
+__all__ = ["METHODS", "TITLES", "Encoded", "Method", "Transferred", "parameter_count", "stylisation_parameters"]

@@ -139,3 +139,9 @@ def parameter_count(module: nn.Module, trainable: bool = True) -> int:
     """Number of parameters; the trainable ones alone by default."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
 
+
+
+def stylisation_parameters(model: Method) -> int:
+    """Parameters that a stylisation reads: the method's own, and the encoder's up to the deepest tap that it reads."""
+    own = parameter_count(model, trainable=False) - parameter_count(model.encoder, trainable=False)
+    return own + (parameter_count(model.encoder.like(model.reads), trainable=False) if model.reads else 0)
