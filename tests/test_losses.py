@@ -1,0 +1,236 @@
+"""Every method's training losses against the slow reference, term by term.
+
+The stylised images are the method's own: test_methods.py holds those against the reference.
+"""
+
+import numpy as np
+import pytest
+import reference
+import torch
+from conftest import tiny_encoder
+from models import arrays, images, model, part, sides_of
+
+from replication import METHODS
+from replication.encoder import TAPS
+from replication.errors import UserError
+from replication.methods import adaattn
+
+SMALL = {"content": (24, 20), "style": (18, 26)}
+
+
+def encode(batch: torch.Tensor) -> list[list[np.ndarray]]:
+    """Taps of every image of a batch."""
+    state = arrays(tiny_encoder().layers)
+    return [reference.encode(image.detach().numpy(), state) for image in batch]
+
+
+def mean(function, *batches) -> float:
+    """Mean over the batch of a term of single images."""
+    return float(np.mean([function(*items) for items in zip(*batches, strict=True)]))
+
+
+def terms_of(made, content, style, step=0) -> dict[str, float]:
+    torch.manual_seed(3)
+    return {name: value.item() for name, value in made.losses(content, style, step).items()}
+
+
+def four_terms(made, content, style) -> dict[str, float]:
+    """SANet's terms, weighted by the variant."""
+    result, same = made(content, style), (made(content, content), made(style, style))
+    c, s = encode(content), encode(style)
+    values = {
+        "content": mean(reference.normalised_content, encode(result), c),
+        "style": mean(reference.style, encode(result), s),
+        "identity_pixels": sum(reference.mse(a.detach().numpy(), b.numpy()) for a, b in zip(same, (content, style), strict=True)),
+        "identity_features": mean(reference.features, encode(same[0]), c) + mean(reference.features, encode(same[1]), s),
+    }
+    return {name: getattr(made.variant, name) * value for name, value in values.items()}
+
+
+@pytest.mark.parametrize("variant", ["code", "paper"])
+def test_adain(variant):
+    made = model("adain", variant)
+    content, style = images()
+    (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
+    options = {} if variant == "code" else {"content_unbiased": False, "style_unbiased": False, "style_eps": 0.0}
+    expected = {"content": reference.mse(output[3], reference.adain(c[3], s[3], **options)), "style": 10 * reference.style(output[:4], s[:4])}
+    if variant == "paper":
+        expected["style"] = 0.1 * sum(len(a) * reference.style([a], [b]) for a, b in zip(output[:4], s[:4], strict=True))
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "weights"),
+    [
+        ("sanet", "code", (1, 3, 50, 1)), ("sanet", "paper", (1, 3, 1, 50)), ("stytr2", "code", (7, 10, 70, 1)),
+        ("stytr2", "paper", (10, 7, 50, 1)), ("dagstyle", "full", (7, 10, 70, 1)),
+    ],
+)  # fmt: skip
+def test_four_terms(name, variant, weights):
+    made = model(name, variant)
+    content, style = images(2, **SMALL)
+    if name == "dagstyle":
+        content, style = images(1, content=(40, 36), style=(36, 40))
+    assert terms_of(made, content, style) == pytest.approx(four_terms(made, content, style), rel=1e-9)
+    assert tuple(getattr(made.variant, term) for term in ("content", "style", "identity_pixels", "identity_features")) == weights
+
+
+def disentangled(made, content, style, content_1, style_1) -> dict[str, float]:
+    """With the permutations that the seed of `terms_of` draws, in the order of the terms."""
+    of_content, of_style = encode(made(content_1, style)), encode(made(content, style_1))
+    torch.manual_seed(3)
+    values = {"disentangled_content": 0.0, "disentangled_style": 0.0}
+    for name, features, taps in (("disentangled_content", of_content, (3, 4)), ("disentangled_style", of_style, range(5))):
+        for tap in taps:
+            first, second = torch.randperm(len(content)), torch.randperm(len(content))
+            for i, j in zip(first, second, strict=True):
+                a, b = features[i][tap], features[j][tap]
+                if name == "disentangled_content":
+                    values[name] += reference.mse(reference.normalise(a), reference.normalise(b)) / len(content)
+                else:
+                    values[name] += reference.style([a], [b]) / len(content)
+    return values
+
+
+def test_manet_paper():
+    made = model("manet", "paper")
+    content, style = images(3, **SMALL)
+    expected = four_terms(made, content, style) | disentangled(made, content, style, content[:1].expand_as(content), style[:1].expand_as(style))
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
+
+
+def test_manet_code_counts_disentanglement_behind_its_gate(monkeypatch):
+    made = model("manet", "code")
+    content, style = images(3, **SMALL)
+    assert terms_of(made, content, style) == pytest.approx(four_terms(made, content, style), rel=1e-9)
+    monkeypatch.setattr("replication.methods.manet.GATE", 1e9)
+    expected = four_terms(made, content, style) | disentangled(made, content, style, content.roll(1, 0), style.roll(1, 0))
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
+    alone = terms_of(made, content[:1], style[:1])
+    assert alone["disentangled_content"] == alone["disentangled_style"] == 0
+
+
+@pytest.mark.parametrize(("variant", "weights"), [("code", (3, 10, 70, 1, 3000, 1e-4)), ("paper", (4, 15, 70, 1, 3000, 0))])
+def test_mccnet(variant, weights):
+    made = model("mccnet", variant)
+    content, style = images(2, **SMALL)
+    torch.manual_seed(3)
+    noise = (0.01 + 0.01 * torch.rand(())) * torch.randn(content.shape)
+    result, other = made(content, style), made(content + noise.double(), style)
+    expected = four_terms(made, content, style) | {"illumination": 3000 * reference.mse(other.detach().numpy(), result.detach().numpy())}
+    if variant == "code":
+        x = result.detach().numpy()
+        expected["total_variation"] = 1e-4 * float(np.abs(np.diff(x, axis=2)).sum() + np.abs(np.diff(x, axis=3)).sum())
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-6)  # the noise is drawn in single precision
+    names = ("content", "style", "identity_pixels", "identity_features", "illumination", "total_variation")
+    assert tuple(getattr(made.variant, name) for name in names) == weights
+
+
+@pytest.mark.parametrize("operator", ["adain", "wct"])
+def test_artflow(operator):
+    made = model("artflow", operator)
+    content, style = images(2, **SMALL)
+    output, c, s = encode(made(content, style)), encode(content), encode(style)
+    expected = {
+        "content": 0.1 * mean(lambda a, b: reference.mse(a[3], b[3]), output, c),
+        "style": mean(lambda a, b: reference.style(a[:4], b[:4]), output, s),
+    }
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("variant", "negatives"), [("code", "results"), ("paper", "styles")])
+def test_microast(variant, negatives):
+    made = model("microast", variant)
+    content, style = images(3, **SMALL)
+    result = made(content, style)
+
+    def signals(batch):
+        levels = [reference.micro_encode(image.detach().numpy(), part(made, "style_encoder")) for image in batch]
+        modulation = [reference.micro_modulation(pair, part(made, "modulator")) for pair in levels]
+        return [{"level1": a, "level2": b, **m} for (a, b), m in zip(levels, modulation, strict=True)]
+
+    expected = {
+        "content": mean(lambda a, b: reference.mse(a[3], b[3]), encode(result), encode(content)),
+        "style": 3 * mean(lambda a, b: reference.style(a[:4], b[:4]), encode(result), encode(style)),
+        "contrast": 3 * reference.micro_contrast(signals(result), signals(style), negatives),
+    }
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
+    with pytest.raises(UserError, match="batch of at least 2"):
+        made.losses(content[:1], style[:1], 0)
+
+
+@pytest.mark.parametrize("variant", ["official", "port"])
+def test_avatarnet(variant):
+    """The decoder's own reconstruction, in each code's colours; features by the encoder with each code's pooling."""
+    made = model("avatarnet", variant)
+    content, style = images(1, **SMALL)
+    state, chosen = arrays(made.encoder.layers), made.variant
+
+    def code(image):
+        return reference.encode(reference.extend(image, 8), state, chosen.pooling, "zeros")
+
+    source = content[0].numpy()
+    features = code(source)
+    result = reference.avatar_decode(features[3], features, part(made, "decoder"), official=variant == "official")[:, :24, :20]
+    scale = 255.0 if variant == "official" else 1 / np.array([0.229, 0.224, 0.225])[:, None, None]
+    y = result * scale
+    expected = {
+        "pixels": chosen.pixels * reference.mse(y, source * scale),
+        "features": chosen.features * reference.features(code(result), features),
+        "total_variation": chosen.total_variation * float(np.abs(np.diff(y, axis=1)).mean() + np.abs(np.diff(y, axis=2)).mean()),
+    }
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
+    assert (chosen.pixels, chosen.features, chosen.total_variation) == {"official": (10, 1, 10), "port": (1, 0.1, 1)}[variant]
+
+
+@pytest.mark.parametrize("variant", ["official", "paper"])
+def test_mst(variant):
+    made = model("mst", variant)
+    content, style = images(1, **SMALL)
+    state = arrays(made.encoder.layers)
+    result, c, s = (
+        reference.encode(reference.extend(x[0].detach().numpy(), 8), state, made.variant.pooling) for x in (made(content, style), content, style)
+    )
+    expected = {"content": reference.mse(result[3], c[3]), "style": reference.style(result[:4], s[:4])}
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["adaattn", "datnet"])
+def test_adaattn_and_datnet(name):
+    made = model(name)
+    content, style = images(**SMALL)
+    (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
+    limit, local = s[1][0].size // 4, 0.0
+    for level in range(2, 6):
+        subset = adaattn.key_subset(s[level - 1][0].size, limit, 3)
+        kept = None if subset is None else subset.tolist()
+        target = reference.adaattn_local_target(c, s, level, kept, "nearest" if name == "adaattn" else "bilinear")
+        local += reference.mse(output[level - 1], target)
+    expected = {"global_style": 10 * reference.style(output[1:], s[1:]), "local_feature": 3 * local}
+    if name == "datnet":
+        (same,) = encode(made(content, content))
+        expected["restoration"] = 5 * reference.features(same, c)
+    assert terms_of(made, content, style, 3) == pytest.approx(expected, rel=1e-9)
+    assert "restoration" not in terms_of(model("datnet", "dual"), content, style)
+
+
+@pytest.mark.parametrize("variant", METHODS["stya2k"].variants)
+def test_stya2k(variant):
+    made = model("stya2k", variant)
+    content, style = images(content=(40, 36), style=(33, 47))
+    (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
+    chosen, local = made.variant, 0.0
+    for level in range(2, 6):
+        q, k, v = reference.adaattn_key(c, level, "nearest"), reference.adaattn_key(s, level, "nearest"), s[level - 1]
+        target, sides = c[level - 1], sides_of(chosen, TAPS[level - 1], c[level - 1])
+        if chosen.all_to_all:
+            flat = (x.reshape(len(x), -1) for x in (q, k, v))
+            target = target + reference.attention(*flat, chosen.heads).reshape(target.shape)
+        elif chosen.distributed:
+            target = target + reference.distributed(q, k, v, sides, chosen.heads)
+        if chosen.progressive and not chosen.all_to_all:
+            target = target + reference.progressive(q, k, v, sides, chosen.heads, chosen.coarse)
+        local += reference.mse(output[level - 1], target)
+    weight = float(variant.removeprefix("lambda-")) if variant.startswith("lambda") else 1.25
+    expected = {"global_style": 10 * reference.style(output[:4], s[:4]), "local_feature": weight * local}
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
