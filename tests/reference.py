@@ -557,7 +557,7 @@ def progressive(q: np.ndarray, k: np.ndarray, v: np.ndarray, sides: tuple[int, i
                 match = keys[int(np.argmax(scores))]
             else:
                 match = keys[(number // across * down_k // down) * across_k + number % across * across_k // across]
-            for index, (y, x) in enumerate(block):
+            for index in range(len(block)):
                 i, j = number // across * sides[0] + index // sides[1], number % across * sides[1] + index % sides[1]
                 if i < size[0] and j < size[1]:
                     weights = softmax([float(points[index] @ kh[:, a, b]) for a, b in match])

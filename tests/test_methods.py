@@ -11,9 +11,9 @@ from models import VARIANTS, arrays, check, error, images, model, reference_outp
 from replication import METHODS, build
 from replication.encoder import TAPS, Encoder, check_image
 from replication.errors import UserError
-from replication.layers import mean_std, normalise, upsample_to
-from replication.methods import Encoded, adaattn, parameter_count, stylisation_parameters
-from replication.methods.adain import adain
+from replication.layers import upsample_to
+from replication.methods import adaattn, parameter_count, stylisation_parameters
+
 
 def test_encoder_agrees_with_the_reference(tiny):
     image, _ = images()
