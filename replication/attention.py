@@ -50,13 +50,22 @@ def attend(
     With `dropout`, a share of the weights is zeroed at random and the rest scaled up; on CPU that builds the dense map.
     """
     q, k, v = (split_heads(full_precision(x), heads) for x in (queries, keys, values))
-    # The fused kernels want keys and values equally wide (zero channels change neither logits nor results) and channels
-    # adjacent in memory; otherwise torch builds the dense map without a word.
-    width, wanted = max(k.shape[3], v.shape[3]), v.shape[3]
-    q, k, v = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
-    with torch.autocast(queries.device.type, enabled=False):
-        result = F.scaled_dot_product_attention(q, k, v, scale=scale, dropout_p=dropout)
-    return result[..., :wanted].transpose(1, 2).flatten(2)
+    return fused(q, k, v, scale, dropout).transpose(1, 2).flatten(2)
+
+
+def fused(
+    q: Float[Tensor, "batch heads queries channels"], k: Float[Tensor, "batch heads keys channels"],
+    v: Float[Tensor, "batch heads keys values"], scale: float, dropout: float,
+) -> Float[Tensor, "batch heads queries values"]:  # fmt: skip
+    """torch's attention, made to take the fused kernel.
+
+    The kernels want keys and values equally wide (zero channels change neither logits nor results) and channels adjacent in
+    memory; otherwise torch builds the dense map without a word.
+    """
+    width = max(k.shape[3], v.shape[3])
+    padded = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
+    with torch.autocast(q.device.type, enabled=False):
+        return F.scaled_dot_product_attention(*padded, scale=scale, dropout_p=dropout)[..., : v.shape[3]]
 
 
 def attend_moments(

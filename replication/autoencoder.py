@@ -18,7 +18,7 @@ TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 class AutoEncoder(Method):
     """relu4_1 features back to the image; no style."""
 
-    last = reads = "relu4_1"
+    last = "relu4_1"
 
     def __init__(self, encoder: Encoder):
         super().__init__(encoder, None)
@@ -34,7 +34,7 @@ class AutoEncoder(Method):
         """Pixels and features of both images; the weights are SANet's for its identity losses."""
         terms = {"pixels": 0.0, "features": 0.0}
         for image in (content, style):
-            code = self.encode_content(image)
+            code = self.features(image)
             output = self.decode(self.transfer(code, code))
             terms["pixels"] = terms["pixels"] + 50 * mse(output, image)
             terms["features"] = terms["features"] + feature_identity(self.encoder(output), code.features, TAPS)

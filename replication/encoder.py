@@ -93,21 +93,24 @@ class Encoder(nn.Module):
         other.layers.load_state_dict({key: value for key, value in self.layers.state_dict().items() if key in other.layers.state_dict()})
         return other.eval()
 
-    def forward(self, image: Image, last: str | None = None) -> dict[str, Float[Tensor, "batch _ _ _"]]:
-        """All taps up to `last`, keyed relu1_1 .. relu5_1.
+    def forward(self, image: Image, taps: tuple[str, ...] | None = None) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+        """The named taps, keyed relu1_1 .. relu5_1; all up to `last` when none are named. The deepest comes last.
 
         Raises UserError for anything but finite float images in the right shape, and for sides too small for the
         reflection padding of the deepest block (17 px for relu5_1, 9 px for relu4_1).
         """
         check_image(image)
-        last = last or self.last
+        wanted = TAPS[: TAPS.index(self.last) + 1] if taps is None else taps
+        last = wanted[-1]
         smallest = 2 ** TAPS.index(last) + 1
         if min(image.shape[2:]) < smallest:
             raise UserError(f"image is {image.shape[3]}x{image.shape[2]} px; {last} needs at least {smallest} px on each side")
         features, x, start = {}, image, 0
         for tap in TAPS[: TAPS.index(last) + 1]:
             x = self.layers[start : TAP_END[tap]](x)
-            features[tap], start = x, TAP_END[tap]
+            start = TAP_END[tap]
+            if tap in wanted:
+                features[tap] = x
         return features
 
 

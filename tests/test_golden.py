@@ -101,7 +101,7 @@ def test_adain(golden, tmp_path):
     model = load("adain", tmp_path)
     content, style = image(200, 64, 96, False), image(201, 80, 48, True)
     c, s = model.encode_content(content), model.encode_style(style)
-    close(c.features["relu1_1"][:, :4], arrays["adain.relu1_1_content"], 1e-5)
+    close(model.features(content).features["relu1_1"][:, :4], arrays["adain.relu1_1_content"], 1e-5)
     close(c.features["relu4_1"], arrays["adain.relu4_1_content"], 1e-5)
     close(adain(c.features["relu4_1"], s.features["relu4_1"], CODE), arrays["adain.adain"], 5e-5)
     close(model(content, style), arrays["adain.out"], 2e-5)

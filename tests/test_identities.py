@@ -120,11 +120,11 @@ def test_datnet_without_channel_attention_is_adaattn_with_bilinear_keys():
 def test_channel_attention_acts_through_the_style_values_alone():
     """Queries, keys and N(F_c) are normalised per channel: positive factors vanish from them up to the epsilon."""
     made = model("datnet")
-    c, s = (made.encode_content(image) for image in images(content=(72, 64), style=(64, 72)))
+    c, s = (made.features(image) for image in images(content=(72, 64), style=(64, 72)))
     draw = torch.Generator().manual_seed(0)
 
     def change(content: Encoded, style: Encoded) -> float:
-        plain, other = (made.transfer(*pair).features["relu4_1"] for pair in ((c, s), (content, style)))
+        plain, other = (made.transfer(*map(made.code, pair)).features["relu4_1"] for pair in ((c, s), (content, style)))
         return ((other - plain).norm() / plain.norm()).item()
 
     factors = {tap: 1 + torch.rand(f.shape[1], 1, 1, generator=draw).double() for tap, f in c.features.items()}

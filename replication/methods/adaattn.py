@@ -142,6 +142,7 @@ class AdaAttN(Method):
     """AdaAttN at relu3_1, relu4_1, relu5_1. 13 629 891 trainable parameters at VGG-19 width."""
 
     title = "AdaAttN"
+    taps = ("relu3_1", "relu4_1", "relu5_1")
     variants = {"exact": EXACT, "code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = EXACT):
@@ -160,17 +161,22 @@ class AdaAttN(Method):
         # The published limits at levels 4 and 5 (65 536 positions) are out of reach below 2048 px.
         return key_subset(style.shape[2] * style.shape[3], self.variant.max_keys if level == 3 else None, self.variant.seed)
 
+    def encode_content(self, image: Image) -> Encoded:
+        """relu3_1, relu4_1, relu5_1 and, named "key3" to "key5", their F^{1:x}. The big shallow maps are not kept."""
+        return self.code(self.features(image))
+
+    def code(self, raw: Encoded) -> Encoded:
+        """What a transfer needs of an image's raw features."""
+        keys = {f"key{level}": key_features(raw.features, level, self.variant.key_resize) for level in self._blocks()}
+        return Encoded({tap: raw.features[tap] for tap in self.taps} | keys, raw.size)
+
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         """F_cs^3 as "relu3_1" and the merged F_cs^4, F_cs^5 as "relu4_1"."""
         check_pair(content, style, "relu4_1")
-        attended = {}
+        c, s, attended = content.features, style.features, {}
         for level, block in self._blocks().items():
-            tap, resize = TAPS[level - 1], self.variant.key_resize
-            attended[level] = block(
-                content.features[tap], style.features[tap],
-                key_features(content.features, level, resize), key_features(style.features, level, resize),
-                self._subset(style.features[tap], level),
-            )  # fmt: skip
+            tap, key = TAPS[level - 1], f"key{level}"
+            attended[level] = block(c[tap], s[tap], c[key], s[key], self._subset(s[tap], level))
         merged = attended[4] + upsample_to(attended[5], tuple(attended[4].shape[2:]))
         merged = self.transformer.merge_conv(self.transformer.merge_conv_pad(merged))
         return Transferred({"relu3_1": attended[3], "relu4_1": merged}, content.size)
@@ -183,7 +189,7 @@ class AdaAttN(Method):
 
     def terms(self, c: Encoded, s: Encoded, step: int) -> dict[str, Float[Tensor, ""]]:
         """L_gs and L_lf, unweighted."""
-        output = self.encoder(self.decode(self.transfer(c, s)))
+        output = self.encoder(self.decode(self.transfer(self.code(c), self.code(s))))
         local = 0.0
         for level in range(2, 6):
             target = self.local_target(c.features, s.features, level, seed=step)
@@ -201,9 +207,8 @@ class AdaAttN(Method):
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         records = []
         for level, block in self._blocks().items():
-            tap, resize = TAPS[level - 1], self.variant.key_resize
-            queries = tokens(block.f(key_features(content.features, level, resize)))[0]
-            keys = tokens(block.g(key_features(style.features, level, resize)))[0]
+            tap, key = TAPS[level - 1], f"key{level}"
+            queries, keys = tokens(block.f(content.features[key][:1]))[0], tokens(block.g(style.features[key][:1]))[0]
             subset = self._subset(style.features[tap], level)
             keys = keys if subset is None else keys[subset]
             sizes = tuple(content.features[tap].shape[2:]), tuple(style.features[tap].shape[2:])

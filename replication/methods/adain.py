@@ -71,7 +71,7 @@ class AdaIN(Method):
     """AdaIN with the mirrored decoder. 3 505 219 trainable parameters at VGG-19 width, 7 010 959 with the encoder."""
 
     title = "AdaIN"
-    last = reads = "relu4_1"
+    last = "relu4_1"
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):
@@ -89,7 +89,7 @@ class AdaIN(Method):
         return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        style_code = self.encode_style(style)
+        style_code = self.features(style)
         target = self.transfer(self.encode_content(content), style_code)
         output = self.encoder(self.decode(target))
         style_loss = statistics_style(output, style_code.features, STYLE_TAPS)

@@ -223,7 +223,7 @@ class ArtFlow(Method):
     """ArtFlow with AdaIN or WCT in the middle. 6 463 616 trainable parameters at VGG-19 width, none else in a stylisation."""
 
     title = "ArtFlow"
-    last, reads, mirrored = "relu4_1", None, False
+    last, taps, mirrored = "relu4_1", (), False
     variants = VARIANTS
 
     def __init__(self, encoder: Encoder, variant: Variant = VARIANTS["adain"]):

@@ -107,8 +107,9 @@ def match(content: Float[Tensor, "c _ _"], style: Float[Tensor, "c _ _"], patch:
     return index
 
 
-def _patches(padded: Float[Tensor, "c _ _"], patch: int, height: int, rows: int = 4):
-    """(first row, patches (n, c, patch, patch) of the next few rows) of a padded map, row by row."""
+def _patches(padded: Float[Tensor, "c _ _"], patch: int, height: int, most: int = 256):
+    """(first row, patches (n, c, patch, patch) of the next rows) of a padded map; about `most` patches at a time."""
+    rows = max(1, most // (padded.shape[2] - patch + 1))
     for top in range(0, height, rows):
         strip = padded[None, :, top : min(height, top + rows) + patch - 1]
         yield top, F.unfold(strip, patch)[0].T.unflatten(1, (-1, patch, patch))
@@ -132,7 +133,8 @@ class AvatarNet(Method):
     """Avatar-Net. Trainable at VGG-19 width: 3 549 827 (official) or 3 505 219 (port), in the decoder alone."""
 
     title = "Avatar-Net"
-    last = reads = "relu4_1"
+    last = "relu4_1"
+    taps = STYLE_TAPS
     mirrored = False
     variants = {"official": OFFICIAL, "port": PORT}
 

@@ -39,14 +39,14 @@ class Method(nn.Module):
 
     title     as the papers print it
     last      deepest tap of the frozen encoder that training reads
-    reads     deepest tap that a stylisation reads; None when the frozen encoder serves the losses alone
+    taps      taps that a stylisation keeps, the deepest last; none when the frozen encoder serves the losses alone
     variants  readings and ablation arms by name; the first is the default
     mirrored  `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
     """
 
     title: str
     last: str = "relu5_1"
-    reads: str | None = "relu5_1"
+    taps: tuple[str, ...] = ("relu4_1",)
     variants: dict[str, object] = {}
     mirrored: bool = True
 
@@ -59,7 +59,7 @@ class Method(nn.Module):
 
     def encode_content(self, image: Image) -> Encoded:
         """Features of the content image. Raises UserError for a wrong shape, NaN, or sides that are too small."""
-        return Encoded(self.encoder(image, self.reads), tuple(image.shape[2:]))
+        return Encoded(self.encoder(image, self.taps), tuple(image.shape[2:]))
 
     def features(self, image: AnyImage) -> Encoded:
         """All taps up to `last`, which the losses need."""
@@ -144,4 +144,4 @@ def parameter_count(module: nn.Module, trainable: bool = True) -> int:
 def stylisation_parameters(model: Method) -> int:
     """Parameters that a stylisation reads: the method's own, and the encoder's up to the deepest tap that it reads."""
     own = parameter_count(model, trainable=False) - parameter_count(model.encoder, trainable=False)
-    return own + (parameter_count(model.encoder.like(model.reads), trainable=False) if model.reads else 0)
+    return own + (parameter_count(model.encoder.like(model.taps[-1]), trainable=False) if model.taps else 0)

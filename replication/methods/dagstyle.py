@@ -182,7 +182,7 @@ class DAGStyle(Method):
     """DAG-Style as interpreted above. 7 057 291 trainable parameters at VGG-19 width, none else in a stylisation."""
 
     title = "DAG-Style"
-    reads, mirrored = None, False
+    taps, mirrored = (), False
     variants = VARIANTS
 
     def __init__(self, encoder: Encoder, variant: Variant = FULL):

@@ -32,12 +32,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord
 from ..encoder import TAPS, Encoder
 from ..losses import feature_identity
 from . import adaattn
 from .adaattn import AdaAttN
-from .base import AnyImage, Encoded, Image, Transferred, inverse_decay, scale_terms
+from .base import AnyImage, Encoded, Image, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)
@@ -94,21 +93,17 @@ class DatNet(AdaAttN):
         super().__init__(encoder, variant)
         self.eca = nn.ModuleDict({tap: ECA(c) for tap, c in zip(TAPS, encoder.channels, strict=True)} if variant.channel_attention else {})
 
-    def reweigh(self, code: Encoded) -> Encoded:
-        """Features after channel attention; unchanged in the arm without it."""
-        return Encoded({tap: self.eca[tap](f) if tap in self.eca else f for tap, f in code.features.items()}, code.size)
-
-    def transfer(self, content: Encoded, style: Encoded) -> Transferred:
-        """AdaAttN's transfer on re-weighed features."""
-        return super().transfer(self.reweigh(content), self.reweigh(style))
+    def code(self, raw: Encoded) -> Encoded:
+        """AdaAttN's code of the features after channel attention; of the raw features in the arm without it."""
+        if self.variant.channel_attention:
+            raw = Encoded({tap: self.eca[tap](f) for tap, f in raw.features.items()}, raw.size)
+        return super().code(raw)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c, s = self.features(content), self.features(style)
-        terms = self.terms(c, s, step)
+        c = self.features(content)
+        terms = self.terms(c, self.features(style), step)
         if self.variant.restoration:
-            same = self.encoder(self.decode(self.transfer(c, c)))
+            code = self.code(c)
+            same = self.encoder(self.decode(self.transfer(code, code)))
             terms["restoration"] = feature_identity(same, c.features, TAPS)
         return scale_terms(terms, self.variant)
-
-    def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
-        return super().attention(self.reweigh(content), self.reweigh(style))

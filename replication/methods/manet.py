@@ -111,7 +111,6 @@ class MANet(Method):
     """MANet at relu4_1. 6 657 091 trainable parameters at VGG-19 width; a stylisation reads 10 162 831."""
 
     title = "MANet"
-    reads = "relu4_1"
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

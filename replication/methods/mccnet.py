@@ -92,7 +92,6 @@ class MCCNet(Method):
     """MCCNet at relu4_1. 4 818 499 parameters beside the encoder at VGG-19 width, of which 4 555 843 are trained."""
 
     title = "MCCNet"
-    reads = "relu4_1"
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

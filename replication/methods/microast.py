@@ -167,7 +167,7 @@ class MicroAST(Method):
     """MicroAST. 471 987 trainable parameters at any width (the paper's 0.472 M), none else in a stylisation."""
 
     title = "MicroAST"
-    last, reads, mirrored = "relu4_1", None, False
+    last, taps, mirrored = "relu4_1", (), False
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

@@ -145,7 +145,7 @@ class MST(Method):
     """MST at relu4_1. 3 505 219 trainable parameters at VGG-19 width, in the decoder alone."""
 
     title = "MST"
-    last = reads = "relu4_1"
+    last = "relu4_1"
     variants = {"official": OFFICIAL, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = OFFICIAL):

@@ -87,6 +87,7 @@ class SANet(Method):
     """SANet at relu4_1 and relu5_1. 7 966 275 trainable parameters at VGG-19 width."""
 
     title = "SANet"
+    taps = ("relu4_1", "relu5_1")
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

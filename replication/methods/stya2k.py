@@ -214,6 +214,7 @@ class StyA2K(Method):
     """StyA2K at relu3_1, relu4_1, relu5_1. 11 183 689 trainable parameters at VGG-19 width."""
 
     title = "StyA2K"
+    taps = ("relu3_1", "relu4_1", "relu5_1")
     variants = VARIANTS
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):

@@ -177,7 +177,7 @@ class StyTr2(Method):
     """StyTr2. 35 394 115 trainable parameters at VGG-19 width, none else in a stylisation."""
 
     title = "StyTr2"
-    reads = None
+    taps = ()
     variants = {"code": CODE, "paper": PAPER}
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):
