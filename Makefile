@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test smoke train lab lock clean distclean help
+.PHONY: all env test smoke bench train lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -29,6 +29,9 @@ test: $(READY)  ## run the tests (ARGS=-x passes options to pytest)
 
 smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke
+
+bench: $(READY)  ## measure parameters, operations, latency, memory: results/bench/<hardware and versions>.csv
+	$(BIN)/python -m replication benchmark --profile $(PROFILE)
 
 train: $(READY)  ## train what checkpoints/ lacks (CONTENT=folder STYLE=folder PROFILE=cpu)
 	$(BIN)/python -m replication train --profile $(PROFILE) --content $(CONTENT) --style $(STYLE)

@@ -54,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
     _folders(add)
     add.set_defaults(run=_train)
 
+    add = commands.add_parser("benchmark", help="measure parameters, operations, latency and memory", description="Measure every method at VGG-19 width and write results/bench/<hardware and versions>.csv; measurements already stored are kept.")
+    _profile(add)
+    add.set_defaults(run=_benchmark)
+
     add = commands.add_parser("scales", help="measure VGG-19's normalisation", description="Make checkpoints/vgg19-scales.safetensors again, from photographs.")
     add.add_argument("--content", nargs="+", required=True, metavar="FOLDER", help="folders of photographs")
     add.set_defaults(run=_scales)
@@ -98,6 +102,15 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.method, arguments.variant, arguments.profile, arguments.encoder, arguments.seed, arguments.content, arguments.style,
         steps=arguments.steps, batch=arguments.batch,
     )  # fmt: skip
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from . import benchmark
+    from .profiles import Profile
+
+    frame = benchmark.benchmark(Profile.load(arguments.profile).benchmark)
+    print(frame[["row", "size", "device", "parameters", "macs", "seconds", "peak_mib"]].to_string(index=False))
+    print(f"wrote {benchmark.write(frame)}")
 
 
 def _scales(arguments: argparse.Namespace) -> None:

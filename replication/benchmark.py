@@ -216,44 +216,35 @@ def _images(size: int) -> list[Tensor]:
 def measure(name: str, variant: str, size: int, device: str, runs: int) -> dict[str, float | int | str | None]:
     """One line of the benchmark; runs in a process of its own.
 
-    seconds, low, high  median and quartiles; with a single run no quartiles. It is the first run then, warmed up at 64 px
-    peak_mib            the process's peak, or the device's on a GPU
+    trained, parameters, built  parameters that are trained, that a stylisation reads, and with the whole loss network
+    macs                        multiply-adds of a stylisation; counting them is the warm-up as well
+    seconds, low, high          median and quartiles; a single run has no quartiles
+    peak_mib                    the process's peak, or the device's on a GPU
     """
     from . import build
 
     torch.manual_seed(0)
-    model = build(name, "vgg19", variant).requires_grad_(False).to(device)
-    content, style = (image.to(device) for image in _images(size))
+    model = build(name, "vgg19", variant).requires_grad_(False)
+    content, style = (pictures(1)[0].tensor(size)[None] for pictures in (contents, styles))
+    macs = count_macs(model, content, style)
     gpu = device == "cuda"
+    model, content, style = model.to(device), content.to(device), style.to(device)
 
     def run() -> None:
         with torch.inference_mode():
             model(content, style)
 
-    with torch.inference_mode():
-        model(content[..., :64, :64], style[..., :64, :64])
     if runs > 1:
         run()
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     seconds = _timed(run, runs, torch.cuda.synchronize if gpu else lambda: None)
-    low, high = np.quantile(seconds, [0.25, 0.75]) if runs > 1 else (None, None)
+    low, high = np.quantile(seconds, [0.25, 0.75]).tolist() if runs > 1 else (None, None)
     peak = torch.cuda.max_memory_allocated() if gpu else _status("VmHWM") if sys.platform == "linux" else None
     return {
-        "method": name, "variant": variant, "size": size, "device": device, "runs": runs, "seconds": float(np.median(seconds)),
-        "low": low, "high": high, "peak_mib": None if peak is None else round(peak / MIB, 1), "threads": torch.get_num_threads(),
-    }  # fmt: skip
-
-
-def count(name: str, variant: str, size: int) -> dict[str, int]:
-    """Parameters and multiply-adds of a method at one size; a process of its own keeps big maps out of the caller."""
-    from . import build
-
-    torch.manual_seed(0)
-    model = build(name, "vgg19", variant)
-    return {
         "trained": parameter_count(model), "parameters": stylisation_parameters(model), "built": parameter_count(model, trainable=False),
-        "macs": count_macs(model, *_images(size)),
+        "macs": macs, "seconds": float(np.median(seconds)), "low": low, "high": high, "runs": runs,
+        "peak_mib": None if peak is None else round(peak / MIB, 1), "threads": torch.get_num_threads(),
     }  # fmt: skip
 
 
@@ -268,24 +259,24 @@ def _apart(function: Callable, *arguments: object) -> dict | None:
         return None
 
 
-def _stored(kind: str, function: Callable, *arguments: object) -> dict | None:
-    """A result from build/bench/, or a new one that is stored there: a killed benchmark loses one line at most."""
+def _stored(*arguments: object) -> dict | None:
+    """A measurement from build/bench/, or a new one that is stored there: a killed benchmark loses one line at most."""
     folder = Path(__file__).parent
-    sources = [folder / "benchmark.py", folder / "attention.py", folder / "layers.py", folder / "encoder.py", *sorted((folder / "methods").glob("*.py"))]
-    key = {"kind": kind, "arguments": list(arguments), "hardware": hardware(), "versions": versions(), "sources": [files.sha256_file(p) for p in sources]}
+    sources = [*(folder / f"{name}.py" for name in ("attention", "benchmark", "encoder", "layers")), *sorted((folder / "methods").glob("*.py"))]
+    key = {"arguments": list(arguments), "hardware": hardware(), "versions": versions(), "sources": [files.sha256_file(path) for path in sources]}
     path = files.build_dir() / "bench" / f"{files.sha256_text(files.canonical_json(key))}.json"
     if path.is_file():
         try:
             return json.loads(path.read_text(encoding="utf-8"))["result"]
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged ({error}); remove this file and run again, the other measurements are kept") from error
-    result = _apart(function, *arguments)
+    result = _apart(measure, *arguments)
     files.write_json(path, {"key": key, "result": result})
     return result
 
 
 Entry = tuple[str, str]
-COLUMNS = ["method", "variant", "size", "device", "trained", "parameters", "built", "macs", "seconds", "low", "high", "runs", "peak_mib", "threads", "note"]
+COLUMNS = ["row", "method", "variant", "size", "device", "trained", "parameters", "built", "macs", "seconds", "low", "high", "runs", "peak_mib", "threads", "note"]
 
 
 def entries() -> list[Entry]:
@@ -300,27 +291,23 @@ def title(name: str, variant: str) -> str:
     return f"{TITLES[name]} ({variant})" if (name, variant) == ("artflow", "wct") else TITLES[name]
 
 
-def benchmark(sizes: dict[int, int], chosen: Sequence[Entry] | None = None) -> pd.DataFrame:
+def benchmark(sizes: Sequence[tuple[int, int]], chosen: Sequence[Entry] | None = None) -> pd.DataFrame:
     """Measure every method at every size on the CPU, and on CUDA when there is one.
 
-    sizes   timed runs for each side length; 1 is a single cold run
+    sizes   (side length, timed runs)
     chosen  (method, variant) pairs; None takes `entries()`
 
     Lines of a process that was killed are blank with a note.
     """
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    jobs = [(*entry, size, device) for entry in chosen or entries() for size in sizes for device in devices]
+    jobs = [(*entry, size, device, runs) for entry in chosen or entries() for size, runs in sizes for device in devices]
     lines = []
-    for name, variant, size, device in (bar := tqdm(jobs, mininterval=5)):
+    for name, variant, size, device, runs in (bar := tqdm(jobs, mininterval=5)):
         bar.set_description(f"{title(name, variant)} {size} px {device}", refresh=False)
-        counted = _stored("count", count, name, variant, size) or {}
-        measured = _stored("measure", measure, name, variant, size, device, sizes[size])
-        line = {"method": name, "variant": variant, "size": size, "device": device, **counted, **(measured or {})}
-        line["note"] = "the process was killed: out of memory?" if measured is None else "one run, not warmed up at this size" if sizes[size] == 1 else ""
-        lines.append(line)
-    frame = pd.DataFrame(lines).reindex(columns=COLUMNS)
-    frame.insert(0, "row", [title(*entry) for entry in zip(frame.method, frame.variant, strict=True)])
-    return frame
+        measured = _stored(name, variant, size, device, runs)
+        note = "the process was killed: out of memory?" if measured is None else "a single run" if runs == 1 else ""
+        lines.append({"row": title(name, variant), "method": name, "variant": variant, "size": size, "device": device, **(measured or {}), "note": note})
+    return pd.DataFrame(lines).reindex(columns=COLUMNS)
 
 
 def exponents(frame: pd.DataFrame, column: str) -> pd.Series:

@@ -53,6 +53,7 @@ class Profile:
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
     bootstrap         resamples behind every interval
+    benchmark         (side length in pixels, timed runs) of the efficiency measurements, at VGG-19 width in every profile
     """
 
     name: str
@@ -62,6 +63,7 @@ class Profile:
     styles: int
     bootstrap: int
     train: Training
+    benchmark: tuple
 
     @classmethod
     def load(cls, name: str) -> "Profile":
@@ -71,7 +73,11 @@ class Profile:
         path = FOLDER / f"{name}.toml"
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         training = _typed(Training, table.pop("train"), f"{path} [train]")
-        return _typed(cls, {"name": name, "train": training, **table}, str(path))
+        sizes = table.pop("benchmark")
+        if not all(size.isdigit() and type(runs) is int and runs > 0 for size, runs in sizes.items()):
+            raise UserError(f"{path} [benchmark] must give a number of runs for each side length, got {sizes}")
+        benchmark = tuple((int(size), runs) for size, runs in sizes.items())
+        return _typed(cls, {"name": name, "train": training, "benchmark": benchmark, **table}, str(path))
 
     def with_training(self, **changes: Any) -> "Profile":
         """A copy with some training sizes replaced."""

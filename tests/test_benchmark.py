@@ -1,0 +1,115 @@
+"""Counting: three ways that must agree, and figures known from the specifications. Nothing here asserts a time."""
+
+import json
+import os
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from conftest import tiny_encoder
+from torch.utils.flop_counter import FlopCounterMode
+
+from replication import METHODS, attention, benchmark, build, files
+from replication.encoder import Encoder
+from replication.errors import UserError
+
+ALL = [(name, variant) for name, kind in METHODS.items() for variant in kind.variants if not variant.startswith("lambda")]
+
+
+def pair(name: str) -> tuple[tuple[int, int], tuple[int, int], list[torch.Tensor]]:
+    """Sizes that nothing divides. MST needs a content in which every cluster of the style has a place: the style itself, in patches."""
+    draw = torch.Generator().manual_seed(0)
+    if name == "mst":
+        patches = torch.nn.functional.interpolate(torch.rand(1, 3, 3, 2, generator=draw), (90, 65))
+        return (90, 65), (90, 65), [patches, patches]
+    return (72, 100), (90, 65), [torch.rand(1, 3, *size, generator=draw) for size in ((72, 100), (90, 65))]
+
+
+@pytest.mark.parametrize(("name", "variant"), ALL)
+def test_counted_is_closed_form(name, variant):
+    model = build(name, tiny_encoder(), variant)
+    content, style, images = pair(name)
+    assert benchmark.count_macs(model, *images) == benchmark.closed_form_macs(name, model, content, style)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_counted_is_what_a_dense_map_takes(name, monkeypatch):
+    """Brute force: attention as two dense products, all counted by torch."""
+    model = build(name, tiny_encoder())
+    images = pair(name)[2]
+    expected = benchmark.count_macs(model, *images)
+
+    def dense(q, k, v, scale, dropout):
+        return (scale * q @ k.transpose(2, 3)).softmax(dim=3) @ v
+
+    monkeypatch.setattr(attention, "fused", dense)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(*images)
+    assert counter.get_total_flops() == 2 * expected
+
+
+# GMAC of a 256-px pair, computed independently in the specifications.
+KNOWN = {
+    "adain": 47.45, "sanet": 68.05, "mccnet": 48.26, "adaattn": 91.58, "artflow": 172.6, "microast": 2.729, "stytr2": 61.2, "stya2k": 73.3,
+    "dagstyle": 14.3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_operations_at_256_px(name):
+    torch.manual_seed(0)
+    images = torch.rand(2, 1, 3, 256, 256)
+    macs = benchmark.count_macs(build(name, Encoder()), *images) / 1e9
+    assert macs == pytest.approx(KNOWN[name], rel=2e-3)
+
+
+def test_eq_15_of_stya2k_bounds_its_products():
+    """The paper's [5 + 2 b^2 + HW / b^2] HWC counts keys with keys as well, which are element-wise here."""
+    size, channels, block = (64, 64), 512, 8
+    products = sum(benchmark.a2k(size, size, (64 // block,) * 2, channels).values())
+    assert products < 2 * (5 + 2 * block**2 + 64 * 64 / block**2) * 64 * 64 * channels
+
+
+def test_exponents_are_those_of_power_laws():
+    frame = pd.DataFrame([{"row": row, "size": s, "seconds": 3 * (s * s) ** p} for row, p in (("a", 1.0), ("b", 1.7)) for s in (64, 128, 256)])
+    assert benchmark.exponents(frame, "seconds").to_dict() == pytest.approx({"a": 1.0, "b": 1.7})
+    assert benchmark.exponents(frame[frame["size"] == 64], "seconds").isna().all()
+
+
+def test_a_printed_time_that_cannot_be():
+    """AdaIN's 3.8 ms at 512 px on a card that needs almost three times that for the operations alone."""
+    assert benchmark.least_seconds(189.8e9, "RTX 3090") == pytest.approx(0.01067, rel=1e-3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
+def test_peak_memory_sees_what_was_freed():
+    got = benchmark.peak_memory(lambda: torch.ones(64 << 20, dtype=torch.uint8).max())
+    assert 60 << 20 < got < 100 << 20
+    assert benchmark.peak_memory(lambda: None) < 4 << 20
+
+
+def test_a_killed_measurement_is_blank(build_folder, monkeypatch):
+    monkeypatch.setattr(benchmark, "measure", os._exit)
+    monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: APART(function, 9))
+    frame = benchmark.benchmark([(64, 1)], [("adain", "code")])
+    assert frame.seconds.isna().all() and "killed" in frame.note[0] and frame.row[0] == "AdaIN"
+
+
+APART = benchmark._apart
+
+
+def test_measurements_are_stored_and_written(build_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    frame = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
+    assert list(frame.row) == ["MicroAST", "ArtFlow (wct)"] and (frame.low <= frame.seconds).all() and (frame.parameters == [471_987, 6_463_616]).all()
+    monkeypatch.setattr(benchmark, "_apart", lambda *_: pytest.fail("measured again"))
+    again = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
+    pd.testing.assert_frame_equal(frame, again)
+    path = benchmark.write(frame)
+    assert f"torch{torch.__version__.split('+')[0]}" in path.name and "threads" in path.name
+    assert json.loads(path.with_suffix(".json").read_text())["precision"]["dtype"] == "float32"
+    stored = next((build_folder / "bench").glob("*.json"))
+    stored.write_text("{")
+    with pytest.raises(UserError, match="damaged.*the other measurements are kept"):
+        benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
