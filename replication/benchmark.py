@@ -34,7 +34,9 @@ from . import attention, files
 from .data import contents, styles
 from .errors import UserError
 from .methods import METHODS, TITLES, Method, parameter_count, stylisation_parameters
-from .methods.stya2k import block_grid
+from .methods.avatarnet import match
+from .methods.manet import ChannelAttention
+from .methods.stya2k import attend_blocks, attend_keys, block_grid
 from .provenance import cpu_model, hardware, versions
 
 Size = tuple[int, int]
@@ -197,6 +199,38 @@ def peak_memory(run: Callable[[], object]) -> int:
     return max(0, _status("VmHWM") - before)
 
 
+# Every attention operator on a map of 16 channels with n positions, as methods call it: channels lie far apart in memory.
+OPERATORS: dict[str, Callable[[list[Tensor]], object]] = {
+    "attention": lambda maps: attention.attend(*map(attention.tokens, maps)),
+    "attention, 8 heads": lambda maps: attention.attend(*map(attention.tokens, maps), heads=8),
+    "AdaAttN moments": lambda maps: attention.attend_moments(*map(attention.tokens, maps)),
+    "MANet channels": lambda maps: ChannelAttention(16)(maps[1]),
+    "StyA2K distributed": lambda maps: attend_keys(*maps, (8, 8), 8),
+    "StyA2K progressive": lambda maps: attend_blocks(*maps, (8, 8), 8, True),
+    "Avatar-Net matching": lambda maps: match(maps[0][0], maps[1][0], 3, "constant"),
+}
+
+
+def operator_peak(name: str, tokens: int) -> int:
+    """Bytes that an operator of OPERATORS adds to its process, from `tokens` positions to as many."""
+    side = int(tokens**0.5)
+    with torch.inference_mode():
+        OPERATORS[name]([torch.randn(1, 16, 16, 16) for _ in range(3)])
+        maps = [torch.randn(1, 16, side, side) for _ in range(3)]
+        return peak_memory(lambda: OPERATORS[name](maps))
+
+
+def operator_peaks(counts: Sequence[int], names: Sequence[str] = tuple(OPERATORS)) -> pd.DataFrame:
+    """Peak of every operator at each number of tokens, in a process each, with the fitted exponent as the last column.
+
+    An allocator's granularity hides small peaks: none counts as less than eight maps.
+    """
+    lines = {name: {count: max(_apart(operator_peak, name, count) or 0, 8 * 16 * 4 * count) for count in counts} for name in names}
+    frame = pd.DataFrame(lines).T
+    frame["exponent"] = np.polyfit(np.log(counts), np.log(frame[list(counts)].to_numpy(dtype=float).T), 1)[0]
+    return frame
+
+
 def _timed(run: Callable[[], object], runs: int, synchronise: Callable[[], None]) -> list[float]:
     seconds = []
     for _ in range(runs):
@@ -248,7 +282,7 @@ def measure(name: str, variant: str, size: int, device: str, runs: int) -> dict[
     }  # fmt: skip
 
 
-def _apart(function: Callable, *arguments: object) -> dict | None:
+def _apart(function: Callable, *arguments: object) -> object:
     """Run in a fresh process; None when it was killed, which is what running out of memory looks like."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

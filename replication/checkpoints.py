@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -101,6 +102,21 @@ def pretrained(method: str, variant: str | None = None, encoder: str = "student"
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": card(name)["sha256"]}
     return model.eval().requires_grad_(False)
+
+
+def trained_or_fresh(method: str, variant: str | None = None, encoder: str = "student") -> Method:
+    """The shipped weights where there are any, freshly drawn ones otherwise: to look at modules, not at results.
+
+    `model.weights` is empty for fresh ones.
+    """
+    from . import build
+
+    if run_name(method, variant or next(iter(METHODS[method].variants)), encoder, 0) in available(encoder):
+        return pretrained(method, variant, encoder)
+    torch.manual_seed(0)
+    model = build(method, encoder, variant).requires_grad_(False)
+    model.weights = {}
+    return model
 
 
 def available(encoder: str = "student") -> list[str]:

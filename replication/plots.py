@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -107,6 +108,42 @@ def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
         axis.set_title(name)
         axis.set_xlabel("step")
         axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def cost_curves(frame: pd.DataFrame, columns: dict[str, str]) -> Figure:
+    """Cost against pixels on logarithmic axes, one panel a column of a benchmark; the fitted slope stands in the legend."""
+    use_style()
+    figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 4.2), squeeze=False)
+    palette = sns.color_palette("husl", frame.row.nunique())
+    for axis, (column, label) in zip(axes[0], columns.items(), strict=True):
+        for number, (row, part) in enumerate(frame.dropna(subset=[column]).groupby("row", sort=False)):
+            x, y = np.log(part["size"] ** 2.0), np.log(part[column])
+            slope = f" {np.polyfit(x, y, 1)[0]:.2f}" if len(part) > 1 else ""
+            axis.loglog(part["size"] ** 2, part[column], "osv^D"[number % 5] + "-", color=palette[number], label=row + slope, markersize=4, linewidth=1)
+        axis.set_xlabel("pixels")
+        axis.set_ylabel(label)
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def feature_colours(maps: dict[str, Tensor], side: float = 2.0) -> Figure:
+    """Feature maps (channels, h, w) as colours: their three leading principal components, the same for all, in red, green, blue.
+
+    Positions of equal colour have similar features, in every panel.
+    """
+    use_style()
+    flat = [x.detach().flatten(1).T.double() for x in maps.values()]
+    everything = torch.cat(flat)
+    centre = everything.mean(dim=0)
+    axes = torch.linalg.svd((everything - centre), full_matrices=False).Vh[:3].T
+    low, high = (torch.quantile((everything - centre) @ axes, q, dim=0) for q in (0.02, 0.98))
+    figure, panels = plt.subplots(1, len(maps), figsize=(side * len(maps), side + 0.3), squeeze=False)
+    for panel, (title, x), tokens in zip(panels[0], maps.items(), flat, strict=True):
+        colours = (((tokens - centre) @ axes - low) / (high - low)).clamp(0, 1)
+        panel.imshow(colours.reshape(*x.shape[1:], 3).numpy(), interpolation="nearest")
+        panel.set_title(title, fontsize=8)
+        panel.set_axis_off()
     return figure
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from . import files, metrics, stats
+from . import benchmark, files, metrics, stats
 from .evaluate import Row, row_facts
 from .papers import reported
 from .profiles import Profile
@@ -83,6 +83,64 @@ def write_table(frame: pd.DataFrame, paper: str, table: str, rows: Sequence[Row]
         sha256=files.sha256_file(path),
     )  # fmt: skip
     files.write_json(path.with_suffix(".json"), facts)
+
+
+# Rows that a source names but that nobody could identify.
+UNIDENTIFIED = {"DAG-Style": {"ASFNet": "unidentified: no style transfer method of this name was found, and the summary prints no number"}}
+TIMES = {"time_256": 256, "time_512": 512, "inference_time": 512}
+EFFICIENCY_COLUMNS = [
+    "row", "metric", "unit", "reported", "measured", "low", "high", "reported_ratio", "measured_ratio", "least_seconds", "needs_tflops", "verdict", "note",
+]  # fmt: skip
+
+
+def efficiency_table(paper: str, table: str, frame: pd.DataFrame, card: str, base: str, device: str = "cpu") -> pd.DataFrame:
+    """Printed parameters, operations and times beside ours.
+
+    frame   of `benchmark.benchmark`
+    card    a key of `benchmark.CARDS`: where the paper measured
+    base    the row that ratios refer to
+    device  whose times to show
+
+    Columns besides those of other tables:
+      reported_ratio, measured_ratio  to `base`; times on different machines compare in no other way
+      least_seconds                   what our operation count needs at the card's single-precision peak
+      needs_tflops, verdict           what the printed time asks of the card, and whether it has that
+    """
+    printed = reported(paper, table)
+    lines = []
+    for fact in printed.itertuples():
+        size = TIMES.get(fact.metric, 256)
+        found = frame[(frame.row == fact.row) & (frame["size"] == size) & (frame.device == device)]
+        line = {"row": fact.row, "metric": fact.metric, "unit": fact.unit, "reported": fact.reported, "note": ""}
+        if found.empty:
+            anywhere = frame[frame.row == fact.row]
+            line["note"] = f"not measured at {size} px" if len(anywhere) else "method not in this workbook yet"
+            found = anywhere.head(1) if fact.metric == "params" else found
+        if len(found):
+            ours = found.iloc[0]
+            if fact.metric == "params":
+                line |= {"measured": ours.parameters / 1e6, "note": "what a stylisation reads"}
+            elif fact.metric.startswith("macs"):
+                line |= {"measured": ours.macs / 1e9, "note": "multiply-adds, both images encoded"}
+            else:
+                line |= {"measured": ours.seconds, "low": ours.low, "high": ours.high, "note": "; ".join(filter(None, [f"{device}, median and quartiles", ours.note]))}
+                least = benchmark.least_seconds(ours.macs, card)
+                needed = 2 * ours.macs / fact.reported
+                line |= {"least_seconds": least, "needs_tflops": needed / 1e12, "verdict": "possible" if needed <= benchmark.CARDS[card] else "impossible"}
+        lines.append(line)
+    lines += [{"row": row, "note": reason} for row, reason in UNIDENTIFIED.get(paper, {}).items()]
+    result = pd.DataFrame(lines).reindex(columns=EFFICIENCY_COLUMNS)
+    for column in ("reported", "measured"):
+        reference = result[result.row == base].set_index("metric")[column]
+        result[f"{column}_ratio"] = result[column] / result.metric.map(reference)
+    return result
+
+
+def write_efficiency(frame: pd.DataFrame, name: str, profile: Profile, **facts: object) -> None:
+    """Write results/<profile>/<name>.csv and its provenance, atomically."""
+    path = files.RESULTS / profile.name / f"{name}.csv"
+    files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, precision=benchmark.precision(), sha256=files.sha256_file(path), **facts))
 
 
 def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric: str, profile: Profile) -> dict[str, float]:

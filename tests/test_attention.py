@@ -1,16 +1,13 @@
 """Exact attention: against the dense definition, in linear memory, with records that tell the same."""
 
-import json
-import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from conftest import tiny_encoder
 from models import images, model
 
-from replication import METHODS, Method, build
+from replication import METHODS, Method, benchmark, build
 from replication.attention import AttentionRecord, attend, attend_moments, grid, tokens
 from replication.errors import UserError
 from replication.layers import normalise
@@ -64,43 +61,14 @@ def test_centring_keeps_the_deviation_accurate():
     assert (centred - expected).norm() / expected.norm() < 1e-3 < (naive - expected).norm() / expected.norm()
 
 
-MEMORY = """
-import sys, torch
-from replication.benchmark import peak_memory
-from replication.attention import attend, attend_moments, tokens
-from replication.methods import avatarnet, mst, stya2k
-
-def operator(name, n):
-    side = int(n**0.5)
-    maps = [torch.randn(1, 16, side, side) for _ in range(3)]
-    q, k, v = (tokens(x) for x in maps)  # as methods hand them over: channels far apart in memory
-    if name == "attend": attend(q, k, v)
-    if name == "heads": attend(q, k, v, heads=8)
-    if name == "moments": attend_moments(q, k, v)
-    if name == "DA": stya2k.attend_keys(*maps, (8, 8), 8)
-    if name == "PA": stya2k.attend_blocks(*maps, (8, 8), 8, True)
-    if name == "match": avatarnet.match(maps[0][0], maps[1][0], 3, "constant")
-
-torch.set_grad_enabled(False)
-name = sys.argv[1]
-operator(name, 1024)
-print([peak_memory(lambda n=n: operator(name, n)) for n in map(int, sys.argv[2:])])
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
-@pytest.mark.parametrize("name", ["attend", "heads", "moments", "DA", "PA", "match"])
+@pytest.mark.parametrize("name", benchmark.OPERATORS)
 def test_memory_grows_linearly(name):
-    """At 16 channels, where a dense map would be up to two hundred times what a linear operator needs."""
-    counts = [4096, 16384] if name == "match" else [9216, 36864]
-    done = subprocess.run([sys.executable, "-c", MEMORY, name, *map(str, counts)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    peaks = json.loads(done.stdout)
-    # The smaller size may disappear in the allocator's granularity: bound it from below by copies of its inputs and its result.
-    floor = counts[0] * 16 * 4 * 8
-    exponent = np.log(peaks[1] / max(peaks[0], floor)) / np.log(counts[1] / counts[0])
-    assert exponent <= 1.1, (peaks, exponent)
-    assert peaks[1] < 0.1 * counts[1] ** 2 * 4, peaks
+    """At 16 channels a dense map would take over ten times what is allowed here."""
+    counts = [4096, 16384] if name == "Avatar-Net matching" else [9216, 36864]
+    line = benchmark.operator_peaks(counts, [name]).loc[name]
+    assert line.exponent <= 1.1, line
+    assert line[counts[1]] < 0.1 * counts[1] ** 2 * 4, line
 
 
 def record(n=(5, 7), m=(4, 6), subset=None):
