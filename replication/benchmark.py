@@ -123,6 +123,23 @@ def a2k(size: Size, style: Size, sides: Size, channels: int) -> dict[str, int]:
     }
 
 
+def complexity_of_a2k(size: int, level: int, channels: int, blocks: int) -> dict[str, int | float]:
+    """StyA2K's eq. 15 at one level of a square image, beside a count of all products, in multiply-adds.
+
+    blocks  b, blocks a side
+
+    eq_15       [5 + b^2 + b^2 + HW / b^2] HWC as printed: one product a step
+    all_steps   [5 + 2 b^2 + b^2 + 2 HW / b^2] HWC: steps 2 of DA and PA multiply twice, with keys and with values
+    all_to_all  2 (HW)^2 C, which counts both
+    """
+    positions, count = (size // 2 ** (level - 1)) ** 2, blocks**2
+    scale = positions * channels
+    return {
+        "positions": positions, "eq_15": (5 + 2 * count + positions / count) * scale,
+        "all_steps": (5 + 3 * count + 2 * positions / count) * scale, "all_to_all": 2 * positions * scale,
+    }  # fmt: skip
+
+
 def _stya2k(g: Grids) -> int:
     total = 0
     for level, tap in ((3, "relu3_1"), (4, "relu4_1"), (5, "relu5_1")):

@@ -413,6 +413,18 @@ def test_kernels_are_shared_out():
     assert torch.allclose(weights.sum(dim=1), torch.ones(2, 16, 9, 8, dtype=torch.float64)) and (weights > 0).all()
 
 
+def test_allocation_is_compared_with_the_scale_of_things():
+    """Big kernels far from the only edge: rank correlation 1; and the other way round."""
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 32:] = 1
+    far = (torch.arange(64) - 31.5).abs().expand(1, 1, 1, 64, 64) / 32
+    zero = torch.zeros_like(far)
+    facts = dagstyle.allocation_facts(torch.cat([1 - far, zero, zero, far], dim=1), image)
+    assert facts["correlation with distance to edges"] > 0.95
+    assert facts["kernel 3"] + facts["kernel 9"] == pytest.approx(1) and facts["kernel 5"] == 0 and 0 < facts["entropy"] < 1
+    assert dagstyle.allocation_facts(torch.cat([far, zero, zero, 1 - far], dim=1), image)["correlation with distance to edges"] < -0.95
+
+
 def test_equal_kernels_make_allocation_invisible():
     """If all branches answer alike, their weighted sum is that answer: DAConv is a static convolution then."""
     block = dagstyle.DAConv(16).double()

@@ -28,6 +28,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from scipy.ndimage import distance_transform_edt
+from scipy.stats import spearmanr
+from skimage.feature import canny
+from skimage.transform import resize
 from torch import Tensor, nn
 
 from ..attention import AttentionRecord, attend, grid, split_heads, tokens
@@ -101,6 +105,20 @@ class DAConv(nn.Module):
         responses = torch.stack([branch(x) for branch in self.branches], dim=1)
         chosen = (self._allocate(responses) * responses).sum(dim=1) if len(self.branches) > 1 else responses[:, 0]
         return x + self.mix(self.norm(chosen))
+
+
+def allocation_facts(weights: Float[Tensor, "1 4 c h w"], image: Float[Tensor, "1 3 _ _"]) -> dict[str, float]:
+    """What DAConv's choice depends on: mean weight of each kernel size, entropy (bits, at most 2), and Spearman's rank
+    correlation of the expected kernel size with the distance to the nearest Canny edge of the image, a stand-in for the
+    local scale of objects.
+    """
+    share = weights[0].mean(dim=1)
+    expected = sum(k * w for k, w in zip(KERNELS, share, strict=True)).double().numpy()
+    grey = image[0].mean(dim=0).clamp(0, 1).double().numpy()
+    distance = resize(distance_transform_edt(~canny(grey, sigma=2.0)), expected.shape, anti_aliasing=True)
+    bits = -(weights * weights.clamp_min(1e-30).log2()).sum(dim=1).mean()
+    means = {f"kernel {k}": float(w.mean()) for k, w in zip(KERNELS, share, strict=True)}
+    return {**means, "entropy": float(bits), "correlation with distance to edges": float(spearmanr(expected.ravel(), distance.ravel()).statistic)}
 
 
 class GDPAttention(nn.Module):

@@ -93,11 +93,13 @@ class DatNet(AdaAttN):
         super().__init__(encoder, variant)
         self.eca = nn.ModuleDict({tap: ECA(c) for tap, c in zip(TAPS, encoder.channels, strict=True)} if variant.channel_attention else {})
 
+    def reweigh(self, raw: Encoded, taps: tuple[str, ...] = TAPS) -> Encoded:
+        """Features after channel attention at `taps`, as they are elsewhere."""
+        return Encoded({tap: self.eca[tap](f) if tap in taps else f for tap, f in raw.features.items()}, raw.size)
+
     def code(self, raw: Encoded) -> Encoded:
         """AdaAttN's code of the features after channel attention; of the raw features in the arm without it."""
-        if self.variant.channel_attention:
-            raw = Encoded({tap: self.eca[tap](f) for tap, f in raw.features.items()}, raw.size)
-        return super().code(raw)
+        return super().code(self.reweigh(raw) if self.variant.channel_attention else raw)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         c = self.features(content)
