@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .errors import UserError
-from .layers import full_precision
+from .layers import full_precision, full_precision_region
 
 Tokens = Float[Tensor, "batch tokens channels"]
 
@@ -64,7 +64,7 @@ def fused(
     """
     width = max(k.shape[3], v.shape[3])
     padded = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
-    with torch.autocast(q.device.type, enabled=False):
+    with full_precision_region(q):
         return F.scaled_dot_product_attention(*padded, scale=scale, dropout_p=dropout)[..., : v.shape[3]]
 
 

@@ -4,6 +4,8 @@ Feature maps are (batch, channels, height, width). The statistics are those of e
 AdaIN family: unbiased variance (divisor H*W - 1) with 1e-5 inside the root, unless a variant says otherwise.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -20,6 +22,11 @@ Statistic = Float[Tensor, "batch channels 1 1"]
 def full_precision(x: Tensor) -> Tensor:
     """float32 from half precision; float32 and float64 as they are. Statistics and logits need it under autocast."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def full_precision_region(x: Tensor) -> AbstractContextManager:
+    """A region without autocast on the device of `x`; tensors without values (meta) have none to switch off."""
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
 
 
 def mean_std(x: Feature, correction: int = 1, eps: float = EPS) -> tuple[Statistic, Statistic]:

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..encoder import Encoder, check_image
-from ..layers import Feature, full_precision, pad_to_multiple, whiten_and_colour
+from ..layers import Feature, full_precision, full_precision_region, pad_to_multiple, whiten_and_colour
 from ..losses import mse, statistics_style
 from .adain import STYLE_TAPS, adain
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
@@ -102,7 +102,7 @@ class InvertibleConv(nn.Module):
 
     def forward(self, x: Feature, inverse: bool = False) -> Feature:
         # Half precision would end reversibility here; in the coupling's function it does no harm.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision_region(x):
             matrix = torch.linalg.inv(self.matrix()) if inverse else self.matrix()
             return F.conv2d(full_precision(x), matrix[:, :, None, None])
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ..attention import AttentionRecord
 from ..encoder import TAPS, Encoder
-from ..layers import decoder, full_precision, mean_std, normalise
+from ..layers import decoder, full_precision, full_precision_region, mean_std, normalise
 from ..losses import Features, content_style_identity, mse
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
 from .sanet import StyleAttention
@@ -74,12 +74,12 @@ class ChannelAttention(nn.Module):
     def weights(self, style: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c c"]:
         """A, rows sum to 1. Logits sum over all positions and overflow half precision."""
         f, g = full_precision(self.f(style).flatten(2)), full_precision(self.g(style).flatten(2))
-        with torch.autocast(style.device.type, enabled=False):
+        with full_precision_region(style):
             return (f @ g.transpose(1, 2)).softmax(dim=2)
 
     def forward(self, style: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         values = full_precision(self.h(normalise(style)).flatten(2))
-        with torch.autocast(style.device.type, enabled=False):
+        with full_precision_region(style):
             mixed = self.weights(style).transpose(1, 2) @ values
         return self.out_conv(mixed.view_as(style)) + style
 

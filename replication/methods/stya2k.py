@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from ..attention import AttentionRecord, attend, grid, split_heads, tokens
 from ..encoder import TAPS, Encoder
 from ..errors import UserError
-from ..layers import conv3x3, full_precision, normalise, upsample_to
+from ..layers import conv3x3, full_precision, full_precision_region, normalise, upsample_to
 from ..losses import Features, mse, statistics_style
 from .adaattn import SkipDecoder, key_features
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
@@ -127,7 +127,7 @@ def distil_keys(
 def best_blocks(queries: Float[Tensor, "b heads n points d"], keys: Float[Tensor, "b heads m points d"], chunk: int = 256) -> Int[Tensor, "b heads n"]:
     """argmax over style blocks of the sum over points of <Q, K>, `chunk` content blocks at a time (eq. 10, 11)."""
     flat = keys.flatten(3).transpose(2, 3)
-    with torch.autocast(queries.device.type, enabled=False):
+    with full_precision_region(queries):
         return torch.cat([(part.flatten(3) @ flat).argmax(dim=3) for part in queries.split(chunk, dim=2)], dim=2)
 
 
