@@ -105,6 +105,7 @@ def test_measurements_are_stored_and_written(build_folder, tmp_path, monkeypatch
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     frame = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
     assert list(frame.row) == ["MicroAST", "ArtFlow (wct)"] and (frame.low <= frame.seconds).all() and (frame.parameters == [471_987, 6_463_616]).all()
+    assert (frame.trained == frame.parameters).all() and (frame.built == [3_977_727, 9_969_356]).all()
     monkeypatch.setattr(benchmark, "_apart", lambda *_: pytest.fail("measured again"))
     again = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
     pd.testing.assert_frame_equal(frame, again)

@@ -8,7 +8,7 @@ import pytest
 
 from replication import evaluate, files, metrics, tables
 from replication.errors import UserError
-from replication.evaluate import REFERENCES, Row, cell_path, keys
+from replication.evaluate import REFERENCES, Row, _method_sources, cell_path, keys, method_rows
 from replication.profiles import Profile
 
 ROWS = [Row("AdaIN", "adain"), REFERENCES[0], REFERENCES[1]]
@@ -130,3 +130,20 @@ def test_provenance_beside_the_table(sizes, store, monkeypatch, tmp_path):
     assert facts["profile"] == "smoke" and facts["commit"] and facts["hardware"]["cpu"] and facts["versions"]["torch"]
     assert facts["rows"]["AdaIN"]["weights"] and facts["rows"]["AdaIN"]["encoder"]
     assert facts["sha256"] == files.sha256_file(tmp_path / "smoke" / "stya2k-table1.csv")
+
+
+def test_a_cell_depends_on_the_files_its_method_is_built_from():
+    assert _method_sources("datnet") == ("methods/adaattn.py", "methods/datnet.py")
+    assert _method_sources("manet") == ("methods/manet.py", "methods/sanet.py")
+    assert _method_sources("microast") == ("methods/adain.py", "methods/microast.py")
+
+
+def test_only_trained_methods_enter_a_grid():
+    names = {row.method for row in method_rows("student")}
+    assert {"adain", "sanet", "adaattn"} <= names and method_rows("tiny") == []
+
+
+def test_the_strength_of_a_row_is_the_variants_when_none_is_asked_for(monkeypatch):
+    monkeypatch.setattr("replication.evaluate.card", lambda name: {"sha256": "w", "encoder_sha256": "e"})
+    assert Row("Avatar-Net", "avatarnet").facts("student")["alpha"] == 0.8
+    assert Row("AdaIN", "adain").facts("student")["alpha"] == 1.0 and Row("AdaIN", "adain", alpha=0.5).facts("student")["alpha"] == 0.5

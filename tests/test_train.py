@@ -53,6 +53,60 @@ def test_a_killed_run_ends_bit_equal(killed_at, pictures, build_folder):
     assert read_losses(whole) == read_losses(resumed) and [row["step"] for row in read_losses(whole)] == list(range(6))
 
 
+@pytest.mark.parametrize("name", ["stytr2", "mccnet", "manet", "artflow"])
+def test_noise_dropout_permutations_and_buffers_survive_a_kill(name, pictures, build_folder):
+    """What is drawn in a step depends on seed and step alone; ArtFlow's buffers are part of what is stored."""
+
+    def made() -> Objective:
+        torch.manual_seed(3)
+        return arms.MethodObjective(METHODS[name](tiny_encoder()))
+
+    settings = replace(SETTINGS, steps=4)
+    whole = train("whole", made(), *pictures, settings)
+    train("killed", made(), *pictures, settings, stop_after=3)
+    torch.manual_seed(99)
+    killed = weights(train("killed", made(), *pictures, settings))
+    assert all(torch.equal(value, killed[key]) for key, value in weights(whole).items())
+    if name == "artflow":
+        state = weights(whole)
+        assert all(value == 1 for key, value in state.items() if key.endswith("initialized"))
+        assert any(key.endswith("invconv.w_p") for key in state)
+
+
+def test_shipped_flow_keeps_its_permutations(pictures, build_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
+    torch.manual_seed(3)
+    method = METHODS["artflow"](tiny_encoder())
+    run = train("artflow-adain-tiny-seed0", arms.MethodObjective(method), *pictures, replace(SETTINGS, steps=2))
+    state = {key.removeprefix("method."): value for key, value in weights(run).items()}
+    checkpoints.ship("artflow-adain-tiny-seed0", run, state, {"method": "artflow"})
+    torch.manual_seed(4)
+    other = METHODS["artflow"](tiny_encoder())
+    checkpoints.fill_trained(other, checkpoints.load_checkpoint("artflow-adain-tiny-seed0"), "artflow-adain-tiny-seed0")
+    image = torch.rand(1, 3, 40, 36)
+    code = other.encode_content(image).features["z"]
+    expected = method.encode_content(image).features["z"]
+    assert (code - expected).norm() < 2e-2 * expected.norm()  # half precision on the way
+    assert (other.glow.reverse(code) - image).abs().max() < 1e-4
+
+
+def test_a_term_behind_a_gate_is_in_the_card(pictures, build_folder, tmp_path, monkeypatch):
+    class Gated(Objective):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, content, style, step):
+            loss = {"always": self.weight.square().sum()}
+            return loss | ({"gated": self.weight.square().sum()} if step > 3 else {})
+
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
+    run = train("gated", Gated(), *pictures, SETTINGS)
+    checkpoints.ship("gated", run, weights(run), {})
+    curve = checkpoints.card("gated")["loss_curve"]
+    assert [row["gated"] > 0 for row in curve] == [False] * 4 + [True] * 2
+
+
 def test_another_seed_is_another_run(pictures, build_folder):
     run = train("a", objective(), *pictures, SETTINGS)
     other = train("b", objective(), *pictures, SETTINGS, seed=1)
