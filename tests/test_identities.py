@@ -341,7 +341,7 @@ def test_decoration_with_itself_changes_nothing(variant):
 
 
 def test_matching_strips_find_the_best_patch():
-    c, s = random(6, 7, 5), random(6, 10, 4, seed=1)
+    c, s = random(6, 7, 5), random(6, 30, 20, seed=1)  # more patches than one strip holds
     got = avatarnet.match(c, s, 3, "reflect")
     kernels = F.unfold(F.pad(s[None], (1,) * 4), 3)[0]
     scores = (kernels / (kernels.norm(dim=0) + 1e-7)).T @ F.unfold(F.pad(c[None], (1,) * 4, mode="reflect"), 3)[0]
@@ -362,8 +362,7 @@ def test_an_expansion_is_the_best_one(seed, chain, size):
     rng = np.random.default_rng(seed)
     count = size[0] * size[1]
     cost, labels, label = rng.random((count, 3)), rng.integers(0, 3, count), int(rng.integers(3))
-    distance = np.abs(np.arange(3)[:, None] - np.arange(3)).astype(float)
-    penalty, edges = 0.4 * (distance if chain else distance.clip(max=1)), mst.neighbours(size, chain)
+    penalty, edges = 4 * mst.penalties(3, chain), mst.neighbours(size, chain)
     best = min(mst.energy(np.where(taken, label, labels), cost, edges, penalty) for taken in all_labellings(count, 2))
     got = mst.energy(mst.expand(labels, label, cost, edges, penalty), cost, edges, penalty)
     assert got == pytest.approx(best, abs=1e-6)
@@ -372,6 +371,11 @@ def test_an_expansion_is_the_best_one(seed, chain, size):
 def test_neighbours_on_a_chain_and_on_a_grid():
     assert mst.neighbours((2, 3), chain=True).tolist() == [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]
     assert sorted(mst.neighbours((2, 3), chain=False).tolist()) == [[0, 1], [0, 3], [1, 2], [1, 4], [2, 5], [3, 4], [4, 5]]
+
+
+def test_penalties_of_labels():
+    assert mst.penalties(3, chain=True) == pytest.approx(np.array([[0, 0.1, 0.2], [0.1, 0, 0.1], [0.2, 0.1, 0]]))
+    assert mst.penalties(3, chain=False) == pytest.approx(np.array([[0, 0.1, 0.1], [0.1, 0, 0.1], [0.1, 0.1, 0]]))
 
 
 def test_graph_cut_smooths_but_keeps_edges():

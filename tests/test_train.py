@@ -73,6 +73,22 @@ def test_noise_dropout_permutations_and_buffers_survive_a_kill(name, pictures, b
         assert any(key.endswith("invconv.w_p") for key in state)
 
 
+def test_every_step_draws_anew(pictures, build_folder):
+    class Noisy(Objective):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.drawn = torch.nn.Parameter(torch.ones(1)), []
+
+        def forward(self, content, style, step):
+            self.drawn.append(torch.rand(()).item())
+            return {"loss": self.weight.square().sum()}
+
+    first, second = Noisy(), Noisy()
+    train("a", first, *pictures, SETTINGS)
+    train("b", second, *pictures, SETTINGS, seed=1)
+    assert len({*first.drawn, *second.drawn}) == 12
+
+
 def test_shipped_flow_keeps_its_permutations(pictures, build_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
     torch.manual_seed(3)

@@ -95,6 +95,12 @@ def neighbours(size: tuple[int, int], chain: bool) -> np.ndarray:
     return np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in pairs])
 
 
+def penalties(labels: int, chain: bool) -> np.ndarray:
+    """lambda V of every pair of labels: linear in the difference of their numbers on the chain, Potts on the grid."""
+    distance = np.abs(np.arange(labels)[:, None] - np.arange(labels)).astype(np.float64)
+    return SMOOTHNESS * (distance if chain else distance.clip(max=1))
+
+
 def energy(labels: np.ndarray, cost: np.ndarray, edges: np.ndarray, penalty: np.ndarray) -> float:
     """Data cost of the labels plus the penalty of every pair of neighbours."""
     return float(cost[np.arange(len(labels)), labels].sum() + penalty[labels[edges[:, 0]], labels[edges[:, 1]]].sum())
@@ -127,8 +133,7 @@ def expand(labels: np.ndarray, label: int, cost: np.ndarray, edges: np.ndarray, 
 def graph_cut(cost: np.ndarray, size: tuple[int, int], variant: Variant) -> np.ndarray:
     """Labels (n,) of low energy by alpha-expansion."""
     count = cost.shape[1]
-    distance = np.abs(np.arange(count)[:, None] - np.arange(count)).astype(np.float64)
-    penalty = SMOOTHNESS * (distance if variant.chain else distance.clip(max=1))
+    penalty = penalties(count, variant.chain)
     edges, labels = neighbours(size, variant.chain), cost.argmin(axis=1)
     best, cycle, improved = energy(labels, cost, edges, penalty), 0, True
     while improved and (variant.cycles is None or cycle < variant.cycles):
