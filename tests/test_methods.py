@@ -93,6 +93,15 @@ def test_parameter_counts_of_arms(name, variant):
     assert parameter_count(build(name, Encoder(), variant)) == ARMS[name, variant]
 
 
+@pytest.mark.parametrize("width", ["student", "vgg19"])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_builds_at_both_widths(name, width):
+    made = build(name, width)
+    with torch.inference_mode():
+        result = made(torch.rand(1, 3, 72, 64), torch.rand(1, 3, 64, 80))
+    assert result.shape == (1, 3, 72, 64) and torch.isfinite(result).all() and made.encoder.name == width
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_the_four_steps_are_forward(name):
     made = model(name)
