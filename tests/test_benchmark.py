@@ -92,8 +92,7 @@ def test_peak_memory_sees_what_was_freed():
 
 
 def test_a_killed_measurement_is_blank(build_folder, monkeypatch):
-    monkeypatch.setattr(benchmark, "measure", os._exit)
-    monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: APART(function, 9))
+    monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: APART(os._exit, 9))
     frame = benchmark.benchmark([(64, 1)], [("adain", "code")])
     assert frame.seconds.isna().all() and "killed" in frame.note[0] and frame.row[0] == "AdaIN"
 
