@@ -40,7 +40,7 @@ def statistics_agreement(a: Encoder, b: Encoder, images: Sequence[Tensor]) -> di
 
 
 def _similarity(encoder: Encoder, content: Tensor, style: Tensor, tap: str) -> Float[Tensor, "content style"]:
-    c, s = (tokens(normalise(encoder(image[None], tap)[tap]))[0] for image in (content, style))
+    c, s = (tokens(normalise(encoder(image[None], (tap,))[tap]))[0] for image in (content, style))
     return torch.nn.functional.normalize(c, dim=1) @ torch.nn.functional.normalize(s, dim=1).T
 
 

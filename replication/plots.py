@@ -111,19 +111,22 @@ def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
     return figure
 
 
-def cost_curves(frame: pd.DataFrame, columns: dict[str, str]) -> Figure:
-    """Cost against pixels on logarithmic axes, one panel a column of a benchmark; the fitted slope stands in the legend."""
+def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[str]) -> Figure:
+    """Cost against pixels on logarithmic axes, one panel a column of a benchmark.
+
+    The legends of the columns in `slopes` give the fitted slope; a cost with a fixed part, such as memory, has none.
+    """
     use_style()
-    figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 4.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(columns), figsize=(5.2 * len(columns), 3.6), squeeze=False)
     palette = sns.color_palette("husl", frame.row.nunique())
     for axis, (column, label) in zip(axes[0], columns.items(), strict=True):
         for number, (row, part) in enumerate(frame.dropna(subset=[column]).groupby("row", sort=False)):
             x, y = np.log(part["size"] ** 2.0), np.log(part[column])
-            slope = f" {np.polyfit(x, y, 1)[0]:.2f}" if len(part) > 1 else ""
+            slope = f" {np.polyfit(x, y, 1)[0]:.2f}" if len(part) > 1 and column in slopes else ""
             axis.loglog(part["size"] ** 2, part[column], "osv^D"[number % 5] + "-", color=palette[number], label=row + slope, markersize=4, linewidth=1)
         axis.set_xlabel("pixels")
         axis.set_ylabel(label)
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
