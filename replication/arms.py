@@ -17,7 +17,7 @@ from .provenance import provenance
 from .train import Objective, read_losses, train
 
 # Every arm that the shipped results need: (method, variant).
-ARMS = (("adain", "code"), ("sanet", "code"), ("adaattn", "exact"))
+ARMS = (("adain", "code"), ("sanet", "code"), ("adaattn", "exact"), ("stya2k", "code"))
 
 
 class MethodObjective(Objective):

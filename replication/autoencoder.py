@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .encoder import Encoder
 from .layers import decoder
 from .losses import feature_identity, mse
-from .methods.base import AnyImage, Encoded, Image, Method, Transferred, crop_to, inverse_decay
+from .methods.base import AnyImage, Encoded, Image, Method, Transferred, inverse_decay
 
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
@@ -26,9 +26,6 @@ class AutoEncoder(Method):
 
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         return Transferred({"relu4_1": content.features["relu4_1"]}, content.size)
-
-    def decode(self, stylised: Transferred) -> Image:
-        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """Pixels and features of both images; the weights are SANet's for its identity losses."""

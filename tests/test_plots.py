@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -21,3 +22,20 @@ def test_equal_figures_give_equal_bytes(name, tmp_path, monkeypatch):
         written.append(path.read_bytes())
     facts = json.loads(path.with_suffix(".json").read_text())
     assert written[0] == written[1] and facts["content"] == "x" and facts["sha256"] == files.sha256_file(path)
+
+
+def test_equal_features_have_equal_colours():
+    """The same map twice, and a third that differs: its colours do, too."""
+    x = torch.randn(12, 6, 7, generator=torch.Generator().manual_seed(0))
+    figure = plots.feature_colours({"a": x, "b": x.clone(), "c": x.flip(2)})
+    first, second, third = (axis.images[0].get_array() for axis in figure.axes)
+    plots.close(figure)
+    assert (first == second).all() and not (first == third).all() and (first[:, ::-1] == third).all()
+
+
+def test_slopes_stand_in_the_legend_where_they_mean_something():
+    frame = pd.DataFrame([{"row": "a", "size": size, "seconds": 1e-6 * size**3.0, "peak_mib": 100.0 + size} for size in (64, 128, 256)])
+    figure = plots.cost_curves(frame, {"seconds": "s", "peak_mib": "MiB"}, slopes=("seconds",))
+    legends = [axis.get_legend().get_texts()[0].get_text() for axis in figure.axes]
+    plots.close(figure)
+    assert legends == ["a 1.50", "a"]

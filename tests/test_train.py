@@ -244,3 +244,9 @@ def test_autoencoder_losses_vanish_at_perfection(monkeypatch):
     image = torch.rand(1, 3, 32, 32)
     monkeypatch.setattr(made, "decode", lambda stylised: image)
     assert all(term == 0 for term in made.losses(image, image, 0).values())
+
+
+def test_every_shipped_method_is_an_arm():
+    """`make train` makes everything again that checkpoints/ holds."""
+    shipped = {(card["method"], card["variant"]) for card in map(checkpoints.card, checkpoints.available())}
+    assert shipped <= set(arms.ARMS)

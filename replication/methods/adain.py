@@ -27,7 +27,7 @@ from torch import Tensor
 from ..encoder import Encoder
 from ..layers import decoder, mean_std
 from ..losses import mse, statistics_style
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, inverse_decay, scale_terms
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
@@ -84,9 +84,6 @@ class AdaIN(Method):
         features = content.features["relu4_1"]
         stylised = adain(features, style.features["relu4_1"], self.variant)
         return Transferred({"relu4_1": alpha * stylised + (1 - alpha) * features}, content.size)
-
-    def decode(self, stylised: Transferred) -> Image:
-        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         style_code = self.features(style)

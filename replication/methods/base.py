@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..attention import AttentionRecord
 from ..encoder import AnyImage, Encoder, Image
 from ..errors import UserError
-from ..losses import Features
+from ..losses import Features, content_style_identity
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def decode(self, stylised: Transferred) -> Image:
-        """Stylised image, not clamped, of the content's size."""
-        raise NotImplementedError
+        """Stylised image, not clamped, of the content's size; by default `decoder` on relu4_1 features."""
+        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """Weighted training loss terms of a batch; their sum is minimised."""
@@ -97,6 +97,30 @@ class Method(nn.Module):
     def published_learning_rate(self, step: int, batch: int) -> float:
         """Learning rate of the authors' training at a 0-based step."""
         return self.variant.learning_rate(step, batch)
+
+
+class FeatureTransfer(Method):
+    """SANet and its kin: features in, relu4_1 features out, the mirrored decoder, SANet's loss terms.
+
+    Subclasses write `transform`, the method's equation.
+    """
+
+    def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
+        """Stylised relu4_1 features."""
+        raise NotImplementedError
+
+    def transfer(self, content: Encoded, style: Encoded, alpha: float = 1.0) -> Transferred:
+        """T(c, s); alpha below 1 mixes in T(c, c), the content stylised with itself."""
+        check_pair(content, style, "relu4_1")
+        stylised = self.transform(content, style)
+        if alpha != 1.0:
+            stylised = alpha * stylised + (1 - alpha) * self.transform(content, content)
+        return Transferred({"relu4_1": stylised}, content.size)
+
+    def shared_terms(self, images: tuple[Image, AnyImage], c: Encoded, s: Encoded) -> tuple[Image, dict[str, Float[Tensor, ""]]]:
+        """The stylised image and SANet's four terms, unweighted, from images and their features."""
+        result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
+        return result, content_style_identity(self.encoder, images, (c.features, s.features), result, tuple(same))
 
 
 def crop_to(image: AnyImage, size: tuple[int, int]) -> AnyImage:

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from ..attention import AttentionRecord
 from ..encoder import TAPS, Encoder
 from ..layers import decoder, full_precision, full_precision_region, mean_std, normalise
-from ..losses import Features, content_style_identity, mse
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
+from ..losses import Features, mse
+from .base import AnyImage, Encoded, FeatureTransfer, Image, conv1x1, inverse_decay, scale_terms
 from .sanet import StyleAttention
 
 CONTENT_TAPS = ("relu4_1", "relu5_1")
@@ -107,7 +107,7 @@ def disentangled_style(output: Features, first: Int[Tensor, " b"], second: Int[T
     return mse(mean[first], mean[second]) + mse(std[first], std[second])
 
 
-class MANet(Method):
+class MANet(FeatureTransfer):
     """MANet at relu4_1. 6 657 091 trainable parameters at VGG-19 width; a stylisation reads 10 162 831."""
 
     title = "MANet"
@@ -118,24 +118,14 @@ class MANet(Method):
         self.ma_module = MultiAdaptation(encoder.channels[3])
         self.decoder = decoder(encoder.channels)
 
-    def transfer(self, content: Encoded, style: Encoded, alpha: float = 1.0) -> Transferred:
-        """F_cs; alpha below 1 mixes in M(c, c), as the published test script does."""
-        check_pair(content, style, "relu4_1")
-        c, s = content.features["relu4_1"], style.features["relu4_1"]
-        stylised = self.ma_module(c, s)
-        if alpha != 1.0:
-            stylised = alpha * stylised + (1 - alpha) * self.ma_module(c, c)
-        return Transferred({"relu4_1": stylised}, content.size)
-
-    def decode(self, stylised: Transferred) -> Image:
-        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
+    def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
+        """F_cs."""
+        return self.ma_module(content.features["relu4_1"], style.features["relu4_1"])
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """Draws permutations from torch's global generator."""
         c, s = self.features(content), self.features(style)
-        result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
-        terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
-        terms = scale_terms(terms, self.variant)
+        terms = scale_terms(self.shared_terms((content, style), c, s)[1], self.variant)
         if self.variant.shared or terms["content"] + terms["style"] < GATE:
             terms |= scale_terms(self.disentanglement(c, s), self.variant)
         return terms

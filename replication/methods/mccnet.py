@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from ..encoder import Encoder
 from ..layers import decoder, full_precision, normalise
-from ..losses import content_style_identity, mse
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
+from ..losses import mse
+from .base import AnyImage, Encoded, FeatureTransfer, Image, conv1x1, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def total_variation(image: Image) -> Float[Tensor, ""]:
     return (x[..., 1:] - x[..., :-1]).abs().sum() + (x[..., 1:, :] - x[..., :-1, :]).abs().sum()
 
 
-class MCCNet(Method):
+class MCCNet(FeatureTransfer):
     """MCCNet at relu4_1. 4 818 499 parameters beside the encoder at VGG-19 width, of which 4 555 843 are trained."""
 
     title = "MCCNet"
@@ -99,17 +99,9 @@ class MCCNet(Method):
         self.mcc_module = Correlation(encoder.channels[3])
         self.decoder = decoder(encoder.channels)
 
-    def transfer(self, content: Encoded, style: Encoded, alpha: float = 1.0) -> Transferred:
-        """F_cs; alpha below 1 mixes in M(c, c), as the published test script does."""
-        check_pair(content, style, "relu4_1")
-        c, s = content.features["relu4_1"], style.features["relu4_1"]
-        stylised = self.mcc_module.MCCN(c, s)
-        if alpha != 1.0:
-            stylised = alpha * stylised + (1 - alpha) * self.mcc_module.MCCN(c, c)
-        return Transferred({"relu4_1": stylised}, content.size)
-
-    def decode(self, stylised: Transferred) -> Image:
-        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
+    def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
+        """F_cs."""
+        return self.mcc_module.MCCN(content.features["relu4_1"], style.features["relu4_1"])
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """Draws the illumination noise from torch's global generator."""
@@ -120,8 +112,7 @@ class MCCNet(Method):
     def losses_with(self, content: Image, style: AnyImage, noise: Image) -> dict[str, Float[Tensor, ""]]:
         """The terms for a given illumination noise."""
         c, s = self.features(content), self.features(style)
-        result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
-        terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
+        result, terms = self.shared_terms((content, style), c, s)
         terms["illumination"] = mse(self.decode(self.transfer(self.encode_content(content + noise), s)), result)
         terms["total_variation"] = total_variation(result)
         return scale_terms(terms, self.variant)

@@ -29,8 +29,7 @@ from torch import Tensor, nn
 from ..attention import AttentionRecord, attend, grid, tokens
 from ..encoder import Encoder
 from ..layers import conv3x3, decoder, normalise, upsample_to
-from ..losses import content_style_identity
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, inverse_decay, scale_terms
+from .base import AnyImage, Encoded, FeatureTransfer, Image, conv1x1, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Transformer(nn.Module):
         return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
 
 
-class SANet(Method):
+class SANet(FeatureTransfer):
     """SANet at relu4_1 and relu5_1. 7 966 275 trainable parameters at VGG-19 width."""
 
     title = "SANet"
@@ -95,21 +94,12 @@ class SANet(Method):
         self.transformer = Transformer(encoder.channels)
         self.decoder = decoder(encoder.channels)
 
-    def transfer(self, content: Encoded, style: Encoded, alpha: float = 1.0) -> Transferred:
-        """F_m of eq. 6; alpha below 1 mixes in T(c, c), the paper's runtime control."""
-        check_pair(content, style, "relu4_1")
-        stylised = self.transformer(content, style)
-        if alpha != 1.0:
-            stylised = alpha * stylised + (1 - alpha) * self.transformer(content, content)
-        return Transferred({"relu4_1": stylised}, content.size)
-
-    def decode(self, stylised: Transferred) -> Image:
-        return crop_to(self.decoder(stylised.features["relu4_1"]), stylised.size)
+    def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
+        """F_m of eq. 6."""
+        return self.transformer(content, style)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c, s = self.features(content), self.features(style)
-        result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
-        terms = content_style_identity(self.encoder, (content, style), (c.features, s.features), result, tuple(same))
+        _, terms = self.shared_terms((content, style), self.features(content), self.features(style))
         return scale_terms(terms, self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
