@@ -80,7 +80,7 @@ def train_arms(
     start = f"autoencoder-{width}"
     if not _shipped(start):
         torch.manual_seed(0)
-        _train_and_ship(start, AutoEncoder(load_encoder(width)), contents, styles, replace(sizes.train, steps=sizes.train.steps // 2), 0, {"method": "autoencoder"})
+        _train_and_ship(start, AutoEncoder(load_encoder(width)), contents, styles, sizes.autoencoder, 0, {"method": "autoencoder"})
     decoder = {key.removeprefix("decoder."): value for key, value in load_checkpoint(start).items()}
     for arm, reading in arms:
         name = run_name(arm, reading, width, seed)

@@ -47,7 +47,8 @@ def attend(
 ) -> Float[Tensor, "batch queries values"]:
     """softmax(scale * Q K^T) V of every head, exactly, in memory linear in the number of tokens.
 
-    With `dropout`, a share of the weights is zeroed at random and the rest scaled up; on CPU that builds the dense map.
+    With `dropout`, a share of the weights is zeroed at random and the rest scaled up. That needs the dense map (torch's own
+    operator builds it on CPU as well, and takes twice as long), so it is for training on crops.
     """
     q, k, v = (split_heads(full_precision(x), heads) for x in (queries, keys, values))
     return fused(q, k, v, scale, dropout).transpose(1, 2).flatten(2)
@@ -65,7 +66,9 @@ def fused(
     width = max(k.shape[3], v.shape[3])
     padded = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
     with full_precision_region(q):
-        return F.scaled_dot_product_attention(*padded, scale=scale, dropout_p=dropout)[..., : v.shape[3]]
+        if dropout:
+            return F.dropout((scale * q @ k.transpose(2, 3)).softmax(dim=3), dropout) @ v
+        return F.scaled_dot_product_attention(*padded, scale=scale)[..., : v.shape[3]]
 
 
 def attend_moments(

@@ -25,11 +25,14 @@ def _git(*arguments: str) -> str | None:
 
 @lru_cache
 def commit() -> str:
-    """Commit of the source, with "+changes" when package or notebooks differ from it; "unknown" outside git."""
+    """Commit of the source, with "+changes" when package or notebooks differ from it; "unknown" outside git.
+
+    Weights do not count: results carry their hashes.
+    """
     head = _git("rev-parse", "HEAD")
     if head is None:
         return "unknown"
-    changed = _git("status", "--porcelain", "--", "replication", "notebooks", "checkpoints")
+    changed = _git("status", "--porcelain", "--", "replication", "notebooks")
     return f"{head}+changes" if changed else head
 
 

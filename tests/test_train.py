@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import models
 import numpy as np
 import pytest
 import torch
@@ -250,3 +251,23 @@ def test_every_shipped_method_is_an_arm():
     """`make train` makes everything again that checkpoints/ holds."""
     shipped = {(card["method"], card["variant"]) for card in map(checkpoints.card, checkpoints.available())}
     assert shipped <= set(arms.ARMS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_under_bf16_are_those_of_float32(name):
+    """Training runs under autocast: every method must survive it, and its terms must keep their size."""
+    torch.manual_seed(0)
+    model = models.model(name).float().train()
+    images = [torch.rand(2, 3, 64, 64) for _ in range(2)]
+    model.prepare(images[0])
+    terms = []
+    for precise in (True, False):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+            terms.append(model.losses(*images, 0))
+    assert terms[0].keys() == terms[1].keys()
+    assert all(torch.isfinite(x) for x in terms[1].values())
+    sum(terms[1].values()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+    total = [sum(x.values()).item() for x in terms]
+    assert total[1] == pytest.approx(total[0], rel=0.1)

@@ -78,9 +78,9 @@ class ChannelAttention(nn.Module):
             return (f @ g.transpose(1, 2)).softmax(dim=2)
 
     def forward(self, style: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        values = full_precision(self.h(normalise(style)).flatten(2))
+        weights, values = self.weights(style), full_precision(self.h(normalise(style)).flatten(2))
         with full_precision_region(style):
-            mixed = self.weights(style).transpose(1, 2) @ values
+            mixed = weights.transpose(1, 2) @ values
         return self.out_conv(mixed.view_as(style)) + style
 
 

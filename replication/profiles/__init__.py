@@ -53,6 +53,7 @@ class Profile:
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
     bootstrap         resamples behind every interval
+    train             of every method and arm; autoencoder: of the auto-encoder they start from, where it differs
     benchmark         (side length in pixels, timed runs) of the efficiency measurements, at VGG-19 width in every profile
     """
 
@@ -63,6 +64,7 @@ class Profile:
     styles: int
     bootstrap: int
     train: Training
+    autoencoder: Training
     benchmark: tuple
 
     @classmethod
@@ -72,12 +74,13 @@ class Profile:
             raise UserError(f"unknown profile {name!r}; choose {', '.join(NAMES)}")
         path = FOLDER / f"{name}.toml"
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        training = _typed(Training, table.pop("train"), f"{path} [train]")
+        sizes = table.pop("train")
+        training, autoencoder = (_typed(Training, sizes | changes, f"{path} [train]") for changes in ({}, table.pop("autoencoder", {})))
         sizes = table.pop("benchmark")
         if not all(size.isdigit() and type(runs) is int and runs > 0 for size, runs in sizes.items()):
             raise UserError(f"{path} [benchmark] must give a number of runs for each side length, got {sizes}")
         benchmark = tuple((int(size), runs) for size, runs in sizes.items())
-        return _typed(cls, {"name": name, "train": training, "benchmark": benchmark, **table}, str(path))
+        return _typed(cls, {"name": name, "train": training, "autoencoder": autoencoder, "benchmark": benchmark, **table}, str(path))
 
     def with_training(self, **changes: Any) -> "Profile":
         """A copy with some training sizes replaced."""
