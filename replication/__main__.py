@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--variant", help="variant of the method (default: its first)")
     add.add_argument("--encoder", choices=("student", "vgg19"), help="width (default: the profile's)")
     add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--continued", action="store_true", help="train a trained default variant on, for as long as the ablation arms")
     add.add_argument("--steps", type=int, help="optimiser steps (default: the profile's)")
     add.add_argument("--batch", type=int, help="images per step (default: the profile's)")
     _profile(add)
@@ -100,7 +101,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     train_arms(
         arguments.method, arguments.variant, arguments.profile, arguments.encoder, arguments.seed, arguments.content, arguments.style,
-        steps=arguments.steps, batch=arguments.batch,
+        steps=arguments.steps, batch=arguments.batch, continued=arguments.continued,
     )  # fmt: skip
 
 

@@ -11,36 +11,44 @@ from .checkpoints import card, data_list, load_checkpoint, run_name, ship
 from .data import Picture, spread, training_set
 from .encoder import encoder_hash, load_encoder
 from .errors import UserError
+from .evaluate import Row
+from .experiments import arms
 from .methods import METHODS, Method
 from .profiles import Profile, Training
 from .provenance import provenance
-from .train import Objective, read_losses, train
-
-# Every arm that the shipped results need: (method, variant).
-ARMS = (("adain", "code"), ("sanet", "code"), ("adaattn", "exact"), ("stya2k", "code"))
+from .train import Objective, read_losses, train, trained_state
 
 
 class MethodObjective(Objective):
     """A method's losses as a forward pass, so that distributed training sees it."""
 
-    def __init__(self, method: Method):
+    def __init__(self, method: Method, started: bool = False):
         super().__init__()
-        self.method = method
+        self.method, self.started = method, started
 
     def forward(self, content: torch.Tensor, style: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         return self.method.losses(content, style, step)
 
     def prepare(self, content: torch.Tensor) -> None:
-        """The method's own start from data."""
-        self.method.prepare(content)
+        """The method's own start from data, unless it goes on from trained weights."""
+        if not self.started:
+            self.method.prepare(content)
 
     def published_learning_rate(self, step: int, batch: int) -> float:
         """The method's own schedule."""
         return self.method.published_learning_rate(step, batch)
 
 
+def start_from(method: Method, trained: dict[str, torch.Tensor]) -> list[str]:
+    """Copy trained parameters and buffers of equal name and shape; returns the names of those that stay fresh."""
+    own = trained_state(method)
+    same = {key: value for key, value in trained.items() if key in own and own[key].shape == value.shape}
+    method.load_state_dict(same, strict=False)
+    return sorted(own.keys() - same.keys())
+
+
 def _train_and_ship(name: str, method: Method, contents: list[Picture], styles: list[Picture], settings: Training, seed: int, facts: dict) -> None:
-    run = train(name, MethodObjective(method), contents, styles, settings, seed, at_checkpoint=lambda folder: draw(folder, method, contents, styles, settings))
+    run = train(name, MethodObjective(method, started="fresh" in facts), contents, styles, settings, seed, at_checkpoint=lambda folder: draw(folder, method, contents, styles, settings))
     final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
     facts |= {"encoder": method.encoder.name, "encoder_sha256": encoder_hash(method.encoder), "data": data_list(contents, styles)}
@@ -62,41 +70,52 @@ def draw(folder: Path, method: Method, contents: list[Picture], styles: list[Pic
 
 def train_arms(
     method: str, variant: str | None, profile: str, encoder: str | None, seed: int, content: list[str], style: list[str],
-    steps: int | None = None, batch: int | None = None,
+    steps: int | None = None, batch: int | None = None, continued: bool = False,
 ) -> None:  # fmt: skip
-    """Train one arm, or all of ARMS, that checkpoints/ does not hold yet, and the shared auto-encoder first.
+    """Train one arm, or all that the tables need, unless checkpoints/ holds them, and first what they start from.
 
+    Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that is
+    `continued`, go on from the method's default variant of seed 0.
     Raises UserError for an unknown method or variant.
     """
     if method != "all" and method not in METHODS:
         raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)} or all")
-    arms = ARMS if method == "all" else ((method, variant or next(iter(METHODS[method].variants))),)
+    wanted = arms() if method == "all" else [Row("", method, variant, seed=seed, continued=continued).arm]
     sizes = Profile.load(profile)
     changes = {key: value for key, value in (("steps", steps), ("batch", batch)) if value is not None}
-    settings = replace(sizes.train, **changes)
     width = encoder or sizes.encoder
     contents, styles = training_set("photograph", content), training_set("painting", style)
 
-    start = f"autoencoder-{width}"
-    if not _shipped(start):
-        torch.manual_seed(0)
-        _train_and_ship(start, AutoEncoder(load_encoder(width)), contents, styles, sizes.autoencoder, 0, {"method": "autoencoder"})
-    decoder = {key.removeprefix("decoder."): value for key, value in load_checkpoint(start).items()}
-    for arm, reading in arms:
-        name = run_name(arm, reading, width, seed)
-        if _shipped(name):
+    def shipped(name: str) -> bool:
+        return (files.CHECKPOINTS / f"{name}.json").is_file()
+
+    def make(arm: str, reading: str, seed: int, continued: bool) -> str:
+        name = run_name(arm, reading, width, seed, continued)
+        if shipped(name):
             print(f"{name}: already in {files.CHECKPOINTS}")
-            continue
+            return name
+        default = next(iter(METHODS[arm].variants))
+        start = make(arm, default, 0, False) if continued or reading != default else None
         from . import build
 
         torch.manual_seed(seed)
-        model = build(arm, width, reading).train()
-        facts = {"method": arm, "variant": reading}
-        if model.mirrored:
-            start_decoder(model.decoder, decoder)
-            facts["start"] = card(start)["sha256"]
-        _train_and_ship(name, model, contents, styles, settings, seed, facts)
+        model, facts = build(arm, width, reading).train(), {"method": arm, "variant": reading}
+        if start:
+            facts |= {"start": start, "fresh": start_from(model, load_checkpoint(start))}
+        elif model.mirrored:
+            start_decoder(model.decoder, decoder())
+            facts["start"] = autoencoder
+        if "start" in facts:
+            facts["start_sha256"] = card(facts["start"])["sha256"]
+        _train_and_ship(name, model, contents, styles, replace(sizes.ablation if start else sizes.train, **changes), seed, facts)
+        return name
 
+    def decoder() -> dict[str, torch.Tensor]:
+        if not shipped(autoencoder):
+            torch.manual_seed(0)
+            _train_and_ship(autoencoder, AutoEncoder(load_encoder(width)), contents, styles, sizes.autoencoder, 0, {"method": "autoencoder"})
+        return {key.removeprefix("decoder."): value for key, value in load_checkpoint(autoencoder).items()}
 
-def _shipped(name: str) -> bool:
-    return (files.CHECKPOINTS / f"{name}.json").is_file()
+    autoencoder = f"autoencoder-{width}"
+    for arm in wanted:
+        make(*arm)

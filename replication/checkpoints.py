@@ -24,9 +24,12 @@ from .methods import METHODS, Method
 from .train import read_losses, trained_state
 
 
-def run_name(method: str, variant: str, encoder: str, seed: int) -> str:
-    """Name of a training run and of its checkpoint, for example sanet-code-student-seed0."""
-    return f"{method}-{variant}-{encoder}-seed{seed}"
+def run_name(method: str, variant: str, encoder: str, seed: int, continued: bool = False) -> str:
+    """Name of a training run and of its checkpoint, for example sanet-code-student-seed0.
+
+    continued  of a default variant that was trained on for as long as the arms it is compared with
+    """
+    return f"{method}-{variant}{'-continued' if continued else ''}-{encoder}-seed{seed}"
 
 
 def data_list(contents: list[Picture], styles: list[Picture]) -> str:
@@ -90,7 +93,7 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 
 @lru_cache(maxsize=32)
-def pretrained(method: str, variant: str | None = None, encoder: str = "student", seed: int = 0) -> Method:
+def pretrained(method: str, variant: str | None = None, encoder: str = "student", seed: int = 0, continued: bool = False) -> Method:
     """A method with the project's shipped weights, ready to call; loaded once and shared.
 
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
@@ -98,7 +101,7 @@ def pretrained(method: str, variant: str | None = None, encoder: str = "student"
     from . import build
 
     model = build(method, encoder, variant)
-    name = run_name(method, variant or next(iter(METHODS[method].variants)), encoder, seed)
+    name = run_name(method, variant or next(iter(METHODS[method].variants)), encoder, seed, continued)
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": card(name)["sha256"]}
     return model.eval().requires_grad_(False)

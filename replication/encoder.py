@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from . import assets
 from .errors import UserError
 from .files import CHECKPOINTS, build_dir, sha256_file, sha256_text, write_atomic
+from .layers import ReflectionPad2d
 
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # One past the index of each tap's ReLU in the sequential layout.
@@ -44,7 +45,7 @@ CONVOLUTIONS = {
 POOLING = {
     "max": lambda: nn.MaxPool2d(2, ceil_mode=True), "max-floor": lambda: nn.MaxPool2d(2), "average-floor": lambda: nn.AvgPool2d(2),
 }  # fmt: skip
-PADDING = {"reflect": nn.ReflectionPad2d, "zeros": nn.ZeroPad2d}
+PADDING = {"reflect": ReflectionPad2d, "zeros": nn.ZeroPad2d}
 SCALE_FLOOR = 0.1
 BGR_MEAN = (103.939, 116.779, 123.68)
 VGG19_CHANNELS = (64, 128, 256, 512, 512)

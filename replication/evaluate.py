@@ -5,12 +5,15 @@ it, the two images, the size, the metric set and the encoder behind it. It is wr
 so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
 image: C contents and S styles cost C + S encodings a row.
 
-Under `accelerate launch` every process takes its share of the contents and all write to the same store.
+On CPU several Python threads work side by side, each with one torch thread: a third faster than one pair at a time on all
+cores, and the values do not depend on the number of cores. Under `accelerate launch` every process takes its share of the
+contents and all write to the same store.
 """
 
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,18 +34,19 @@ from .methods import METHODS, TITLES, Method
 from .profiles import Profile
 
 # Sources every cell depends on; a row adds its method's file. Editing anything else recomputes nothing.
-SOURCES = ("attention.py", "data.py", "encoder.py", "layers.py", "losses.py", "metrics.py", "methods/base.py")
+SOURCES = ("attention.py", "data.py", "edges.py", "encoder.py", "layers.py", "losses.py", "metrics.py", "methods/base.py")
 
 
 @dataclass(frozen=True)
 class Row:
     """A row of a table: a trained method, or a reference image.
 
-    name     as the table prints it
+    name     as the table prints it; rows of one name and several seeds are one line of a table
     method   a key of METHODS, or "content" or "style": the image itself as the result
     variant  of the method; None is its default
     alpha    strength of the style; None leaves it at the method's default
     seed     of the training
+    continued  weights trained on for as long as the ablation arms
     """
 
     name: str
@@ -50,17 +54,28 @@ class Row:
     variant: str | None = None
     alpha: float | None = None
     seed: int = 0
+    continued: bool = False
+
+    @property
+    def arm(self) -> tuple[str, str, int, bool]:
+        """(method, variant, seed, continued): what has to be trained for it."""
+        return self.method, self.variant or next(iter(METHODS[self.method].variants)), self.seed, self.continued
+
+    def checkpoint(self, encoder: str) -> str:
+        """Name of its weights at a width."""
+        method, variant, seed, continued = self.arm
+        return run_name(method, variant, encoder, seed, continued)
 
     def facts(self, encoder: str) -> dict:
         """What determines the results of this row, apart from the images."""
         if self.method in ("content", "style"):
             return {"reference": self.method}
-        variant = self.variant or next(iter(METHODS[self.method].variants))
-        name = run_name(self.method, variant, encoder, self.seed)
+        method, variant, *_ = self.arm
+        name = self.checkpoint(encoder)
         facts = card(name)
-        default = getattr(METHODS[self.method].variants[variant], "strength", 1.0)
+        default = getattr(METHODS[method].variants[variant], "strength", 1.0)
         return {
-            "method": self.method, "variant": variant, "alpha": default if self.alpha is None else self.alpha,
+            "method": method, "variant": variant, "alpha": default if self.alpha is None else self.alpha,
             "checkpoint": name, "weights": facts["sha256"], "encoder": facts["encoder_sha256"],
             "source": _source_hash(_method_sources(self.method)),
         }  # fmt: skip
@@ -88,10 +103,15 @@ def _method_sources(method: str) -> tuple[str, ...]:
     return tuple(f"methods/{name}.py" for name in sorted(found))
 
 
+def shipped(rows: Sequence[Row], encoder: str) -> list[Row]:
+    """The rows that can be measured: references, and methods whose weights are shipped at this width."""
+    there = available(encoder)
+    return [row for row in rows if row.method not in METHODS or row.checkpoint(encoder) in there]
+
+
 def method_rows(encoder: str) -> list[Row]:
     """One row for each method whose default variant has shipped weights at this width."""
-    shipped = available(encoder)
-    return [Row(TITLES[name], name) for name, kind in METHODS.items() if run_name(name, next(iter(kind.variants)), encoder, 0) in shipped]
+    return shipped([Row(TITLES[name], name) for name in METHODS], encoder)
 
 
 def cell_path(key: dict) -> Path:
@@ -117,8 +137,8 @@ def read_cell(path: Path, key: dict) -> dict[str, float] | None:
 class Stylist:
     """Results of one row, with every encoding kept; the model is loaded when first needed."""
 
-    def __init__(self, row: Row, encoder: str):
-        self.row, self.encoder = row, encoder
+    def __init__(self, row: Row, encoder: str, device: torch.device | str = "cpu"):
+        self.row, self.encoder, self.device = row, encoder, device
         self.codes: dict[tuple[str, str], object] = {}
 
     def _code(self, role: str, model: Method, picture: Picture, image: Tensor) -> object:
@@ -133,7 +153,7 @@ class Stylist:
             return content[1]
         if self.row.method == "style":
             return style[1]
-        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed)
+        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed, self.row.continued).to(self.device)
         codes = self._code("content", model, *content), self._code("style", model, *style)
         options = {} if self.row.alpha is None else {"alpha": self.row.alpha}
         return model.decode(model.transfer(*codes, **options))
@@ -149,9 +169,8 @@ def keys(rows: Sequence[Row], profile: Profile) -> Iterator[tuple[Row, Picture, 
                 yield row, content, style, {**measured_with, **facts[row], "content": content.sha256, "style": style.sha256}
 
 
-@torch.inference_mode()
 def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
-    """Measure all rows on the profile's grid; returns one line a cell: row, content, style and every metric.
+    """Measure all rows on the profile's grid; returns one line a cell: row, seed, content, style and every metric.
 
     Computes only the cells that are not stored. Raises UserError for a method without shipped weights, a damaged cell,
     or images that cannot be read.
@@ -161,31 +180,40 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     missing = [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None]
     names = sorted({cell[1].name for cell in missing})
     mine = [cell for cell in missing if names.index(cell[1].name) % state.num_processes == state.process_index]
-    stylists = {row: Stylist(row, profile.encoder) for row in rows}
+    stylists = {row: Stylist(row, profile.encoder, state.device) for row in rows}
     images: dict[str, Tensor] = {}
     features: dict[str, dict[str, Tensor]] = {}
 
     def look(picture: Picture) -> tuple[Picture, Tensor]:
-        if picture.sha256 not in images:
-            images[picture.sha256] = picture.tensor(profile.size)[None]
+        if picture.sha256 not in features:
+            images[picture.sha256] = picture.tensor(profile.size)[None].to(state.device)
             features[picture.sha256] = metrics.encode(images[picture.sha256])
         return picture, images[picture.sha256]
 
-    for row, content, style, key in tqdm(mine, desc="cells", mininterval=5, disable=None if mine else True):
+    @torch.inference_mode()
+    def measure(cell: tuple[Row, Picture, Picture, dict]) -> None:
+        row, content, style, key = cell
         pair = look(content), look(style)
         result = stylists[row].stylise(*pair)
         values = metrics.measure(result, pair[0][1], features[content.sha256], features[style.sha256])
-        files.write_json(cell_path(key), {"key": key, "metrics": {name: value.item() for name, value in values.items()}})
+        files.write_json(cell_path(key), {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}})
+
+    threads = torch.get_num_threads()
+    workers = 1 if state.device.type != "cpu" else max(1, threads // state.num_processes)
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for _ in tqdm(pool.map(measure, mine), total=len(mine), desc="cells", mininterval=5, disable=None if mine else True):
+            pass
+    torch.set_num_threads(threads)
     state.wait_for_everyone()
     lines = []
     for row, content, style, key in wanted:
-        lines.append({"row": row.name, "content": content.name, "style": style.name, **read_cell(cell_path(key), key)})
+        lines.append({"row": row.name, "seed": row.seed, "content": content.name, "style": style.name, **read_cell(cell_path(key), key)})
     return pd.DataFrame(lines)
 
 
-def row_facts(rows: Sequence[Row], profile: Profile) -> dict[str, dict]:
+def row_facts(rows: Sequence[Row], profile: Profile) -> list[dict]:
     """Provenance of every row: its definition and what determines it."""
-    return {row.name: {**asdict(row), **row.facts(profile.encoder)} for row in rows}
+    return [{**asdict(row), **row.facts(profile.encoder)} for row in rows]
 
 
 @torch.inference_mode()

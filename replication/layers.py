@@ -29,6 +29,14 @@ def full_precision_region(x: Tensor) -> AbstractContextManager:
     return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
 
 
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """Padding in the input's own precision: under autocast on CPU torch widens it to float32 and back, a fifth of a training step."""
+
+    def forward(self, x: Feature) -> Float[Tensor, "batch channels _ _"]:
+        with full_precision_region(x):
+            return super().forward(x)
+
+
 def mean_std(x: Feature, correction: int = 1, eps: float = EPS) -> tuple[Statistic, Statistic]:
     """Channel-wise mean and standard deviation over space, (batch, channels, 1, 1) each.
 
@@ -56,7 +64,7 @@ def upsample_to(x: Feature, size: tuple[int, int]) -> Float[Tensor, "batch chann
 
 def conv3x3(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
     """Reflection padding by one, then a 3x3 convolution: spatial size unchanged, every side must be at least 2."""
-    return nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3)
+    return ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3)
 
 
 def decoder(channels: tuple[int, ...]) -> nn.Sequential:

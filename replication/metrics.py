@@ -16,6 +16,7 @@ from jaxtyping import Float
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from . import edges
 from .checkpoints import card, load_checkpoint
 from .data import to_uint8
 from .encoder import TAPS, Image, check_image, load_encoder
@@ -30,7 +31,7 @@ SUBSTITUTE = "lpips-substitute"
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is: title for tables, better "lower" or "higher", compared with "content" or "style", definition."""
+    """What a metric is: title for tables, better "lower" or "higher" or "" for neither, compared with "content" or "style", definition."""
 
     title: str
     better: str
@@ -50,6 +51,15 @@ METRICS = {
     "lpips": Metric("LPIPS", "lower", "content", "lpips 0.1, AlexNet"),
     "lpips_vgg_substitute": Metric("LPIPS substitute (VGG)", "lower", "content", "LPIPS formula on VGG-19 normalised, weights fitted to LPIPS-SqueezeNet"),
 }  # fmt: skip
+for _suffix, (_low, _high) in edges.THRESHOLDS.items():
+    _where = f"Canny, sigma {edges.SIGMA}, thresholds {_low:g} and {_high:g}"
+    METRICS |= {
+        f"edge_f1{_suffix}": Metric("edge F1", "higher", "content", f"harmonic mean of edge precision and recall; {_where}"),
+        f"edge_precision{_suffix}": Metric("edge precision", "higher", "content", f"share of the result's edges within 2 px of the content's; {_where}"),
+        f"edge_recall{_suffix}": Metric("edge recall", "higher", "content", f"share of the content's edges within 2 px of the result's; {_where}"),
+        f"edge_density{_suffix}": Metric("edge density", "", "content", f"edge pixels of the result over the content's; neither more nor less is better; {_where}"),
+        f"edge_noise{_suffix}": Metric("edge noise", "lower", "content", f"share of edge pixels farther than 8 px from the content's edges; {_where}"),
+    }
 # Why a column is not the metric that the papers print; shown in the table itself.
 SUBSTITUTES = {"lpips_vgg_substitute": "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS"}
 
@@ -65,7 +75,7 @@ def check_range(image: Image, name: str) -> Image:
 @torch.inference_mode()
 def encode(image: Image) -> Features:
     """VGG-19 features of an image, for the losses below."""
-    return load_encoder("vgg19")(check_range(image, "image"))
+    return load_encoder("vgg19").to(image.device)(check_range(image, "image"))
 
 
 def _mse(a: Tensor, b: Tensor) -> Values:
@@ -89,11 +99,6 @@ def style_loss(result: Features, style: Features) -> Values:
         for a, b in zip(mean_std(result[tap]), mean_std(style[tap]), strict=True):
             total = total + _mse(a, b)
     return total
-
-
-def style_loss_b(result: Features, style: Features) -> Values:
-    """style_loss as a mean over the five layers."""
-    return style_loss(result, style) / len(TAPS)
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
@@ -121,6 +126,16 @@ def ssim_gaussian(result: Image, content: Image) -> Values:
     return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), **options), result, content)
 
 
+def edge_scores(result: Image, content: Image) -> dict[str, Values]:
+    """`edges.compare` at every pair of thresholds, on 8-bit grey; names end in the suffix of the thresholds."""
+    found: dict[str, list[float]] = {}
+    for a, b in zip(to_uint8(result), to_uint8(content), strict=True):
+        for suffix, thresholds in edges.THRESHOLDS.items():
+            for name, value in edges.compare(*(edges.find(_grey(x), *thresholds) for x in (a, b))).items():
+                found.setdefault(f"{name}{suffix}", []).append(value)
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+
 def psnr(result: Image, content: Image) -> Values:
     """Peak signal-to-noise ratio in dB; 100 stands for equal images, whose ratio is infinite."""
     return _each(lambda a, b: 100.0 if np.array_equal(a, b) else peak_signal_noise_ratio(a, b, data_range=255), result, content)
@@ -142,7 +157,7 @@ def _substitute_weights() -> Tensor:
 
 def lpips_vgg_substitute(result: Features, content: Features) -> Values:
     """sum over channels of w (normalised feature difference)^2 with our fitted w >= 0: at least 0, symmetric. Not LPIPS."""
-    return channel_differences(result, content) @ _substitute_weights()
+    return channel_differences(result, content) @ _substitute_weights().to(result[TAPS[0]].device)
 
 
 def alexnet_file() -> Path:
@@ -166,7 +181,7 @@ def lpips(result: Image, content: Image) -> Values:
     """LPIPS with AlexNet on images scaled to [-1, 1], at least 0. Raises UserError when the weights are absent."""
     if not alexnet_file().is_file():
         raise UserError(f"LPIPS needs AlexNet's weights at {alexnet_file()}; the table's substitute is lpips_vgg_substitute")
-    return _lpips_alexnet()(result * 2 - 1, content * 2 - 1).flatten()
+    return _lpips_alexnet().to(result.device)(result * 2 - 1, content * 2 - 1).flatten()
 
 
 @torch.inference_mode()
@@ -179,11 +194,12 @@ def measure(result: Image, content: Image, content_features: Features, style_fea
         raise UserError(f"result has shape {tuple(result.shape)}, content {tuple(content.shape)}; metrics against the content need equal sizes")
     result, content = check_range(result, "result"), check_range(content, "content")
     features = encode(result)
+    style = style_loss(features, style_features)
     values = {
-        "content_loss": content_loss(features, content_features), "style_loss": style_loss(features, style_features),
-        "content_loss_b": content_loss_b(features, content_features), "style_loss_b": style_loss_b(features, style_features),
+        "content_loss": content_loss(features, content_features), "style_loss": style,
+        "content_loss_b": content_loss_b(features, content_features), "style_loss_b": style / len(TAPS),
         "ssim_grey": ssim_grey(result, content), "ssim_rgb": ssim_rgb(result, content), "ssim_gaussian": ssim_gaussian(result, content),
-        "psnr": psnr(result, content),
+        "psnr": psnr(result, content), **edge_scores(result, content),
     }  # fmt: skip
     column = perceptual_column()
     values[column] = lpips(result, content) if column == "lpips" else lpips_vgg_substitute(features, content_features)

@@ -11,24 +11,27 @@ from .errors import UserError
 
 
 def crossed_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Replicate means (resamples,) of a grid `values` (contents, styles).
+    """Replicate means (resamples,) of a grid `values` (contents, styles) or (trainings, contents, styles).
 
-    Missing cells (NaN) are left out of every mean they would enter. With a single content or a single style the spread
-    over that kind of image cannot be known: all replicates are NaN rather than falsely alike.
+    Missing cells (NaN) are left out of every mean they would enter. Several trainings are resampled as well; the spread over
+    trainings of a single one cannot be known and is not in its interval. With a single content or a single style the
+    spread over that kind of image cannot be known: all replicates are NaN rather than falsely alike.
     Raises UserError when `values` is not a grid.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2:
-        raise UserError(f"values must be a grid (contents, styles), got shape {values.shape}")
-    contents, styles = values.shape
+    if values.ndim not in (2, 3):
+        raise UserError(f"values must be a grid (contents, styles) or (trainings, contents, styles), got shape {values.shape}")
+    trainings, contents, styles = values.shape if values.ndim == 3 else (1, *values.shape)
     if min(contents, styles) < 2:
         return np.full(resamples, np.nan)
     rng = np.random.default_rng(seed)
-    row_weights = rng.multinomial(contents, np.full(contents, 1 / contents), size=resamples)
-    column_weights = rng.multinomial(styles, np.full(styles, 1 / styles), size=resamples)
+    # In this order, so that grids of equal size draw the same images however many trainings they have.
+    weights = [rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in (contents, styles, trainings)]
+    values = values.reshape(trainings, contents, styles)
     present = np.isfinite(values)
-    total = np.einsum("rc,cs,rs->r", row_weights, np.where(present, values, 0.0), column_weights, optimize=True)
-    count = np.einsum("rc,cs,rs->r", row_weights, present.astype(np.float64), column_weights, optimize=True)
+    total, count = (
+        np.einsum("rc,rs,rt,tcs->r", *weights, part, optimize=True) for part in (np.where(present, values, 0.0), present.astype(np.float64))
+    )
     return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
 
 
@@ -41,6 +44,13 @@ def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]
     return float(low), float(high)
 
 
+def _taus(fixed: np.ndarray, grids: list[np.ndarray], resamples: int, seed: int) -> tuple[float, np.ndarray]:
+    """Kendall's tau-b of the grids' means with `fixed`, and of every replicate."""
+    replicates = np.stack([crossed_bootstrap(grid, resamples, seed) for grid in grids], axis=1)
+    taus = np.array([kendalltau(fixed, line).statistic if np.isfinite(line).all() else np.nan for line in replicates])
+    return float(kendalltau(fixed, [np.nanmean(grid) for grid in grids]).statistic), taus
+
+
 def rank_agreement(reported: np.ndarray, grids: list[np.ndarray], resamples: int, seed: int) -> dict[str, float]:
     """Kendall's tau-b between printed values and measured means of the same rows, with its interval.
 
@@ -48,8 +58,32 @@ def rank_agreement(reported: np.ndarray, grids: list[np.ndarray], resamples: int
     """
     if len(grids) < 3:
         return {"tau": float("nan"), "low": float("nan"), "high": float("nan"), "rows": len(grids)}
-    means = [np.nanmean(grid) for grid in grids]
-    replicates = np.stack([crossed_bootstrap(grid, resamples, seed) for grid in grids], axis=1)
-    taus = np.array([kendalltau(reported, line).statistic if np.isfinite(line).all() else np.nan for line in replicates])
+    tau, taus = _taus(reported, grids, resamples, seed)
     low, high = interval(taus)
-    return {"tau": float(kendalltau(reported, means).statistic), "low": low, "high": high, "rows": len(grids)}
+    return {"tau": tau, "low": low, "high": high, "rows": len(grids)}
+
+
+def monotone(grids: list[np.ndarray], resamples: int, seed: int) -> dict[str, float]:
+    """Whether means rise or fall along a sequence of settings.
+
+    Returns tau, low, high: Kendall's tau between setting and mean, with its interval; rising, falling: the share of replicates in
+    which every step rises or every step falls; decided: how many of the steps have an interval without zero.
+    """
+    tau, taus = _taus(np.arange(len(grids)), grids, resamples, seed)
+    low, high = interval(taus)
+    steps = np.diff(np.stack([crossed_bootstrap(grid, resamples, seed) for grid in grids]), axis=0)
+    known = np.isfinite(steps).all(axis=0)
+    share = {name: float((sign * steps[:, known] > 0).all(axis=0).mean()) if known.any() else float("nan") for name, sign in (("rising", 1), ("falling", -1))}
+    decided = sum(bounds[0] > 0 or bounds[1] < 0 for bounds in map(interval, steps))
+    return {"tau": tau, "low": low, "high": high, **share, "decided": decided, "steps": len(steps)}
+
+
+def difference(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
+    """Mean of `a` minus mean of `b` on the same photographs and paintings, with its interval; images are drawn alike for both.
+
+    Raises UserError when the two grids are not of one size.
+    """
+    if a.shape[-2:] != b.shape[-2:]:
+        raise UserError(f"grids of {a.shape[-2:]} and {b.shape[-2:]} are not on the same images")
+    low, high = interval(crossed_bootstrap(a, resamples, seed) - crossed_bootstrap(b, resamples, seed))
+    return {"difference": float(np.nanmean(a) - np.nanmean(b)), "low": low, "high": high}

@@ -1,6 +1,6 @@
 """Paper tables: the printed number beside ours, with an interval, one CSV line a (row, metric), provenance beside it.
 
-Columns: row, metric, reported, measured, low, high, n, note. A cell that was not measured is blank and the note says
+Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note. A cell that was not measured is blank and the note says
 why. A substitute metric has its own name and never stands in the paper's column.
 """
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from . import benchmark, files, metrics, stats
+from . import benchmark, files, metrics, papers, stats
 from .evaluate import Row, row_facts
-from .papers import reported
+from .methods import METHODS
 from .profiles import Profile
 from .provenance import provenance
 
-COLUMNS = ["row", "metric", "reported", "measured", "low", "high", "n", "note"]
+COLUMNS = ["row", "metric", "reported", "measured", "low", "high", "n", "trainings", "note"]
 # Why a printed metric has no measured value in a quality table.
 NOT_MEASURED = {
     "user_content": "needs people",
@@ -24,47 +24,81 @@ NOT_MEASURED = {
     "inference_time": "timing belongs to the benchmark, not to a table that must be equal on every run",
     "lpips": "AlexNet weights absent; see lpips_vgg_substitute",
 }
+# What a measured column is held against when the paper's own cannot be measured.
+PRINTED_AS = {"lpips_vgg_substitute": "lpips"}
+WORKBOOK = "Workbook"
 # The encoder at whose width the methods ran, as a table says it.
 ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19", "vgg19": "method on VGG-19"}
 
 
 def matrix(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
-    """Values of a row as (contents, styles), NaN where a cell is missing."""
-    chosen = cells[cells.row == row]
-    return chosen.pivot(index="content", columns="style", values=metric).to_numpy(dtype=float)
+    """Values of a row as (trainings, contents, styles), NaN where a cell is missing."""
+    chosen = cells[cells.row == row].astype({metric: float})
+    return np.stack([part.pivot(index="content", columns="style", values=metric).to_numpy() for _, part in chosen.groupby("seed")])
 
 
 def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
     """Mean over the grid with its 95 % crossed-bootstrap interval."""
     values = matrix(cells, row, metric)
     low, high = stats.interval(stats.crossed_bootstrap(values, profile.bootstrap, seed=0))
-    return {"measured": float(np.nanmean(values)), "low": low, "high": high, "n": int(np.isfinite(values).sum())}
+    pairs = int(np.isfinite(values).any(axis=0).sum())
+    return {"measured": float(np.nanmean(values)) if pairs else float("nan"), "low": low, "high": high, "n": pairs, "trainings": len(values)}
 
 
 def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours."""
-    printed = reported(paper, table).set_index(["row", "metric"]).reported
-    built = [row.name for row in rows]
-    names = [*dict.fromkeys(printed.index.get_level_values("row")), *(name for name in built if name not in printed.index.get_level_values("row"))]
+    printed = printed_numbers(paper, table).set_index(["row", "metric"]).reported
+    built = {row.name: row.method for row in rows}
+    names = dict.fromkeys([*printed.index.get_level_values("row"), *built])
     measured = [name for name in metrics.METRICS if name in cells.columns]
-    columns = [*dict.fromkeys(printed.index.get_level_values("metric")), *measured]
-    styled = {row.name for row in rows if row.method not in ("content", "style")}
     encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
     lines = []
     for name in names:
-        for metric in dict.fromkeys(columns):
+        for metric in dict.fromkeys([*printed.index.get_level_values("metric"), *measured]):
             line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan), "note": ""}
             if name not in built:
-                line["note"] = "no trained weights of this method yet"
+                line["note"] = "no trained weights of this method"
             elif metric not in cells.columns:
                 line["note"] = NOT_MEASURED[metric]
             else:
                 line |= estimate(cells, name, metric, profile)
-                notes = [encoder] if name in styled else []
+                notes = [encoder] if built[name] in METHODS else []
                 line["note"] = "; ".join([*notes, *([metrics.SUBSTITUTES[metric]] if metric in metrics.SUBSTITUTES else [])])
             if name in built or metric in printed.index.get_level_values("metric"):
                 lines.append(line)
-    return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64"})
+    return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64", "trainings": "Int64"})
+
+
+def printed_numbers(paper: str, table: str) -> pd.DataFrame:
+    """The paper's numbers; none for tables of the workbook's own."""
+    return pd.DataFrame(columns=papers.COLUMNS) if paper == WORKBOOK else papers.reported(paper, table)
+
+
+def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Every row minus `base`, on the same pairs: the paper's difference, ours with its interval, and whether the signs agree.
+
+    verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a printed
+             difference
+    """
+    by_cell = frame.set_index(["row", "metric"])
+    lines = []
+    for metric in metric_names:
+        source = PRINTED_AS.get(metric, metric)
+        for row in dict.fromkeys(cells.row):
+            if row == base:
+                continue
+            printed = [by_cell.reported.get((name, source), np.nan) for name in (row, base)]
+            ours = stats.difference(matrix(cells, row, metric), matrix(cells, base, metric), profile.bootstrap, seed=0)
+            line = {"row": row, "metric": metric, "reported": printed[0] - printed[1], "measured": ours["difference"], **{k: ours[k] for k in ("low", "high")}}
+            decided = ours["low"] > 0 or ours["high"] < 0
+            if not np.isfinite(line["reported"]) or not np.isfinite(ours["low"]):
+                line["verdict"] = ""
+            elif not decided:
+                line["verdict"] = "undecided"
+            else:
+                line["verdict"] = "agrees" if line["reported"] * ours["difference"] > 0 else "opposite"
+            lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def slug(paper: str, table: str) -> str:
@@ -108,7 +142,7 @@ def efficiency_table(paper: str, table: str, frame: pd.DataFrame, card: str, bas
       times_peak, verdict             speed that the printed time asks for, over the card's peak: above 1 the operations cannot
                                       have been done as counted
     """
-    printed = reported(paper, table)
+    printed = papers.reported(paper, table)
     lines = []
     for fact in printed.itertuples():
         size = TIMES.get(fact.metric, 256)
@@ -145,14 +179,17 @@ def write_efficiency(frame: pd.DataFrame, name: str, profile: Profile, **facts: 
     files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, precision=benchmark.precision(), sha256=files.sha256_file(path), **facts))
 
 
-def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric: str, profile: Profile) -> dict[str, float]:
-    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval.
+def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval, a line a metric.
 
-    Needs at least three rows to say anything; NaN otherwise.
+    A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN otherwise.
     """
-    both = frame[(frame.metric == metric) & frame.reported.notna() & frame.measured.notna()]
-    values = [matrix(cells, row, metric) for row in both.row]
-    return stats.rank_agreement(both.reported.to_numpy(), values, profile.bootstrap, seed=0)
+    lines = {}
+    for metric in metric_names:
+        printed = frame[(frame.metric == PRINTED_AS.get(metric, metric)) & frame.reported.notna() & frame.row.isin(cells.row)]
+        values = [matrix(cells, row, metric) for row in printed.row]
+        lines[metrics.METRICS[metric].title] = stats.rank_agreement(printed.reported.to_numpy(), values, profile.bootstrap, seed=0)
+    return pd.DataFrame(lines).T
 
 
 def _with_interval(cell: pd.Series) -> str:
@@ -168,7 +205,8 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
     for metric in metric_names:
         title = metrics.METRICS[metric].title if metric in metrics.METRICS else metric
         cells = by_cell.xs(metric, level="metric")
-        if cells.reported.notna().any():
+        if cells.reported.notna().any():  # a printed metric that we cannot measure has no column of ours
             shown[f"{title}, paper"] = cells.reported.map(lambda v: "" if pd.isna(v) else f"{v:g}")
-        shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
+        if cells.measured.notna().any():
+            shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
     return shown.fillna("")

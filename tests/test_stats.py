@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from replication.errors import UserError
-from replication.stats import crossed_bootstrap, interval, rank_agreement
+from replication.stats import crossed_bootstrap, difference, interval, monotone, rank_agreement
 
 
 def grid(rng, contents=8, styles=10, effect=1.0):
@@ -58,6 +58,33 @@ def test_one_photograph_has_no_interval():
     assert np.isnan(interval(crossed_bootstrap(np.ones((1, 9)), 100, seed=0))).all()
     with pytest.raises(UserError, match="grid"):
         crossed_bootstrap(np.ones(3), 10, seed=0)
+
+
+def test_trainings_are_resampled_too():
+    """Three trainings that differ widen the interval; three equal ones change nothing."""
+    values = grid(np.random.default_rng(0))
+    one, same = crossed_bootstrap(values, 800, seed=0), crossed_bootstrap(np.stack([values] * 3), 800, seed=0)
+    assert np.allclose(one, same)
+    low, high = interval(crossed_bootstrap(np.stack([values - 5, values, values + 5]), 800, seed=0))
+    assert high - low > 4 + np.ptp(interval(one))
+
+
+def test_differences_are_paired_whatever_the_number_of_trainings():
+    values = grid(np.random.default_rng(1))
+    found = difference(np.stack([values + 0.2, values + 0.2]), values, 500, seed=0)
+    assert found["difference"] == pytest.approx(0.2) and found["low"] == pytest.approx(0.2) and found["high"] == pytest.approx(0.2)
+    with pytest.raises(UserError, match="same images"):
+        difference(values, values[:, :4], 10, seed=0)
+
+
+def test_monotone_sequences():
+    rng = np.random.default_rng(2)
+    base = grid(rng)
+    falling = monotone([base - step + 0.01 * rng.standard_normal(base.shape) for step in range(4)], 400, seed=0)
+    assert falling["tau"] == falling["low"] == falling["high"] == -1 and falling["falling"] == 1 and falling["rising"] == 0
+    assert falling["decided"] == falling["steps"] == 3
+    noise = monotone([base + 0.3 * rng.standard_normal(base.shape) for _ in range(4)], 400, seed=0)
+    assert noise["falling"] < 0.9 and noise["rising"] < 0.9 and noise["low"] < noise["high"]
 
 
 def test_rank_agreement():

@@ -10,7 +10,7 @@ import torch
 from conftest import tiny_encoder
 from PIL import Image
 
-from replication import arms, checkpoints, files
+from replication import arms, build, checkpoints, experiments, files
 from replication.autoencoder import AutoEncoder, start_decoder
 from replication.data import folder
 from replication.encoder import Encoder
@@ -249,8 +249,26 @@ def test_autoencoder_losses_vanish_at_perfection(monkeypatch):
 
 def test_every_shipped_method_is_an_arm():
     """`make train` makes everything again that checkpoints/ holds."""
-    shipped = {(card["method"], card["variant"]) for card in map(checkpoints.card, checkpoints.available())}
-    assert shipped <= set(arms.ARMS)
+    wanted = {checkpoints.run_name(method, variant, "student", seed, continued) for method, variant, seed, continued in experiments.arms()}
+    assert set(checkpoints.available()) <= wanted
+
+
+def test_ablation_arms_go_on_from_the_trained_method(pictures, build_folder, shelf, tmp_path):
+    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+    arms.train_arms("datnet", "spatial", "smoke", None, 1, *folders)
+    arms.train_arms("datnet", None, "smoke", None, 0, *folders, continued=True)
+    full, spatial, continued = (checkpoints.card(f"datnet-{name}") for name in ("full-student-seed0", "spatial-student-seed1", "full-continued-student-seed0"))
+    assert full["start"] == "autoencoder-student" and spatial["start"] == continued["start"] == "datnet-full-student-seed0"
+    assert spatial["start_sha256"] == full["sha256"] and spatial["seed"] == 1 and spatial["fresh"] == continued["fresh"] == []
+    state = checkpoints.load_checkpoint("datnet-full-student-seed0")
+    torch.manual_seed(5)
+    model = build("datnet", "student", "spatial")
+    assert arms.start_from(model, state) == [] and all(torch.equal(p, state[key]) for key, p in model.named_parameters() if p.requires_grad)
+    model = build("dagstyle", "student", "transformer")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fresh = arms.start_from(model, {key: torch.ones_like(value) for key, value in build("dagstyle", "student").state_dict().items()})
+    assert fresh and all(key.startswith("middle") and torch.equal(model.state_dict()[key], before[key]) for key in fresh)
+    assert (model.state_dict()["fusion.weight"] == 1).all()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ..attention import AttentionRecord
 from ..encoder import Encoder, check_image
-from ..layers import Feature, covariance, decoder, decoder_from, full_precision, mean_std, pad_to_multiple, symmetric_power
+from ..layers import Feature, ReflectionPad2d, covariance, decoder, decoder_from, full_precision, mean_std, pad_to_multiple, symmetric_power
 from ..losses import feature_identity, mse
 from .adain import STYLE_TAPS
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
@@ -145,7 +145,7 @@ class AvatarNet(Method):
         else:
             c1, c2, c3, c4 = encoder.channels[:4]
             plan = [(c4, c3), "up", (c3, c3), (c3, c3), (c3, c3), (c3, c2), "up", (c2, c2), (c2, c1), "up", (c1, c1), (c1, c1)]
-            self.decoder = decoder_from(plan).extend([nn.ReflectionPad2d(3), nn.Conv2d(c1, 3, 7)])
+            self.decoder = decoder_from(plan).extend([ReflectionPad2d(3), nn.Conv2d(c1, 3, 7)])
             for layer in self.decoder:
                 if isinstance(layer, nn.Conv2d):
                     nn.init.xavier_normal_(layer.weight)

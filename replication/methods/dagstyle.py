@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from ..attention import AttentionRecord, attend, grid, split_heads, tokens
 from ..encoder import Encoder, check_image
-from ..layers import Feature, conv3x3, full_precision, full_precision_region, pad_to_multiple
+from ..layers import Feature, ReflectionPad2d, conv3x3, full_precision, full_precision_region, pad_to_multiple
 from ..losses import content_style_identity
 from .adain import adain
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
@@ -87,7 +87,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
 def depthwise(channels: int, kernel: int) -> nn.Sequential:
     """One k x k filter a channel behind reflection padding."""
-    return nn.Sequential(nn.ReflectionPad2d(kernel // 2), DepthwiseConv2d(channels, kernel))
+    return nn.Sequential(ReflectionPad2d(kernel // 2), DepthwiseConv2d(channels, kernel))
 
 
 class DAConv(nn.Module):
@@ -185,7 +185,7 @@ class Extractor(nn.Module):
         super().__init__()
         self.entry = nn.Sequential(*conv3x3(3, widths[0]), nn.GELU())
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(a, b, 3, stride=2), *(DAConv(b, dynamic) for _ in range(blocks)))
+            nn.Sequential(ReflectionPad2d(1), nn.Conv2d(a, b, 3, stride=2), *(DAConv(b, dynamic) for _ in range(blocks)))
             for a, b, blocks in zip(widths, widths[1:], (1, 3, 4), strict=False)
         )
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ..encoder import Encoder, check_image
 from ..errors import UserError
-from ..layers import Feature, mean_std
+from ..layers import Feature, ReflectionPad2d, mean_std
 from ..losses import mse, statistics_style
 from .adain import STYLE_TAPS, adain
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
@@ -64,7 +64,7 @@ class ConvLayer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__()
-        self.reflection_pad = nn.ReflectionPad2d(kernel // 2)
+        self.reflection_pad = ReflectionPad2d(kernel // 2)
         self.conv_layer = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
 
     def forward(self, x: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b _ _ _"]:

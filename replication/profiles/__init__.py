@@ -52,8 +52,11 @@ class Profile:
     encoder           "student" or "vgg19": the width at which methods run
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
+    ablation_styles   the same for ablations and sweeps, whose rows are compared with each other on every pair
     bootstrap         resamples behind every interval
-    train             of every method and arm; autoencoder: of the auto-encoder they start from, where it differs
+    train             of every compared method; autoencoder: of the auto-encoder their decoders start from;
+                      ablation: of the arms of ablations and sweeps, which go on from the trained method. The latter two differ
+                      from [train] in what they name
     benchmark         (side length in pixels, timed runs) of the efficiency measurements, at VGG-19 width in every profile
     """
 
@@ -62,9 +65,11 @@ class Profile:
     size: int
     contents: int
     styles: int
+    ablation_styles: int
     bootstrap: int
     train: Training
     autoencoder: Training
+    ablation: Training
     benchmark: tuple
 
     @classmethod
@@ -75,12 +80,18 @@ class Profile:
         path = FOLDER / f"{name}.toml"
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         sizes = table.pop("train")
-        training, autoencoder = (_typed(Training, sizes | changes, f"{path} [train]") for changes in ({}, table.pop("autoencoder", {})))
+        training, autoencoder, ablation = (
+            _typed(Training, sizes | table.pop(kind, {}), f"{path} [{kind}]") for kind in ("train", "autoencoder", "ablation")
+        )
         sizes = table.pop("benchmark")
         if not all(size.isdigit() and type(runs) is int and runs > 0 for size, runs in sizes.items()):
             raise UserError(f"{path} [benchmark] must give a number of runs for each side length, got {sizes}")
         benchmark = tuple((int(size), runs) for size, runs in sizes.items())
-        return _typed(cls, {"name": name, "train": training, "autoencoder": autoencoder, "benchmark": benchmark, **table}, str(path))
+        return _typed(cls, {"name": name, "train": training, "autoencoder": autoencoder, "ablation": ablation, "benchmark": benchmark, **table}, str(path))
+
+    def for_ablations(self) -> "Profile":
+        """A copy with the grid of ablations and sweeps."""
+        return replace(self, styles=self.ablation_styles)
 
     def with_training(self, **changes: Any) -> "Profile":
         """A copy with some training sizes replaced."""
