@@ -63,11 +63,11 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--content", nargs="+", required=True, metavar="FOLDER", help="folders of photographs")
     add.set_defaults(run=_scales)
 
-    add = commands.add_parser("distil", help="make the student encoder", description="Make checkpoints/encoder-student.safetensors again; a killed run goes on where it was.")
+    add = commands.add_parser("distil", help="make the student encoder", description="Make checkpoints/encoder-student.safetensors.xz again; a killed run goes on where it was.")
     _folders(add)
     add.set_defaults(run=_distil)
 
-    add = commands.add_parser("fit-lpips", help="fit the LPIPS substitute", description="Fit checkpoints/lpips-substitute.safetensors again, against LPIPS-SqueezeNet.")
+    add = commands.add_parser("fit-lpips", help="fit the LPIPS substitute", description="Fit checkpoints/lpips-substitute.safetensors.xz again, against LPIPS-SqueezeNet.")
     add.add_argument("--squeezenet", required=True, type=Path, metavar="FILE", help="torchvision's squeezenet1_1 features as a state dictionary")
     _folders(add)
     add.set_defaults(run=_fit_lpips)

@@ -15,7 +15,6 @@ from .evaluate import Row
 from .experiments import arms
 from .methods import METHODS, Method
 from .profiles import Profile, Training
-from .provenance import provenance
 from .train import Objective, read_losses, train, trained_state
 
 
@@ -48,11 +47,12 @@ def start_from(method: Method, trained: dict[str, torch.Tensor]) -> list[str]:
 
 
 def _train_and_ship(name: str, method: Method, contents: list[Picture], styles: list[Picture], settings: Training, seed: int, facts: dict) -> None:
-    run = train(name, MethodObjective(method, started="fresh" in facts), contents, styles, settings, seed, at_checkpoint=lambda folder: draw(folder, method, contents, styles, settings))
+    started = "fresh" in facts
+    run = train(name, MethodObjective(method, started), contents, styles, settings, seed, at_checkpoint=lambda folder: draw(folder, method, contents, styles, settings))
     final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
     facts |= {"encoder": method.encoder.name, "encoder_sha256": encoder_hash(method.encoder), "data": data_list(contents, styles)}
-    print(f"shipped {ship(name, run, state, {**facts, **provenance()})}")
+    print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if started else torch.half)}")
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import files
@@ -44,11 +43,17 @@ def data_list(contents: list[Picture], styles: list[Picture]) -> str:
     return name
 
 
-def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any]) -> Path:
-    """Write checkpoints/<name>.safetensors in fp16 and its card, from a finished run's folder."""
-    path = files.CHECKPOINTS / f"{name}.safetensors"
-    half = {key: value.half().contiguous() for key, value in state.items()}
-    files.write_atomic(path, lambda temporary: save_file(half, temporary))
+def weights_file(name: str) -> Path:
+    """Where the weights of a checkpoint lie."""
+    return files.CHECKPOINTS / f"{name}.safetensors.xz"
+
+
+def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], dtype: torch.dtype = torch.half) -> Path:
+    """Write a finished run's weights to checkpoints/, and its card.
+
+    dtype  as which they are stored; bfloat16 packs a fifth smaller and is as training's autocast reads convolutions
+    """
+    path = files.write_weights(weights_file(name), state, dtype)
     losses = read_losses(run)
     names = list(dict.fromkeys(key for row in losses for key in row))  # a gated term is not in every row
     curve = [
@@ -58,11 +63,11 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any]) -
     seconds = json.loads((run / "seconds.json").read_text())["seconds"]
     settings = json.loads((run / "run.json").read_text())
     facts = {
-        "name": name, "sha256": files.sha256_file(path), "seconds": round(seconds), "seed": settings["seed"],
+        **settings["provenance"], "name": name, "sha256": files.sha256_file(path), "seconds": round(seconds), "seed": settings["seed"],
         "settings": settings["settings"], "parameters": sum(v.numel() for v in state.values()), "loss_curve": curve,
         "licence": "MIT, as the project; trained on the files in `data`",
     }  # fmt: skip
-    files.write_json(path.with_suffix(".json"), {**facts, **card})
+    files.write_json(files.CHECKPOINTS / f"{name}.json", {**facts, **card})
     return path
 
 
@@ -76,12 +81,10 @@ def card(name: str) -> dict[str, Any]:
 
 def load_checkpoint(name: str) -> dict[str, Tensor]:
     """Shipped weights in float32. Raises UserError when they are missing or not those of the card."""
-    facts, path = card(name), files.CHECKPOINTS / f"{name}.safetensors"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; restore it with git")
-    if files.sha256_file(path) != facts["sha256"]:
+    facts, path = card(name), weights_file(name)
+    if path.is_file() and files.sha256_file(path) != facts["sha256"]:
         raise UserError(f"{path} is not the file its card describes (sha256 differs); restore both with git")
-    return {key: value.float() for key, value in load_file(path).items()}
+    return files.read_weights(path)
 
 
 def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:

@@ -29,7 +29,6 @@ from .encoder import (
     CONVOLUTIONS,
     SCALES_FILE,
     STUDENT_CHANNELS,
-    STUDENT_FILE,
     TAP_END,
     TAPS,
     Encoder,
@@ -42,6 +41,7 @@ from .profiles import Training
 from .provenance import provenance
 from .train import Objective, train
 
+STUDENT = "encoder-student"
 SETTINGS = Training(
     steps=4000, batch=4, crop=128, load=192, learning_rate=1e-3, schedule="one-cycle", precision="bf16", checkpoint_every=250
 )
@@ -154,12 +154,12 @@ def write_scales_card(photographs: list[Picture]) -> None:
 
 
 def distil(contents: list[Picture], styles: list[Picture], settings: Training = SETTINGS) -> None:
-    """Make the student and ship checkpoints/encoder-student.safetensors with its card."""
+    """Make the student and ship checkpoints/encoder-student.safetensors.xz with its card."""
     torch.manual_seed(0)
     teacher = load_encoder("vgg19")
     images = [p.tensor(192) for p in spread(contents, 60) + spread(styles, 60)]
     kept = choose_channels(teacher, images, STUDENT_CHANNELS)
     student, scales = refit(teacher, images, kept)
-    run = train(STUDENT_FILE.stem, Distillation(teacher, student, kept, scales), contents, styles, settings)
+    run = train(STUDENT, Distillation(teacher, student, kept, scales), contents, styles, settings)
     facts = {"method": "distillation of VGG-19", "teacher_sha256": encoder_hash(teacher), "data": data_list(contents, styles)}
-    ship(STUDENT_FILE.stem, run, student.layers.state_dict(), {**facts, **provenance()})
+    ship(STUDENT, run, student.layers.state_dict(), facts)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from . import assets
 from .errors import UserError
-from .files import CHECKPOINTS, build_dir, sha256_file, sha256_text, write_atomic
+from .files import CHECKPOINTS, build_dir, read_weights, sha256_file, sha256_text, write_atomic
 from .layers import ReflectionPad2d
 
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -51,7 +51,7 @@ BGR_MEAN = (103.939, 116.779, 123.68)
 VGG19_CHANNELS = (64, 128, 256, 512, 512)
 STUDENT_CHANNELS = (16, 32, 64, 128, 128)
 SCALES_FILE = CHECKPOINTS / "vgg19-scales.safetensors"
-STUDENT_FILE = CHECKPOINTS / "encoder-student.safetensors"
+STUDENT_FILE = CHECKPOINTS / "encoder-student.safetensors.xz"
 
 Image = Float[Tensor, "batch 3 height width"]
 # An image whose size has nothing to do with the others of a signature.
@@ -202,9 +202,7 @@ def load_encoder(name: str = "vgg19") -> Encoder:
         encoder = Encoder(VGG19_CHANNELS)
         encoder.layers.load_state_dict(vgg19_state(), strict=False)
     elif name == "student":
-        if not STUDENT_FILE.is_file():
-            raise UserError(f"{STUDENT_FILE} is missing; restore it with git, or make it with `python -m replication distil`")
-        state = {key: value.float() for key, value in load_file(STUDENT_FILE).items()}
+        state = read_weights(STUDENT_FILE)
         encoder = Encoder(tuple(state[f"{index}.bias"].numel() for index in (2, 9, 16, 29, 42)), name="student")
         encoder.layers.load_state_dict(state)
     else:

@@ -13,7 +13,6 @@ import lpips
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from scipy.optimize import nnls
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
@@ -21,7 +20,7 @@ from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from . import files
-from .checkpoints import card, data_list, pretrained, run_name
+from .checkpoints import card, data_list, pretrained, run_name, weights_file
 from .data import Picture, spread
 from .encoder import TAPS, load_encoder, vgg19_hash
 from .metrics import SUBSTITUTE, channel_differences, encode
@@ -86,7 +85,7 @@ def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS,
 
 
 def fit(contents: list[Picture], styles: list[Picture], squeezenet: str | Path, ridge: float = 1e-2) -> None:
-    """Fit on every second photograph, report on the others, write checkpoints/lpips-substitute.safetensors and its card."""
+    """Fit on every second photograph, report on the others, write checkpoints/lpips-substitute.safetensors.xz and its card."""
     target, contents = lpips_squeezenet(squeezenet), spread(contents, PHOTOGRAPHS)
     train, test = collect(contents[::2], styles[::2], target, 0), collect(contents[1::2], styles[1::2], target, 1)
     scale = train["rows"].std(axis=0) + 1e-12
@@ -98,9 +97,8 @@ def fit(contents: list[Picture], styles: list[Picture], squeezenet: str | Path, 
     for name, chosen in (("distorted", ~test["stylised"]), ("stylised", test["stylised"])):
         pair = predicted[chosen], test["distances"][chosen]
         agreement[name] = {"spearman": round(spearmanr(*pair).statistic, 4), "pearson": round(pearsonr(*pair).statistic, 4), "pairs": int(chosen.sum())}
-    path = files.CHECKPOINTS / f"{SUBSTITUTE}.safetensors"
-    files.write_atomic(path, lambda temporary: save_file({"weights": weights}, temporary))
-    files.write_json(path.with_suffix(".json"), {
+    path = files.write_weights(weights_file(SUBSTITUTE), {"weights": weights}, torch.float32)
+    files.write_json(files.CHECKPOINTS / f"{SUBSTITUTE}.json", {
         "name": SUBSTITUTE, "sha256": files.sha256_file(path), "held_out_agreement": agreement, "size": SIZE, "ridge": ridge,
         "meaning": f"non-negative weights of the {len(weights)} channels of {', '.join(TAPS)}; a substitute for LPIPS, not LPIPS",
         "non_zero": int((weights > 0).sum()), "target": "lpips 0.1 SqueezeNet", "squeezenet_sha256": files.sha256_file(squeezenet),

@@ -26,6 +26,7 @@ from .data import Picture, read_image
 from .errors import UserError
 from .files import build_dir, sha256_text, write_atomic, write_text
 from .profiles import Training
+from .provenance import provenance
 
 # Decoded images kept in memory by each data set, in bytes; COCO-sized sets are decoded again every time.
 CACHE_BYTES = 2 << 30
@@ -117,7 +118,7 @@ def train(
     stop_after     stop at this step as if killed, for tests
     at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
 
-    The folder holds run.json (settings, files and hashes), losses.jsonl (one line a step), checkpoint.pt and, when the
+    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a step), checkpoint.pt and, when the
     last step is done, final.pt with the trained parameters.
     Raises UserError for a run of the same name with other settings, a damaged checkpoint, or a loss that is not finite.
     """
@@ -129,7 +130,7 @@ def train(
         "content": {p.name: p.sha256 for p in contents}, "style": {p.name: p.sha256 for p in styles},
     }  # fmt: skip
     run["key"] = sha256_text(json.dumps(run, sort_keys=True))
-    _claim(folder, run, accelerator)
+    _claim(folder, {**run, "provenance": provenance()}, accelerator)
 
     pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
     if not (folder / "checkpoint.pt").is_file():

@@ -113,12 +113,12 @@ def test_table_columns_and_absent_rows(sizes, store):
     store("table")
     cells = evaluate.evaluate(ROWS, sizes)
     frame = tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes)
-    assert list(frame.columns) == ["row", "metric", "reported", "measured", "low", "high", "n", "note"]
+    assert list(frame.columns) == ["row", "metric", "reported", "measured", "low", "high", "n", "trainings", "note"]
     by_cell = frame.set_index(["row", "metric"])
-    assert by_cell.loc[("StyTr2", "content_loss"), "note"] == "no trained weights of this method yet"
+    assert by_cell.loc[("StyTr2", "content_loss"), "note"] == "no trained weights of this method"
     assert np.isnan(by_cell.loc[("StyTr2", "content_loss"), "measured"]) and by_cell.loc[("StyTr2", "content_loss"), "reported"] == 0.83
     line = by_cell.loc[("AdaIN", "style_loss")]
-    assert line.low <= line.measured <= line.high and line.n == sizes.contents * sizes.styles and line.reported == 1.16
+    assert line.trainings == 1 and line.low <= line.measured <= line.high and line.n == sizes.contents * sizes.styles and line.reported == 1.16
     assert "student encoder, a substitute" in line.note and "64 px" in line.note and not by_cell.loc[("content image", "style_loss"), "note"]
     assert np.isnan(by_cell.loc[("AdaIN", "inference_time"), "measured"]) and by_cell.loc[("AdaIN", "inference_time"), "note"]
 
@@ -128,7 +128,8 @@ def test_provenance_beside_the_table(sizes, store, monkeypatch, tmp_path):
     table_bytes(sizes, monkeypatch, tmp_path)
     facts = json.loads((tmp_path / "smoke" / "stya2k-table1.json").read_text())
     assert facts["profile"] == "smoke" and facts["commit"] and facts["hardware"]["cpu"] and facts["versions"]["torch"]
-    assert facts["rows"]["AdaIN"]["weights"] and facts["rows"]["AdaIN"]["encoder"]
+    adain = next(row for row in facts["rows"] if row["name"] == "AdaIN")
+    assert adain["weights"] and adain["encoder"] and adain["seed"] == 0
     assert facts["sha256"] == files.sha256_file(tmp_path / "smoke" / "stya2k-table1.csv")
 
 

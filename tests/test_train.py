@@ -228,7 +228,7 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
             assert torch.allclose(value, state[f"method.{key}"], rtol=1e-3, atol=1e-4), key
     arms.train_arms("adain", None, "smoke", None, 0, *folders)
     assert "already in" in capsys.readouterr().out
-    path = shelf / f"{name}.safetensors"
+    path = checkpoints.weights_file(name)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="not the file its card describes"):
         checkpoints.load_checkpoint(name)
