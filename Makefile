@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test smoke bench train lab lock clean distclean help
+.PHONY: all env test smoke bench train study lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -35,6 +35,9 @@ bench: $(READY)  ## measure parameters, operations, latency, memory: results/ben
 
 train: $(READY)  ## train what checkpoints/ lacks (CONTENT=folder STYLE=folder PROFILE=cpu)
 	$(BIN)/python -m replication train --profile $(PROFILE) --content $(CONTENT) --style $(STYLE)
+
+study: $(READY)  ## write a blind voting page for people: build/study/<profile>/vote.html (and key.json, to keep)
+	$(BIN)/python -m replication study --profile $(PROFILE)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -59,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     _profile(add)
     add.set_defaults(run=_benchmark)
 
+    add = commands.add_parser("study", help="write the voting page of the user study", description="Write build/study/<profile>/vote.html, a blind voting page that works offline, and key.json, which says what its options are.")
+    _profile(add)
+    add.set_defaults(run=_study)
+
     add = commands.add_parser("scales", help="measure VGG-19's normalisation", description="Make checkpoints/vgg19-scales.safetensors again, from photographs.")
     add.add_argument("--content", nargs="+", required=True, metavar="FOLDER", help="folders of photographs")
     add.set_defaults(run=_scales)
@@ -112,6 +116,19 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     frame = benchmark.benchmark(Profile.load(arguments.profile).benchmark)
     print(frame[["row", "size", "device", "parameters", "macs", "seconds", "peak_mib"]].to_string(index=False))
     print(f"wrote {benchmark.write(frame)}")
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from . import study
+    from .evaluate import shipped
+    from .experiments import TABLES
+    from .files import build_dir
+    from .profiles import Profile
+
+    sizes = Profile.load(arguments.profile)
+    rows = [row for row in shipped(TABLES["StyA2K", "Table 1"].rows, sizes.encoder) if row.alpha is None and row.method not in ("content", "style")]
+    page = study.build(rows, sizes, build_dir() / "study" / sizes.name)
+    print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
 
 
 def _scales(arguments: argparse.Namespace) -> None:

@@ -219,11 +219,37 @@ def row_facts(rows: Sequence[Row], profile: Profile) -> list[dict]:
 @torch.inference_mode()
 def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
     """Photograph, painting and every row's result, one line a content, each content with another style."""
-    lines = []
     paintings = styles(profile.styles)
-    stylists = [Stylist(row, profile.encoder) for row in rows]
-    for index, photograph in enumerate(contents(profile.contents)):
-        painting = paintings[index % len(paintings)]
-        pair = [(picture, picture.tensor(profile.size)[None]) for picture in (photograph, painting)]
-        lines.append([pair[0][1][0], pair[1][1][0], *(stylist.stylise(*pair)[0] for stylist in stylists)])
-    return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], side=2.2)
+    pairs = [(photograph, paintings[index % len(paintings)]) for index, photograph in enumerate(contents(profile.contents))]
+    return _pairs_sheet(pairs, rows, profile)
+
+
+def _pairs_sheet(pairs: Sequence[tuple[Picture, Picture]], rows: Sequence[Row], profile: Profile, titles: Sequence[str] = (), side: float = 2.2) -> Figure:
+    stylists, lines = [Stylist(row, profile.encoder) for row in rows], []
+    for pair in pairs:
+        images = [(picture, picture.tensor(profile.size)[None]) for picture in pair]
+        lines.append([images[0][1][0], images[1][1][0], *(stylist.stylise(*images)[0] for stylist in stylists)])
+    return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], titles, side=side)
+
+
+@torch.inference_mode()
+def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
+    """All pairs of `count` photographs (lines) and `count` paintings (columns), which stand in the first column and line."""
+    stylist = Stylist(row, profile.encoder)
+    photographs, paintings = ([(p, p.tensor(profile.size)[None]) for p in pictures(count)] for pictures in (contents, styles))
+    lines: list[list[Tensor | None]] = [[None, *(image[0] for _, image in paintings)]]
+    for photograph in photographs:
+        lines.append([photograph[1][0], *(stylist.stylise(photograph, painting)[0] for painting in paintings)])
+    return plots.image_grid(lines, (), side=1.25)
+
+
+@torch.inference_mode()
+def best_and_worst(row: Row, cells: pd.DataFrame, profile: Profile, count: int = 3) -> Figure:
+    """The pairs with the smallest and the largest sum of two ranks, of content loss and of style loss, among a row's cells."""
+    own = cells[cells.row == row.name]
+    ranked = own.assign(rank=own.content_loss.rank() + own.style_loss.rank()).sort_values("rank", kind="stable")
+    chosen = [*ranked.head(count).itertuples(), *ranked.tail(count).itertuples()]
+    named = [{picture.name: picture for picture in pictures} for pictures in (contents(profile.contents), styles(profile.styles))]
+    pairs = [(named[0][cell.content], named[1][cell.style]) for cell in chosen]
+    titles = [f"{kind}: content {cell.content_loss:.2f}\nstyle {cell.style_loss:.1f}" for kind, cell in zip(["best"] * count + ["worst"] * count, chosen, strict=True)]
+    return _pairs_sheet(pairs, [row], profile, titles, side=1.6)

@@ -65,35 +65,115 @@ def image_grid(images: Sequence[Sequence[Tensor | None]], columns: Sequence[str]
     return figure
 
 
-def trade_off(table: pd.DataFrame, curve: Sequence[str], methods: Sequence[str], x: str, y: str, titles: tuple[str, str]) -> Figure:
-    """Style loss against a content metric: methods with intervals, AdaIN's alpha curve as the reference line."""
+def _markers(count: int) -> list[tuple[tuple[float, float, float], str]]:
+    """Colour and marker for many series: neighbours differ in both."""
+    return [(colour, "osv^D"[number % 5]) for number, colour in enumerate(sns.color_palette("husl", count))]
+
+
+def _bars(cell: pd.Series) -> list[list[float]] | None:
+    """Lengths of an error bar below and above; None without an interval."""
+    return None if pd.isna(cell.low) else [[cell.measured - cell.low], [cell.high - cell.measured]]
+
+
+def trade_off(table: pd.DataFrame, curve: Sequence[str], methods: Sequence[str], against: dict[str, str], style: str = "style_loss") -> Figure:
+    """Style loss (lower is better) against content metrics, one panel each: methods with intervals, AdaIN's alpha curve as the
+    reference line.
+
+    against  label by metric
+    """
     use_style()
     cells = table.set_index(["row", "metric"])
-    figure, axes = plt.subplots(figsize=(5, 3.6))
-    line = [(cells.loc[(row, x), "measured"], cells.loc[(row, y), "measured"]) for row in curve]
-    axes.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label="AdaIN, α from 0 to 1")
-    for colour, row in zip(COLOURS, methods, strict=False):
-        a, b = cells.loc[(row, x)], cells.loc[(row, y)]
-        error = [[[v.measured - v.low], [v.high - v.measured]] if pd.notna(v.low) else None for v in (a, b)]
-        axes.errorbar(a.measured, b.measured, xerr=error[0], yerr=error[1], fmt="s", color=colour, capsize=2, label=row)
-    axes.set_xlabel(titles[0])
-    axes.set_ylabel(titles[1])
-    axes.legend(frameon=False)
+    figure, axes = plt.subplots(1, len(against), figsize=(3.4 * len(against) + 1.2, 3.6), squeeze=False, sharey=True)
+    for axis, (metric, label) in zip(axes[0], against.items(), strict=True):
+        line = [(cells.loc[(row, metric), "measured"], cells.loc[(row, style), "measured"]) for row in curve]
+        axis.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label="AdaIN, α from 0 to 1")
+        for (colour, marker), row in zip(_markers(len(methods)), methods, strict=True):
+            x, y = cells.loc[(row, metric)], cells.loc[(row, style)]
+            axis.errorbar(x.measured, y.measured, xerr=_bars(x), yerr=_bars(y), fmt=marker, color=colour, markersize=5, linewidth=0.8, label=row)
+        axis.set_xlabel(label)
+    axes[0, 0].set_ylabel("style loss (lower is better)")
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
-def reported_and_measured(table: pd.DataFrame, metric: str, rows: Sequence[str], title: str) -> Figure:
-    """The paper's number and ours side by side for every printed row; rows without ours show the gap."""
+def reported_and_measured(table: pd.DataFrame, panels: dict[str, tuple[str, str]], rows: Sequence[str]) -> Figure:
+    """The paper's number and ours side by side for every printed row; rows without ours show the gap.
+
+    panels  title: (printed metric, measured metric); two scales when the metrics differ
+    """
     use_style()
-    cells = table[table.metric == metric].set_index("row").loc[list(rows)]
-    figure, axes = plt.subplots(figsize=(5.4, 2.6))
-    position = np.arange(len(cells))
-    axes.bar(position - 0.2, cells.reported, 0.38, color="0.75", label="paper")
-    error = np.vstack([cells.measured - cells.low, cells.high - cells.measured])
-    axes.bar(position + 0.2, cells.measured, 0.38, color=COLOURS[0], yerr=error, capsize=2, label="ours, 95 % interval")
-    axes.set_xticks(position, cells.index, rotation=20)
-    axes.set_ylabel(title)
-    axes.legend(frameon=False)
+    figure, axes = plt.subplots(len(panels), 1, figsize=(5.4, 2.3 * len(panels)), squeeze=False)
+    cells = table.set_index(["metric", "row"])
+    position = np.arange(len(rows))
+    for axis, (title, (printed, measured)) in zip(axes[:, 0], panels.items(), strict=True):
+        ours = cells.loc[measured].reindex(rows)
+        axis.bar(position - 0.2, cells.loc[printed].reindex(rows).reported, 0.38, color="0.75", label="paper")
+        other = axis if printed == measured else axis.twinx()
+        bars = np.vstack([ours.measured - ours.low, ours.high - ours.measured])
+        other.bar(position + 0.2, ours.measured, 0.38, color=COLOURS[0], yerr=bars, capsize=2, label="ours, 95 % interval")
+        axis.set_xticks(position, rows, rotation=20)
+        axis.set_ylabel(title)
+        if other is not axis:
+            other.spines["right"].set_visible(True)
+            other.set_ylabel("ours: substitute")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def differences(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
+    """Every arm minus the base arm: ours with its interval, the paper's as a diamond; one panel a metric.
+
+    frame   of `tables.differences`
+    titles  by metric
+    """
+    use_style()
+    rows = list(dict.fromkeys(frame.row))
+    figure, axes = plt.subplots(1, len(titles), figsize=(2.6 * len(titles) + 1.6, 0.42 * len(rows) + 1.1), squeeze=False, sharey=True)
+    for axis, (metric, title) in zip(axes[0], titles.items(), strict=True):
+        part = frame[frame.metric == metric].set_index("row").loc[rows]
+        y = np.arange(len(rows))[::-1]
+        axis.axvline(0, color="0.7", linewidth=1)
+        axis.errorbar(part.measured, y, xerr=[part.measured - part.low, part.high - part.measured], fmt="o", color=COLOURS[0], capsize=2, label="ours, 95 % interval")
+        axis.plot(part.reported, y, "D", color=COLOURS[1], markersize=5, markerfacecolor="none", label="paper")
+        axis.set_yticks(y, rows)
+        axis.set_xlabel(title)
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(1.0, 0.0))
+    return figure
+
+
+def pareto(table: pd.DataFrame, rows: Sequence[str], x: str, y: str, titles: tuple[str, str]) -> Figure:
+    """A sweep in the plane of two losses: the paper's points and ours with intervals, each on its own scale."""
+    use_style()
+    cells = table.set_index(["row", "metric"])
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
+    for axis, column, title in zip(axes, ("reported", "measured"), ("paper", "ours, 95 % intervals"), strict=True):
+        points = [(cells.loc[(row, x), column], cells.loc[(row, y), column]) for row in rows]
+        axis.plot(*zip(*points, strict=True), "-", color="0.6", linewidth=1)
+        for colour, row, point in zip(sns.color_palette("viridis", len(rows)), rows, points, strict=True):
+            bars = [_bars(cells.loc[(row, metric)]) for metric in (x, y)] if column == "measured" else [None, None]
+            axis.errorbar(*point, xerr=bars[0], yerr=bars[1], fmt="o", color=colour, linewidth=0.8)
+            axis.annotate(row, point, textcoords="offset points", xytext=(5, 4), fontsize=7)
+        axis.set_title(title)
+        axis.set_xlabel(titles[0])
+        axis.set_ylabel(titles[1])
+    return figure
+
+
+def sweep(table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[str]], ticks: Sequence[str], label: str) -> Figure:
+    """Metrics over a setting that is part of their name: one panel a metric, one line a row.
+
+    metrics  title: names in the order of `ticks`
+    """
+    use_style()
+    cells = table.set_index(["row", "metric"])
+    figure, axes = plt.subplots(1, len(metrics), figsize=(2.9 * len(metrics) + 1.2, 2.9), squeeze=False)
+    for axis, (title, names) in zip(axes[0], metrics.items(), strict=True):
+        for (colour, marker), row in zip(_markers(len(rows)), rows, strict=True):
+            axis.plot(range(len(names)), [cells.loc[(row, name), "measured"] for name in names], marker + "-", color=colour, markersize=4, linewidth=1, label=row)
+        axis.set_xticks(range(len(names)), ticks)
+        axis.set_xlabel(label)
+        axis.set_title(title)
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -118,12 +198,12 @@ def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[s
     """
     use_style()
     figure, axes = plt.subplots(1, len(columns), figsize=(5.2 * len(columns), 3.6), squeeze=False)
-    palette = sns.color_palette("husl", frame.row.nunique())
+    looks = _markers(frame.row.nunique())
     for axis, (column, label) in zip(axes[0], columns.items(), strict=True):
         for number, (row, part) in enumerate(frame.dropna(subset=[column]).groupby("row", sort=False)):
             x, y = np.log(part["size"] ** 2.0), np.log(part[column])
             slope = f" {np.polyfit(x, y, 1)[0]:.2f}" if len(part) > 1 and column in slopes else ""
-            axis.loglog(part["size"] ** 2, part[column], "osv^D"[number % 5] + "-", color=palette[number], label=row + slope, markersize=4, linewidth=1)
+            axis.loglog(part["size"] ** 2, part[column], looks[number][1] + "-", color=looks[number][0], label=row + slope, markersize=4, linewidth=1)
         axis.set_xlabel("pixels")
         axis.set_ylabel(label)
         axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))

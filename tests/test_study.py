@@ -1,0 +1,103 @@
+"""The voting page and what becomes of votes."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from replication import study
+from replication.errors import UserError
+from replication.evaluate import REFERENCES
+from replication.profiles import Profile
+
+ROWS = [REFERENCES[0], REFERENCES[1], REFERENCES[4]]
+NAMES = [row.name for row in ROWS]
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    page = study.build(ROWS, Profile.load("smoke"), folder, groups=6)
+    return page, folder / "key.json"
+
+
+def utilities(*best: float) -> dict[str, dict[str, float]]:
+    return {question: dict(zip(NAMES, best, strict=True)) for question in study.QUESTIONS}
+
+
+def test_the_page_is_blind_and_complete(kit):
+    page, key = kit
+    text, known = page.read_text(), json.loads(key.read_text())
+    data = json.loads(re.search(r"const DATA = (.*);\n", text)[1])
+    assert not any(name in text for name in NAMES) and "http" not in text.replace("http-equiv", "")
+    assert len(data["groups"]) == 6 and all(len(group["options"]) == 3 for group in data["groups"])
+    for number, group in enumerate(data["groups"]):
+        options = [known["options"][option["name"]] for option in group["options"]]
+        assert {option["method"] for option in options} == set(NAMES) and {option["group"] for option in options} == {number}
+        by_method = {option["method"]: shown["image"] for option, shown in zip(options, group["options"], strict=True)}
+        assert by_method["content image"] == group["photograph"] and by_method["style image"] == group["painting"]
+    orders = {tuple(known["options"][option["name"]]["method"] for option in group["options"]) for group in data["groups"]}
+    assert len(orders) > 1
+
+
+def test_known_preferences_come_back(kit, tmp_path):
+    _, key = kit
+    strength = utilities(1.0, 0.0, -1.0)
+    study.simulate(key, tmp_path, strength, voters=60, seed=0)
+    table = study.shares(study.read(tmp_path, key)).set_index(["metric", "row"])
+    # The truth: what an endless number of such voters would answer.
+    taste = np.random.default_rng(9).normal(0, 0.5, (200_000, 3)) + [1.0, 0.0, -1.0]
+    truth = 100 * (np.exp(taste) / np.exp(taste).sum(axis=1, keepdims=True)).mean(axis=0)
+    for question in study.QUESTIONS:
+        for name, share in zip(NAMES, truth, strict=True):
+            line = table.loc[(question, name)]
+            assert line.low - 2 < share < line.high + 2 and line.high - line.low < 20, (question, name)
+        assert table.loc[question].measured.sum() == pytest.approx(100)
+        assert table.loc[question].n.tolist() == [360] * 3
+
+
+def test_an_interval_knows_that_votes_of_one_voter_are_alike(kit, tmp_path):
+    """Ten voters of one mind each say less than their sixty votes."""
+    _, key = kit
+    known = json.loads(key.read_text())
+    for voter in range(10):
+        choice = NAMES[voter % 2]
+        answers = [
+            {"group": option["group"], "question": "user_overall", "option": token} for token, option in known["options"].items() if option["method"] == choice
+        ]
+        (tmp_path / f"{voter}.json").write_text(json.dumps({"study": known["study"], "voter": str(voter), "answers": answers}))
+    table = study.shares(study.read(tmp_path, key)).set_index(["metric", "row"])
+    line = table.loc[("user_overall", NAMES[0])]
+    naive = 2 * 1.96 * 50 / 60**0.5
+    assert line.measured == 50 and line.high - line.low > 1.8 * naive
+    assert list(table.index.get_level_values("metric").unique()) == ["user_overall"]  # nobody answered the others
+
+
+def test_bad_votes_are_named(kit, tmp_path):
+    _, key = kit
+    with pytest.raises(UserError, match="no exported votes"):
+        study.read(tmp_path, key)
+    study.simulate(key, tmp_path, utilities(0.0, 0.0, 0.0), voters=1, seed=0)
+    path = tmp_path / "simulated-000.json"
+    good = json.loads(path.read_text())
+
+    def refused(match: str, **changes) -> None:
+        path.write_text(json.dumps({**good, **changes}))
+        with pytest.raises(UserError, match=match):
+            study.read(tmp_path, key)
+
+    refused("belongs to study", study="other")
+    refused("no vote of this study", answers=[{**good["answers"][0], "option": "nothing"}])
+    other = next(answer for answer in good["answers"] if answer["group"] == 1)
+    refused("no vote of this study", answers=[{**good["answers"][0], "option": other["option"]}])
+    refused("answered one question twice", answers=[good["answers"][0], good["answers"][0]])
+    path.write_text(json.dumps(good))
+    (tmp_path / "copy.json").write_text(json.dumps(good))
+    with pytest.raises(UserError, match="same voter"):
+        study.read(tmp_path, key)
+    (tmp_path / "copy.json").write_text("{")
+    with pytest.raises(UserError, match="copy.json is damaged"):
+        study.read(tmp_path, key)
+    with pytest.raises(UserError, match="is missing"):
+        study.read(tmp_path, tmp_path / "no-key.json")
