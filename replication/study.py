@@ -147,11 +147,12 @@ def simulate(key: str | Path, folder: str | Path, strength: dict[str, dict[str, 
               a taste of the voter's own with standard deviation 0.5
     """
     known, rng = _json(Path(key)), np.random.default_rng(seed)
+    # By method, not by the options' random names, so that a seed gives the same votes for every page.
     options: dict[int, list[tuple[str, str]]] = {}
-    for token, option in known["options"].items():
+    for token, option in sorted(known["options"].items(), key=lambda item: (item[1]["group"], item[1]["method"])):
         options.setdefault(option["group"], []).append((token, option["method"]))
     for voter in range(voters):
-        taste = {method: rng.normal(0, 0.5) for method in dict.fromkeys(option["method"] for option in known["options"].values())}
+        taste = {method: rng.normal(0, 0.5) for method in strength[next(iter(QUESTIONS))]}
         answers = []
         for group, choices in options.items():
             for question in known["questions"]:

@@ -89,7 +89,7 @@ def test_bad_votes_are_named(kit, tmp_path):
 
     refused("belongs to study", study="other")
     refused("no vote of this study", answers=[{**good["answers"][0], "option": "nothing"}])
-    other = next(answer for answer in good["answers"] if answer["group"] == 1)
+    other = next(answer for answer in good["answers"] if answer["group"] != good["answers"][0]["group"])
     refused("no vote of this study", answers=[{**good["answers"][0], "option": other["option"]}])
     refused("answered one question twice", answers=[good["answers"][0], good["answers"][0]])
     path.write_text(json.dumps(good))
