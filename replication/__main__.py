@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     _profile(add)
     add.set_defaults(run=_study)
 
+    add = commands.add_parser("readme", help="put the headline table into README.md", description="Write README.md's headline table from results/cpu.")
+    add.set_defaults(run=_readme)
+
     add = commands.add_parser("scales", help="measure VGG-19's normalisation", description="Make checkpoints/vgg19-scales.safetensors again, from photographs.")
     add.add_argument("--content", nargs="+", required=True, metavar="FOLDER", help="folders of photographs")
     add.set_defaults(run=_scales)
@@ -129,6 +132,12 @@ def _study(arguments: argparse.Namespace) -> None:
     rows = [row for row in shipped(TABLES["StyA2K", "Table 1"].rows, sizes.encoder) if row.alpha is None and row.method not in ("content", "style")]
     page = study.build(rows, sizes, build_dir() / "study" / sizes.name)
     print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
+
+
+def _readme(arguments: argparse.Namespace) -> None:
+    from .tables import write_readme
+
+    write_readme()
 
 
 def _scales(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """The evaluation grid: every content with every style, one stored cell a pair and row.
 
 A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that computes
-it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known,
+it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known, with the picture beside it,
 so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
 image: C contents and S styles cost C + S encodings a row.
 
@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from . import files, metrics, plots
 from .checkpoints import available, card, pretrained, run_name
-from .data import Picture, contents, styles
+from .data import Picture, contents, read_image, spread, styles, write_image
 from .encoder import vgg19_hash
 from .errors import UserError
 from .methods import METHODS, TITLES, Method
@@ -161,12 +161,16 @@ class Stylist:
 
 def keys(rows: Sequence[Row], profile: Profile) -> Iterator[tuple[Row, Picture, Picture, dict]]:
     """Every cell of the grid with its key, contents outermost."""
-    measured_with = {"metrics": metrics.version(), "vgg19": vgg19_hash(), "sources": _source_hash(SOURCES), "size": profile.size}
-    facts = {row: row.facts(profile.encoder) for row in rows}
+    common = {row: _row_key(row, profile) for row in rows}
     for content in contents(profile.contents):
         for style in styles(profile.styles):
             for row in rows:
-                yield row, content, style, {**measured_with, **facts[row], "content": content.sha256, "style": style.sha256}
+                yield row, content, style, {**common[row], "content": content.sha256, "style": style.sha256}
+
+
+def _row_key(row: Row, profile: Profile) -> dict:
+    measured_with = {"metrics": metrics.version(), "vgg19": vgg19_hash(), "sources": _source_hash(SOURCES), "size": profile.size}
+    return {**measured_with, **row.facts(profile.encoder)}
 
 
 def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
@@ -196,6 +200,7 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
         pair = look(content), look(style)
         result = stylists[row].stylise(*pair)
         values = metrics.measure(result, pair[0][1], features[content.sha256], features[style.sha256])
+        write_image(cell_path(key).with_suffix(".jpg"), result[0])
         files.write_json(cell_path(key), {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}})
 
     threads = torch.get_num_threads()
@@ -216,7 +221,23 @@ def row_facts(rows: Sequence[Row], profile: Profile) -> list[dict]:
     return [{**asdict(row), **row.facts(profile.encoder)} for row in rows]
 
 
-@torch.inference_mode()
+class Gallery:
+    """Pictures of rows for figures: the grid's own where it has them, made anew where it does not."""
+
+    def __init__(self, rows: Sequence[Row], profile: Profile):
+        self.profile = profile
+        self.stylists = {row: Stylist(row, profile.encoder) for row in rows}
+        self.common = {row: _row_key(row, profile) for row in rows}
+
+    @torch.inference_mode()
+    def picture(self, row: Row, content: Picture, style: Picture) -> Tensor:
+        """The result (3, h, w) for a pair."""
+        path = cell_path({**self.common[row], "content": content.sha256, "style": style.sha256}).with_suffix(".jpg")
+        if path.is_file():
+            return read_image(path)
+        return self.stylists[row].stylise(*((picture, picture.tensor(self.profile.size)[None]) for picture in (content, style)))[0]
+
+
 def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
     """Photograph, painting and every row's result, one line a content, each content with another style."""
     paintings = styles(profile.styles)
@@ -225,31 +246,27 @@ def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
 
 
 def _pairs_sheet(pairs: Sequence[tuple[Picture, Picture]], rows: Sequence[Row], profile: Profile, titles: Sequence[str] = (), side: float = 2.2) -> Figure:
-    stylists, lines = [Stylist(row, profile.encoder) for row in rows], []
-    for pair in pairs:
-        images = [(picture, picture.tensor(profile.size)[None]) for picture in pair]
-        lines.append([images[0][1][0], images[1][1][0], *(stylist.stylise(*images)[0] for stylist in stylists)])
+    gallery = Gallery(rows, profile)
+    lines = [[*(picture.tensor(profile.size) for picture in pair), *(gallery.picture(row, *pair) for row in rows)] for pair in pairs]
     return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], titles, side=side)
 
 
-@torch.inference_mode()
 def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
-    """All pairs of `count` photographs (lines) and `count` paintings (columns), which stand in the first column and line."""
-    stylist = Stylist(row, profile.encoder)
-    photographs, paintings = ([(p, p.tensor(profile.size)[None]) for p in pictures(count)] for pictures in (contents, styles))
-    lines: list[list[Tensor | None]] = [[None, *(image[0] for _, image in paintings)]]
-    for photograph in photographs:
-        lines.append([photograph[1][0], *(stylist.stylise(photograph, painting)[0] for painting in paintings)])
-    return plots.image_grid(lines, (), side=1.25)
+    """Photographs (lines) and paintings (columns), at most `count` of each, which stand in the first column and line."""
+    gallery = Gallery([row], profile)
+    photographs, paintings = contents(min(count, profile.contents)), spread(styles(profile.styles), count)
+    lines: list[list[Tensor | None]] = [[None, *(painting.tensor(profile.size) for painting in paintings)]]
+    lines += [[photograph.tensor(profile.size), *(gallery.picture(row, photograph, painting) for painting in paintings)] for photograph in photographs]
+    return plots.mosaic(lines)
 
 
-@torch.inference_mode()
 def best_and_worst(row: Row, cells: pd.DataFrame, profile: Profile, count: int = 3) -> Figure:
     """The pairs with the smallest and the largest sum of two ranks, of content loss and of style loss, among a row's cells."""
     own = cells[cells.row == row.name]
     ranked = own.assign(rank=own.content_loss.rank() + own.style_loss.rank()).sort_values("rank", kind="stable")
     chosen = [*ranked.head(count).itertuples(), *ranked.tail(count).itertuples()]
-    named = [{picture.name: picture for picture in pictures} for pictures in (contents(profile.contents), styles(profile.styles))]
-    pairs = [(named[0][cell.content], named[1][cell.style]) for cell in chosen]
-    titles = [f"{kind}: content {cell.content_loss:.2f}\nstyle {cell.style_loss:.1f}" for kind, cell in zip(["best"] * count + ["worst"] * count, chosen, strict=True)]
+    photographs, paintings = ({picture.name: picture for picture in pictures} for pictures in (contents(profile.contents), styles(profile.styles)))
+    pairs = [(photographs[cell.content], paintings[cell.style]) for cell in chosen]
+    kinds = ["best"] * min(count, len(ranked)) + ["worst"] * min(count, len(ranked))
+    titles = [f"{kind}: content {cell.content_loss:.2f}\nstyle {cell.style_loss:.1f}" for kind, cell in zip(kinds, chosen, strict=True)]
     return _pairs_sheet(pairs, [row], profile, titles, side=1.6)

@@ -125,13 +125,15 @@ def quality(names: Sequence[str]) -> list[str]:
 def fill(paper: str, table: str, profile: str) -> Result:
     """Measure a table's rows on its grid and write results/<profile>/<paper>-<table>.csv; stored cells are kept.
 
-    Raises UserError for an unknown table.
+    Raises UserError for an unknown table, and when no method of it has trained weights at the profile's width.
     """
     if (paper, table) not in TABLES:
         raise UserError(f"no table {paper} {table}; known are {', '.join(map(' '.join, TABLES))}")
     wanted = TABLES[paper, table]
     sizes = wanted.profile(Profile.load(profile))
     rows = tuple(shipped(wanted.rows, sizes.encoder))
+    if not any(row.method in METHODS and row not in REFERENCES for row in rows):
+        raise UserError(f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train --profile {profile}`")
     cells = evaluate(rows, sizes)
     frame = tables.paper_table(paper, table, cells, rows, sizes)
     tables.write_table(frame, paper, table, rows, sizes)

@@ -65,6 +65,22 @@ def image_grid(images: Sequence[Sequence[Tensor | None]], columns: Sequence[str]
     return figure
 
 
+def mosaic(images: Sequence[Sequence[Tensor | None]], side: int = 144, gap: int = 3) -> Figure:
+    """Many images (3, h, w) in rows and columns as one picture, `side` pixels each; None leaves a gap."""
+    use_style()
+    lines = []
+    for line in images:
+        tiles = [torch.ones(3, side, side) if image is None else F.interpolate(image[None], (side, side), mode="area")[0].clamp(0, 1) for image in line]
+        lines.append(torch.cat([F.pad(tile, (0, gap, 0, gap), value=1.0) for tile in tiles], dim=2))
+    whole = torch.cat(lines, dim=1)
+    dots = mpl.rcParams["savefig.dpi"]
+    figure = plt.figure(figsize=(whole.shape[2] / dots, whole.shape[1] / dots + 0.3), layout="none")
+    axis = figure.add_axes((0, 0, 1, whole.shape[1] / dots / (whole.shape[1] / dots + 0.3)))
+    axis.imshow(to_uint8(whole), interpolation="none")
+    axis.set_axis_off()
+    return figure
+
+
 def _markers(count: int) -> list[tuple[tuple[float, float, float], str]]:
     """Colour and marker for many series: neighbours differ in both."""
     return [(colour, "osv^D"[number % 5]) for number, colour in enumerate(sns.color_palette("husl", count))]

@@ -23,13 +23,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import PIL.Image
-import torch
 from torch import Tensor
 
 from . import files, stats
 from .data import contents, styles, to_uint8
 from .errors import UserError
-from .evaluate import Row, Stylist, row_facts
+from .evaluate import Gallery, Row, row_facts
 from .profiles import Profile
 from .provenance import provenance
 
@@ -55,7 +54,6 @@ def _data_uri(image: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-@torch.inference_mode()
 def build(rows: Sequence[Row], profile: Profile, folder: Path, groups: int = GROUPS) -> Path:
     """Write vote.html and key.json into a folder and return the page's path.
 
@@ -63,18 +61,19 @@ def build(rows: Sequence[Row], profile: Profile, folder: Path, groups: int = GRO
     random source, so a new page cannot be decoded with an old key.
     """
     photographs, paintings = contents(profile.contents), styles(profile.styles)
-    stylists = [Stylist(row, profile.encoder) for row in rows]
+    gallery = Gallery(rows, profile)
     study, key, shown = secrets.token_hex(8), {}, []
     for number in range(groups):
         # Every painting before any comes twice, photographs in turn: pairs do not repeat before all are used.
-        pair = [(p, p.tensor(profile.size)[None]) for p in (photographs[number % len(photographs)], paintings[number % len(paintings)])]
+        pair = photographs[number % len(photographs)], paintings[number % len(paintings)]
         options = []
-        for row, stylist in zip(rows, stylists, strict=True):
+        for row in rows:
             token = secrets.token_hex(6)
             key[token] = {"group": number, "method": row.name}
-            options.append({"name": token, "image": _data_uri(stylist.stylise(*pair)[0])})
+            options.append({"name": token, "image": _data_uri(gallery.picture(row, *pair))})
         options.sort(key=lambda option: option["name"])  # the file's order must not give the methods away either
-        shown.append({"photograph": _data_uri(pair[0][1][0]), "painting": _data_uri(pair[1][1][0]), "options": options})
+        given = [_data_uri(picture.tensor(profile.size)) for picture in pair]
+        shown.append({"photograph": given[0], "painting": given[1], "options": options})
     page = resources.files(__package__).joinpath("study.html").read_text(encoding="utf-8")
     data = json.dumps({"study": study, "questions": QUESTIONS, "groups": shown}).replace("</", "<\\/")
     path = files.write_text(folder / "vote.html", page.replace("/*DATA*/null", data))

@@ -4,12 +4,14 @@ Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note.
 why. A substitute metric has its own name and never stands in the paper's column.
 """
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from . import benchmark, files, metrics, papers, stats
+from .errors import UserError
 from .evaluate import Row, row_facts
 from .methods import METHODS
 from .profiles import Profile
@@ -210,3 +212,59 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
         if cells.measured.notna().any():
             shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
     return shown.fillna("")
+
+
+def beyond_the_knob(cells: pd.DataFrame, curve: Sequence[str], rows: Sequence[str], metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """How much better than AdaIN's alpha curve every row is, at the row's own style loss.
+
+    Positive is better, whichever way the metric runs. Blank where the curve does not reach the row's style loss. Every replicate
+    of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of them.
+    """
+
+    def replicates(row: str, metric: str) -> np.ndarray:
+        values = matrix(cells, row, metric)
+        return np.concatenate([[np.nanmean(values)], stats.crossed_bootstrap(values, profile.bootstrap, seed=0)])
+
+    style = np.stack([replicates(row, "style_loss") for row in curve])
+    order = np.argsort(style, axis=0)
+    shown = {}
+    for metric in metric_names:
+        known = np.take_along_axis(np.stack([replicates(row, metric) for row in curve]), order, axis=0)
+        places = np.take_along_axis(style, order, axis=0)
+        sign = 1 if metrics.METRICS[metric].better == "higher" else -1
+        column = {}
+        for row in rows:
+            own = zip(replicates(row, "style_loss"), replicates(row, metric), places.T, known.T, strict=True)
+            gains = np.array([sign * (value - np.interp(at, xs, ys, left=np.nan, right=np.nan)) for at, value, xs, ys in own])
+            low, high = stats.interval(gains[1:]) if np.isfinite(gains[1:]).mean() >= 0.5 else (np.nan, np.nan)
+            interval = "" if np.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
+            column[row] = "" if np.isnan(gains[0]) else f"{gains[0]:+.3f}{interval}"
+        shown[metrics.METRICS[metric].title] = column
+    return pd.DataFrame(shown).reindex(rows)
+
+
+README_MARKS = ("<!-- headline: made by `make readme` from results/cpu -->", "<!-- /headline -->")
+
+
+def headline(metric_names: Sequence[str] = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")) -> str:
+    """The README's table, in Markdown, from results/cpu/workbook-allmethods.csv. Raises UserError when it is missing."""
+    path = files.RESULTS / "cpu" / f"{slug(WORKBOOK, 'All methods')}.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; run `make` first")
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    shown = show(frame, metric_names)
+    lines = [f"| | {' | '.join(metrics.METRICS[name].title for name in metric_names)} |", "|---" * (len(metric_names) + 1) + "|"]
+    lines += [f"| {row} | {' | '.join(cells)} |" for row, *cells in shown.itertuples()]
+    where = f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile {facts['profile']}, commit {facts['commit'][:7]}"
+    return "\n".join([*lines, "", f"Means with 95 % intervals; {where}."])
+
+
+def write_readme() -> None:
+    """Put the headline table between its marks in README.md. Raises UserError when the marks are not there."""
+    path = files.ROOT / "README.md"
+    before, *rest = path.read_text(encoding="utf-8").split(README_MARKS[0])
+    if len(rest) != 1 or README_MARKS[1] not in rest[0]:
+        raise UserError(f"{path} must hold {README_MARKS[0]} and {README_MARKS[1]} once; restore it with git")
+    after = rest[0].split(README_MARKS[1], 1)[1]
+    files.write_text(path, f"{before}{README_MARKS[0]}\n\n{headline()}\n\n{README_MARKS[1]}{after}")

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from replication import evaluate, files, metrics, tables
+from replication import evaluate, files, metrics, plots, tables
+from replication.data import contents, styles
 from replication.errors import UserError
 from replication.evaluate import REFERENCES, Row, _method_sources, cell_path, keys, method_rows
 from replication.profiles import Profile
@@ -64,6 +65,38 @@ def test_a_killed_run_gives_the_same_table(cells, sizes, store, monkeypatch, tmp
         evaluate.evaluate(ROWS, sizes)
     assert len(list((files.build_dir() / "cells").rglob("*.json"))) == cells
     assert table_bytes(sizes, monkeypatch, tmp_path / "b") == expected
+
+
+def test_figures_take_the_grids_pictures(sizes, store, monkeypatch):
+    """A picture that the grid made is read; another is made: both are the same up to JPEG."""
+    store("pictures")
+    pair = contents(1)[0], styles(sizes.styles)[0]
+    fresh = evaluate.Gallery(ROWS, sizes).picture(ROWS[0], *pair)
+    cells = evaluate.evaluate(ROWS, sizes)
+    monkeypatch.setattr(evaluate.Stylist, "stylise", None)
+    stored = evaluate.Gallery(ROWS, sizes).picture(ROWS[0], *pair)
+    assert stored.shape == fresh.shape and (stored - fresh.clamp(0, 1)).abs().mean() < 0.02
+    for figure in (evaluate.contact_sheet(ROWS, sizes), evaluate.method_sheet(ROWS[0], sizes), evaluate.best_and_worst(ROWS[0], cells, sizes, 1)):
+        plots.close(figure)
+
+
+def test_best_and_worst_are_what_they_say(sizes, store, monkeypatch):
+    store("ranks")
+    cells = evaluate.evaluate(ROWS, sizes)
+    content, style = contents(sizes.contents), styles(sizes.styles)
+    own = cells[cells.row == "AdaIN"].assign(content_loss=5.0, style_loss=5.0)
+    own.loc[(own.content == content[1].name) & (own.style == style[0].name), ["content_loss", "style_loss"]] = [1.0, 2.0]
+    own.loc[(own.content == content[0].name) & (own.style == style[1].name), ["content_loss", "style_loss"]] = [8.0, 9.0]
+    seen, drawn = [], evaluate._pairs_sheet
+
+    def sheet(pairs, rows, profile, titles, side):
+        seen.extend(zip(pairs, titles, strict=True))
+        return drawn(pairs, rows, profile, titles, side)
+
+    monkeypatch.setattr(evaluate, "_pairs_sheet", sheet)
+    plots.close(evaluate.best_and_worst(ROWS[0], own, sizes, 1))
+    assert [(c.name, s.name) for (c, s), _ in seen] == [(content[1].name, style[0].name), (content[0].name, style[1].name)]
+    assert [title for _, title in seen] == ["best: content 1.00\nstyle 2.0", "worst: content 8.00\nstyle 9.0"]
 
 
 def test_stored_cells_are_not_computed_again(sizes, store, monkeypatch):

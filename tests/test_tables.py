@@ -1,10 +1,17 @@
-"""The efficiency tables: ratios, bounds, verdicts and blanks."""
+"""Tables: ratios, bounds, differences, verdicts and blanks."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from replication import benchmark, tables
+from replication import METHODS, benchmark, experiments, tables
+from replication.errors import UserError
+from replication.evaluate import Row
+from replication.profiles import Profile
+
+SIZES = replace(Profile.load("smoke"), bootstrap=300)
 
 
 def frame() -> pd.DataFrame:
@@ -50,3 +57,64 @@ def test_what_was_not_measured_is_blank_and_says_why():
     assert np.isnan(line.measured) and line.note == "not measured at 256 px"
     asfnet = tables.efficiency_table("DAG-Style", "Efficiency", frame(), "RTX 3090", "StyTr2").query("row == 'ASFNet'").iloc[0]
     assert np.isnan(asfnet.reported) and asfnet.note.startswith("unidentified")
+
+
+def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
+    """Grids around (content loss, style loss, SSIM), with the same photograph and painting effects for every row."""
+    rng = np.random.default_rng(0)
+    effect = {(c, s): 0.1 * (a + b) for c, a in enumerate(rng.standard_normal(5)) for s, b in enumerate(rng.standard_normal(6))}
+    return pd.DataFrame(
+        {"row": row.replace("_", " "), "seed": 0, "content": c, "style": s, "content_loss": x + e, "style_loss": y + e, "ssim_grey": z + e}
+        for row, (x, y, z) in rows.items()
+        for (c, s), e in effect.items()
+    )
+
+
+def test_differences_carry_the_papers_sign_and_a_verdict():
+    """Two arms of StyA2K Table 2: one as the paper says, one the other way round."""
+    found = cells(Full_model=(0.5, 1.0, 0.5), w_o_DA=(0.6, 0.9, 0.5)).replace({"w o DA": "w/o DA"})
+    frame = tables.paper_table("StyA2K", "Table 2", found, [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da")], SIZES)
+    lines = tables.differences(frame, found, "Full model", ["content_loss", "style_loss", "ssim_grey"], SIZES).set_index("metric")
+    assert lines.loc["content_loss", "reported"] == pytest.approx(0.04) and lines.loc["content_loss", "measured"] == pytest.approx(0.1)
+    assert lines.verdict.tolist() == ["agrees", "opposite", ""] and lines.loc["style_loss", "reported"] == pytest.approx(0.44)
+    undecided = found.assign(content_loss=np.random.default_rng(1).normal(size=len(found)))
+    lines = tables.differences(frame, undecided, "Full model", ["content_loss"], SIZES)
+    assert lines.verdict.tolist() == ["undecided"]
+
+
+def test_several_trainings_are_one_line():
+    found = pd.concat([cells(A=(0.5, 1.0, 0.5)), cells(A=(0.7, 1.0, 0.5)).assign(seed=1)])
+    estimate = tables.estimate(found, "A", "content_loss", SIZES)
+    one = tables.estimate(cells(A=(0.6, 1.0, 0.5)), "A", "content_loss", SIZES)
+    assert estimate["trainings"] == 2 and estimate["n"] == 30 and estimate["measured"] == pytest.approx(one["measured"])
+    assert estimate["high"] - estimate["low"] > one["high"] - one["low"]
+
+
+def test_beyond_the_knob():
+    """A curve from (3, 1) to (1, 3) in content and style loss: (1.5, 2) lies half a unit below it, (2, 2) on it, (0.5, 9) beyond it."""
+    curve = {f"AdaIN_{k}": (3 - k, 1.0 + k, 0.2 * k) for k in range(3)}
+    found = cells(**curve, better=(1.5, 2.0, 0.4), on=(2.0, 2.0, 0.2), outside=(0.5, 9.0, 0.9))
+    shown = tables.beyond_the_knob(found, ["AdaIN 0", "AdaIN 1", "AdaIN 2"], ["better", "on", "outside"], ["content_loss", "ssim_grey"], SIZES)
+    assert shown.loc["better"].tolist() == ["+0.500 [+0.500, +0.500]", "+0.200 [+0.200, +0.200]"]
+    assert shown.loc["on", "content loss"].lstrip("+-").startswith("0.000") and shown.loc["outside"].tolist() == ["", ""]
+
+
+def test_every_table_can_be_trained_and_every_printed_row_is_declared():
+    for (paper, name), table in experiments.TABLES.items():
+        declared = {row.name for row in table.rows}
+        assert {*tables.printed_numbers(paper, name).row} <= declared, (paper, name)
+        assert table.base is None or table.base in declared
+        for row in table.rows:
+            assert row.method in METHODS or row.method in ("content", "style")
+            assert row.variant is None or row.variant in METHODS[row.method].variants
+    arms = experiments.arms()
+    assert len(arms) == len(set(arms)) and {arm[0] for arm in arms} == set(METHODS)
+    # An arm goes on from its method's default, which must be made before it.
+    for method, variant, _, continued in arms:
+        default = next(iter(METHODS[method].variants))
+        assert not (continued or variant != default) or arms.index((method, default, 0, False)) < arms.index((method, variant, 0, continued))
+
+
+def test_unknown_tables_are_refused():
+    with pytest.raises(UserError, match="no table StyA2K Table 9"):
+        experiments.fill("StyA2K", "Table 9", "smoke")
