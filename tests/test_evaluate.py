@@ -85,8 +85,8 @@ def test_best_and_worst_are_what_they_say(sizes, store, monkeypatch):
     cells = evaluate.evaluate(ROWS, sizes)
     content, style = contents(sizes.contents), styles(sizes.styles)
     own = cells[cells.row == "AdaIN"].assign(content_loss=5.0, style_loss=5.0)
-    own.loc[(own.content == content[1].name) & (own.style == style[0].name), ["content_loss", "style_loss"]] = [1.0, 2.0]
-    own.loc[(own.content == content[0].name) & (own.style == style[1].name), ["content_loss", "style_loss"]] = [8.0, 9.0]
+    own.loc[(own.content == content[1].name) & (own["style"] == style[0].name), ["content_loss", "style_loss"]] = [1.0, 2.0]
+    own.loc[(own.content == content[0].name) & (own["style"] == style[1].name), ["content_loss", "style_loss"]] = [8.0, 9.0]
     seen, drawn = [], evaluate._pairs_sheet
 
     def sheet(pairs, rows, profile, titles, side):
