@@ -185,21 +185,19 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     names = sorted({cell[1].name for cell in missing})
     mine = [cell for cell in missing if names.index(cell[1].name) % state.num_processes == state.process_index]
     stylists = {row: Stylist(row, profile.encoder, state.device) for row in rows}
-    images: dict[str, Tensor] = {}
-    features: dict[str, dict[str, Tensor]] = {}
+    targets: dict[str, metrics.Target] = {}
 
-    def look(picture: Picture) -> tuple[Picture, Tensor]:
-        if picture.sha256 not in features:
-            images[picture.sha256] = picture.tensor(profile.size)[None].to(state.device)
-            features[picture.sha256] = metrics.encode(images[picture.sha256])
-        return picture, images[picture.sha256]
+    def look(picture: Picture) -> metrics.Target:
+        if picture.sha256 not in targets:
+            targets[picture.sha256] = metrics.Target(picture.tensor(profile.size)[None].to(state.device))
+        return targets[picture.sha256]
 
     @torch.inference_mode()
     def measure(cell: tuple[Row, Picture, Picture, dict]) -> None:
         row, content, style, key = cell
         pair = look(content), look(style)
-        result = stylists[row].stylise(*pair)
-        values = metrics.measure(result, pair[0][1], features[content.sha256], features[style.sha256])
+        result = stylists[row].stylise(*((picture, target.image) for picture, target in zip((content, style), pair, strict=True)))
+        values = metrics.measure(result, *pair)
         write_image(cell_path(key).with_suffix(".jpg"), result[0])
         files.write_json(cell_path(key), {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}})
 

@@ -23,7 +23,7 @@ from . import files
 from .checkpoints import card, data_list, pretrained, run_name, weights_file
 from .data import Picture, spread
 from .encoder import TAPS, load_encoder, vgg19_hash
-from .metrics import SUBSTITUTE, channel_differences, encode
+from .metrics import SUBSTITUTE, channel_differences, directions, encode
 from .official import read_state
 from .provenance import provenance
 
@@ -71,14 +71,14 @@ def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS,
     rows, distances, stylised = [], [], []
     for photograph in tqdm(contents, mininterval=5):
         image = photograph.tensor(SIZE)
-        code, features = model.encode_content(image[None]), encode(image[None])
+        code, features = model.encode_content(image[None]), directions(encode(image[None]))
         for index in range(4):
             if index < 2:
                 other = distort(image, rng)
             else:
                 style = styles[rng.integers(len(styles))].tensor(SIZE)[None]
                 other = model.decode(model.transfer(code, model.encode_style(style), alpha=float(rng.uniform(0, 1))))[0].clamp(0, 1)
-            rows.append(channel_differences(encode(other[None]), features)[0].double().numpy())
+            rows.append(channel_differences(directions(encode(other[None])), features)[0].double().numpy())
             distances.append(target(image[None] * 2 - 1, other[None] * 2 - 1).item())
             stylised.append(index >= 2)
     return {"rows": np.stack(rows), "distances": np.array(distances), "stylised": np.array(stylised)}

@@ -7,7 +7,7 @@ bar F = (F - mu) / sigma.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,36 @@ def encode(image: Image) -> Features:
     return load_encoder("vgg19").to(image.device)(check_range(image, "image"))
 
 
+class Target:
+    """An image that results are held against. What every comparison needs of it is computed once, when first asked for.
+
+    Raises UserError for NaN, a wrong shape, or values that look like bytes.
+    """
+
+    def __init__(self, image: Image):
+        self.image = check_range(image, "image")
+
+    @cached_property
+    def features(self) -> Features:
+        """VGG-19's."""
+        return encode(self.image)
+
+    @cached_property
+    def statistics(self) -> list[Tensor]:
+        """mu and sigma of every tap."""
+        return statistics(self.features)
+
+    @cached_property
+    def directions(self) -> Features:
+        """Features of unit length at every position."""
+        return directions(self.features)
+
+    @cached_property
+    def edges(self) -> list[dict[str, edges.Edges]]:
+        """Of every image of the batch, by suffix of the thresholds."""
+        return find_edges(self.image)
+
+
 def _mse(a: Tensor, b: Tensor) -> Values:
     return (a - b).square().flatten(1).mean(dim=1)
 
@@ -92,13 +122,17 @@ def content_loss_b(result: Features, content: Features) -> Values:
     return sum(_mse(result[tap], content[tap]) for tap in CONTENT_TAPS) / len(CONTENT_TAPS)
 
 
-def style_loss(result: Features, style: Features) -> Values:
-    """sum over relu1_1..relu5_1 of MSE(mu) + MSE(sigma): at least 0; sizes may differ, positions do not matter."""
-    total = 0.0
-    for tap in TAPS:
-        for a, b in zip(mean_std(result[tap]), mean_std(style[tap]), strict=True):
-            total = total + _mse(a, b)
-    return total
+def statistics(features: Features) -> list[Tensor]:
+    """mu and sigma of every tap, one after the other."""
+    return [part for tap in TAPS for part in mean_std(features[tap])]
+
+
+def style_loss(result: Features, style: list[Tensor]) -> Values:
+    """sum over relu1_1..relu5_1 of MSE(mu) + MSE(sigma): at least 0; sizes may differ, positions do not matter.
+
+    style  `statistics` of the painting's features
+    """
+    return sum(_mse(a, b) for a, b in zip(statistics(result), style, strict=True))
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
@@ -126,12 +160,20 @@ def ssim_gaussian(result: Image, content: Image) -> Values:
     return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), **options), result, content)
 
 
-def edge_scores(result: Image, content: Image) -> dict[str, Values]:
-    """`edges.compare` at every pair of thresholds, on 8-bit grey; names end in the suffix of the thresholds."""
+def find_edges(image: Image) -> list[dict[str, edges.Edges]]:
+    """Edges of the 8-bit grey images of a batch, by suffix of the thresholds."""
+    return [{suffix: edges.find(_grey(x), *thresholds) for suffix, thresholds in edges.THRESHOLDS.items()} for x in to_uint8(image)]
+
+
+def edge_scores(result: Image, content: list[dict[str, edges.Edges]]) -> dict[str, Values]:
+    """`edges.compare` at every pair of thresholds; names end in the suffix of the thresholds.
+
+    content  `find_edges` of the photographs
+    """
     found: dict[str, list[float]] = {}
-    for a, b in zip(to_uint8(result), to_uint8(content), strict=True):
-        for suffix, thresholds in edges.THRESHOLDS.items():
-            for name, value in edges.compare(*(edges.find(_grey(x), *thresholds) for x in (a, b))).items():
+    for a, b in zip(find_edges(result), content, strict=True):
+        for suffix in edges.THRESHOLDS:
+            for name, value in edges.compare(a[suffix], b[suffix]).items():
                 found.setdefault(f"{name}{suffix}", []).append(value)
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
 
@@ -141,13 +183,14 @@ def psnr(result: Image, content: Image) -> Values:
     return _each(lambda a, b: 100.0 if np.array_equal(a, b) else peak_signal_noise_ratio(a, b, data_range=255), result, content)
 
 
+def directions(features: Features) -> Features:
+    """Features of unit length at every position."""
+    return {tap: torch.nn.functional.normalize(features[tap], dim=1, eps=1e-10) for tap in TAPS}
+
+
 def channel_differences(result: Features, content: Features) -> Float[Tensor, "batch channels"]:
-    """Squared differences of channel-normalised features, mean over space, all taps concatenated: what LPIPS weighs and sums."""
-    parts = []
-    for tap in TAPS:
-        a, b = (torch.nn.functional.normalize(f[tap], dim=1, eps=1e-10) for f in (result, content))
-        parts.append((a - b).square().mean(dim=(2, 3)))
-    return torch.cat(parts, dim=1)
+    """Squared differences of two `directions`, mean over space, all taps concatenated: what LPIPS weighs and sums."""
+    return torch.cat([(result[tap] - content[tap]).square().mean(dim=(2, 3)) for tap in TAPS], dim=1)
 
 
 @lru_cache
@@ -156,7 +199,7 @@ def _substitute_weights() -> Tensor:
 
 
 def lpips_vgg_substitute(result: Features, content: Features) -> Values:
-    """sum over channels of w (normalised feature difference)^2 with our fitted w >= 0: at least 0, symmetric. Not LPIPS."""
+    """sum over channels of w (difference of `directions`)^2 with our fitted w >= 0: at least 0, symmetric. Not LPIPS."""
     return channel_differences(result, content) @ _substitute_weights().to(result[TAPS[0]].device)
 
 
@@ -185,24 +228,24 @@ def lpips(result: Image, content: Image) -> Values:
 
 
 @torch.inference_mode()
-def measure(result: Image, content: Image, content_features: Features, style_features: Features) -> dict[str, Values]:
-    """All metrics of a batch of results; features are `encode` of the content and the style.
+def measure(result: Image, content: Target, style: Target) -> dict[str, Values]:
+    """All metrics of a batch of results against their contents and styles.
 
     Raises UserError when the result holds NaN, is not in [0, 1] even roughly, or differs from the content in size.
     """
-    if result.shape != content.shape:
-        raise UserError(f"result has shape {tuple(result.shape)}, content {tuple(content.shape)}; metrics against the content need equal sizes")
-    result, content = check_range(result, "result"), check_range(content, "content")
+    if result.shape != content.image.shape:
+        raise UserError(f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content need equal sizes")
+    result, image = check_range(result, "result"), content.image
     features = encode(result)
-    style = style_loss(features, style_features)
+    to_style = style_loss(features, style.statistics)
     values = {
-        "content_loss": content_loss(features, content_features), "style_loss": style,
-        "content_loss_b": content_loss_b(features, content_features), "style_loss_b": style / len(TAPS),
-        "ssim_grey": ssim_grey(result, content), "ssim_rgb": ssim_rgb(result, content), "ssim_gaussian": ssim_gaussian(result, content),
-        "psnr": psnr(result, content), **edge_scores(result, content),
+        "content_loss": content_loss(features, content.features), "style_loss": to_style,
+        "content_loss_b": content_loss_b(features, content.features), "style_loss_b": to_style / len(TAPS),
+        "ssim_grey": ssim_grey(result, image), "ssim_rgb": ssim_rgb(result, image), "ssim_gaussian": ssim_gaussian(result, image),
+        "psnr": psnr(result, image), **edge_scores(result, content.edges),
     }  # fmt: skip
     column = perceptual_column()
-    values[column] = lpips(result, content) if column == "lpips" else lpips_vgg_substitute(features, content_features)
+    values[column] = lpips(result, image) if column == "lpips" else lpips_vgg_substitute(directions(features), content.directions)
     return values
 
 

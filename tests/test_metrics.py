@@ -32,7 +32,7 @@ def test_losses_agree_with_the_reference():
         assert metrics.content_loss(a, same)[index].item() == pytest.approx(normal, rel=1e-10)
         raw = sum(reference.mse(p, q) for p, q in zip(x[3:], z[3:], strict=True)) / 2
         assert metrics.content_loss_b(a, same)[index].item() == pytest.approx(raw, rel=1e-10)
-        assert metrics.style_loss(a, b)[index].item() == pytest.approx(reference.style(x, y), rel=1e-10)
+        assert metrics.style_loss(a, metrics.statistics(b))[index].item() == pytest.approx(reference.style(x, y), rel=1e-10)
 
 
 def gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -74,11 +74,11 @@ def pair():
 
 def test_known_answers(pair):
     content, style = pair
-    c, s = metrics.encode(content), metrics.encode(style)
-    own = metrics.measure(content, content, c, s)
+    c, s = metrics.Target(content), metrics.Target(style)
+    own = metrics.measure(content, c, s)
     assert own["content_loss"] == 0 and own["content_loss_b"] == 0 and own["ssim_grey"] == 1 and own["psnr"] == 100
     assert own[metrics.perceptual_column()] == 0
-    other = metrics.measure(style, content, c, s)
+    other = metrics.measure(style, c, s)
     assert other["style_loss"] == 0 and 0.5 < other["content_loss"] < 4 and other["ssim_grey"] < 0.7
     assert own.keys() <= metrics.METRICS.keys() and own["style_loss"] > 0
 
@@ -86,50 +86,50 @@ def test_known_answers(pair):
 def test_style_loss_ignores_positions():
     a, b = features(1), features(2)
     shuffled = {tap: f.flatten(2)[:, :, torch.randperm(f.shape[2] * f.shape[3])].view_as(f) for tap, f in a.items()}
-    assert torch.allclose(metrics.style_loss(shuffled, b), metrics.style_loss(a, b))
+    assert torch.allclose(metrics.style_loss(shuffled, metrics.statistics(b)), metrics.style_loss(a, metrics.statistics(b)))
     assert not torch.allclose(metrics.content_loss(shuffled, b), metrics.content_loss(a, b))
 
 
 def test_a_batch_is_its_items(pair):
     content, style = pair
     results = torch.cat([0.7 * content + 0.3 * style, style])
-    codes = [{tap: f.expand(2, -1, -1, -1) for tap, f in metrics.encode(image).items()} for image in pair]
-    whole = metrics.measure(results, content.expand(2, -1, -1, -1), *codes)
+    whole = metrics.measure(results, *(metrics.Target(image.expand(2, -1, -1, -1)) for image in pair))
     for index in range(2):
-        one = metrics.measure(results[index : index + 1], content, metrics.encode(content), metrics.encode(style))
+        one = metrics.measure(results[index : index + 1], metrics.Target(content), metrics.Target(style))
         for name in whole:
             assert whole[name][index].item() == pytest.approx(one[name].item(), rel=1e-4, abs=1e-6, nan_ok=True), name
 
 
 def test_results_are_clamped_as_when_written(pair):
     content, style = pair
-    c, s = metrics.encode(content), metrics.encode(style)
+    c, s = metrics.Target(content), metrics.Target(style)
     wild = content + torch.where(torch.rand_like(content) > 0.5, 1.5, -0.5)
-    wild, clamped = (metrics.measure(image, content, c, s) for image in (wild, wild.clamp(0, 1)))
+    wild, clamped = (metrics.measure(image, c, s) for image in (wild, wild.clamp(0, 1)))
     assert all(torch.equal(wild[name].nan_to_num(-1), clamped[name].nan_to_num(-1)) for name in clamped)
 
 
 def test_misuse_is_explained(pair):
     content, _ = pair
-    c = metrics.encode(content)
     with pytest.raises(UserError, match="divide bytes by 255"):
-        metrics.encode(content * 255)
+        metrics.Target(content * 255)
     with pytest.raises(UserError, match="NaN"):
-        metrics.encode(torch.full_like(content, torch.nan))
+        metrics.Target(torch.full_like(content, torch.nan))
+    with pytest.raises(UserError, match="result has values up to"):
+        metrics.measure(content * 255, metrics.Target(content), metrics.Target(content))
     with pytest.raises(UserError, match="AlexNet"):
         metrics.lpips(content, content)
-    assert metrics.perceptual_column() == "lpips_vgg_substitute" and c
+    assert metrics.perceptual_column() == "lpips_vgg_substitute"
 
 
 def test_the_substitute_behaves_like_a_distance(pair):
     weights = checkpoints.load_checkpoint(metrics.SUBSTITUTE)["weights"]
     assert (weights >= 0).all() and weights.sum() > 0
     content, style = pair
-    c = metrics.encode(content)
+    c = metrics.Target(content).directions
     noise = torch.randn(content.shape, generator=torch.Generator().manual_seed(0))
-    distances = [metrics.lpips_vgg_substitute(metrics.encode(content + level * noise), c).item() for level in (0.0, 0.02, 0.1, 0.3)]
+    distances = [metrics.lpips_vgg_substitute(metrics.Target(content + level * noise).directions, c).item() for level in (0.0, 0.02, 0.1, 0.3)]
     assert distances[0] == 0 and distances == sorted(distances)
-    s = metrics.encode(style)
+    s = metrics.Target(style).directions
     assert metrics.lpips_vgg_substitute(s, c).item() == pytest.approx(metrics.lpips_vgg_substitute(c, s).item(), rel=1e-5)
     agreement = checkpoints.card(metrics.SUBSTITUTE)["held_out_agreement"]
     assert all(part["spearman"] > 0.7 for part in agreement.values())
@@ -149,6 +149,6 @@ def test_the_substitute_ranks_like_lpips(shared):
             image = picture.tensor(128)
             for _ in range(5):
                 other = distort(image, rng)[None]
-                ours.append(metrics.lpips_vgg_substitute(metrics.encode(other), metrics.encode(image[None])).item())
+                ours.append(metrics.lpips_vgg_substitute(*(metrics.Target(x).directions for x in (other, image[None]))).item())
                 theirs.append(target(image[None] * 2 - 1, other * 2 - 1).item())
     assert spearmanr(ours, theirs).statistic > 0.75
