@@ -1,4 +1,4 @@
-"""Shipped weights: fp16 safetensors in checkpoints/, each with a card of the same name.
+"""Shipped weights: safetensors of two-byte numbers, packed with xz, in checkpoints/, each with a card of the same name.
 
 A card (JSON) says what was trained, on what, for how long, where, and how the loss fell. The list of training files with
 licence and sha256 is one CSV beside the cards, named by its hash, because all arms share it. Loading checks the weights'
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +69,27 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
         "licence": "MIT, as the project; trained on the files in `data`",
     }  # fmt: skip
     files.write_json(files.CHECKPOINTS / f"{name}.json", {**facts, **card})
+    write_manifest()
     return path
+
+
+def manifest() -> pd.DataFrame:
+    """What checkpoints/ holds, from its cards: one line a file of weights."""
+    lines = []
+    for path in sorted(files.CHECKPOINTS.glob("*.safetensors*")):
+        facts = card(path.name.split(".")[0])
+        settings = facts.get("settings", {})
+        lines.append({
+            "file": path.name, "bytes": path.stat().st_size, "sha256": facts["sha256"], "parameters": facts.get("parameters"),
+            "seed": facts.get("seed"), **{key: settings.get(key) for key in ("steps", "batch", "crop")}, "start": facts.get("start"),
+            "commit": facts["commit"], "licence": facts["licence"],
+        })  # fmt: skip
+    return pd.DataFrame(lines).astype(dict.fromkeys(("parameters", "seed", "steps", "batch", "crop"), "Int64"))
+
+
+def write_manifest() -> None:
+    """Write checkpoints/manifest.csv."""
+    files.write_text(files.CHECKPOINTS / "manifest.csv", manifest().to_csv(index=False, lineterminator="\n"))
 
 
 def card(name: str) -> dict[str, Any]:
@@ -110,15 +131,15 @@ def pretrained(method: str, variant: str | None = None, encoder: str = "student"
     return model.eval().requires_grad_(False)
 
 
-def trained_or_fresh(method: str, variant: str | None = None, encoder: str = "student") -> Method:
+def trained_or_fresh(method: str, variant: str | None = None, encoder: str = "student", continued: bool = False) -> Method:
     """The shipped weights where there are any, freshly drawn ones otherwise: to look at modules, not at results.
 
     `model.weights` is empty for fresh ones.
     """
     from . import build
 
-    if run_name(method, variant or next(iter(METHODS[method].variants)), encoder, 0) in available(encoder):
-        return pretrained(method, variant, encoder)
+    if run_name(method, variant or next(iter(METHODS[method].variants)), encoder, 0, continued) in available(encoder):
+        return pretrained(method, variant, encoder, continued=continued)
     torch.manual_seed(0)
     model = build(method, encoder, variant).requires_grad_(False)
     model.weights = {}
