@@ -9,6 +9,7 @@ of tokens, and the result is exact up to rounding. It runs in float32 or better,
 of products overflow half precision.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -93,17 +94,23 @@ def attend_moments(
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """One attention operation as it happened, without its dense map: any row is computed when asked for.
+    """One attention operation as it happened, without its dense map: what is asked for is computed from queries and keys.
+
+    Whole maps are walked through in parts, so memory stays at `chunk` x keys whatever the number of positions.
 
     layer    tap or module, for example "relu4_1"
     queries  (content height * width, channels), of one pair
-    keys     (style height * width or fewer, channels)
+    keys     (keys, channels): of every style position, of some (`indices`), or of regions of the style (`regions`)
     content  (height, width) of the query grid
     style    (height, width) of the key grid
-    indices  positions of the keys on the style grid, None when all of them are there
+    indices  position of each key on the style grid, when not every position has one; several keys may have the same
     scale    factor on the logits
     head     index of the head
     step     which attention of the layer it is, for methods that have several
+    query_group, key_group
+             a query sees the keys of its own group alone; None when it sees all
+    matches  the key that each query takes, where one alone is taken (arg-max, graph cut); None for softmax
+    regions  the key that stands for each style position, when keys stand for regions of the grid
     """
 
     layer: str
@@ -115,34 +122,105 @@ class AttentionRecord:
     scale: float = 1.0
     head: int = 0
     step: str = ""
+    query_group: Int[Tensor, " queries"] | None = None
+    key_group: Int[Tensor, " keys"] | None = None
+    matches: Int[Tensor, " queries"] | None = None
+    regions: Int[Tensor, " positions"] | None = None
 
-    def logits(self, y: int, x: int) -> Float[Tensor, "height width"]:
-        """Scores of one content position over the style grid, before softmax; -inf where no key was kept.
-
-        Raises UserError when (y, x) is outside the content grid.
-        """
+    def _query(self, y: int, x: int) -> int:
         height, width = self.content
         if not (0 <= y < height and 0 <= x < width):
             raise UserError(f"query ({y}, {x}) is outside the content grid of {height}x{width} at {self.layer}")
-        scores = self.scale * (self.keys @ self.queries[y * width + x])
-        if self.indices is None:
-            return scores.reshape(self.style)
-        full = scores.new_full((self.style[0] * self.style[1],), -torch.inf)
-        full[self.indices] = scores
-        return full.reshape(self.style)
+        return y * width + x
+
+    def scores(self, start: int = 0, stop: int | None = None) -> Float[Tensor, "part keys"]:
+        """Logits of some queries; -inf where a query does not see a key."""
+        part = slice(start, stop)
+        scores = self.scale * (self.queries[part] @ self.keys.T)
+        if self.query_group is None:
+            return scores
+        return scores.masked_fill(self.query_group[part, None] != self.key_group, -torch.inf)
+
+    def weights(self, start: int = 0, stop: int | None = None) -> Float[Tensor, "part keys"]:
+        """Attention of some queries: non-negative, rows sum to 1, or to 0 for a query that sees no key."""
+        if self.matches is None:
+            return self.scores(start, stop).softmax(dim=1).nan_to_num(0.0)
+        return F.one_hot(self.matches[start:stop], len(self.keys)).to(self.keys.dtype)
+
+    def walk(self, chunk: int = 256) -> Iterator[Float[Tensor, "part keys"]]:
+        """The weights of all queries, `chunk` at a time."""
+        for start in range(0, len(self.queries), chunk):
+            yield self.weights(start, start + chunk)
+
+    def on_style(self, values: Float[Tensor, "part keys"], spread: bool) -> Float[Tensor, "part height width"]:
+        """Values of keys on the style grid.
+
+        spread  of weights: a region's weight is shared by its positions, and weights of one position add up. Otherwise of
+                logits: every position has its region's, a position of several keys the largest, one of none -inf
+        """
+        positions = self.style[0] * self.style[1]
+        if self.regions is not None:
+            count = torch.bincount(self.regions, minlength=len(self.keys)).clamp_min(1)
+            values = (values / count if spread else values)[:, self.regions]
+        elif self.indices is not None:
+            index = self.indices.expand(len(values), -1)
+            empty = values.new_full((len(values), positions), 0.0 if spread else -torch.inf)
+            values = empty.scatter_reduce(1, index, values, "sum" if spread else "amax")
+        return values.unflatten(1, self.style)
+
+    def logits(self, y: int, x: int) -> Float[Tensor, "height width"]:
+        """Scores of one content position over the style grid, before softmax or arg-max; -inf where there is no key for it.
+
+        Raises UserError when (y, x) is outside the content grid.
+        """
+        query = self._query(y, x)
+        return self.on_style(self.scores(query, query + 1), spread=False)[0]
 
     def row(self, y: int, x: int) -> Float[Tensor, "height width"]:
         """Attention of one content position over the style grid: non-negative, sums to 1."""
-        scores = self.logits(y, x)
-        return scores.flatten().softmax(dim=0).reshape(scores.shape)
+        query = self._query(y, x)
+        return self.on_style(self.weights(query, query + 1), spread=True)[0]
 
-    def effective_keys(self, chunk: int = 1024) -> Float[Tensor, "height width"]:
-        """exp(entropy) of every content position's attention: 1 is one-hot, the number of keys is uniform.
+    def column(self, y: int, x: int) -> Float[Tensor, "height width"]:
+        """What every content position takes from one style position, over the content grid.
 
-        Works through `chunk` queries at a time, so memory stays at chunk x keys.
+        Raises UserError when (y, x) is outside the style grid.
         """
-        counts = []
-        for queries in self.queries.split(chunk):
-            logs = (self.scale * queries @ self.keys.T).log_softmax(dim=1)
-            counts.append(-(logs.exp() * logs).sum(dim=1))
-        return torch.cat(counts).exp().reshape(self.content)
+        height, width = self.style
+        if not (0 <= y < height and 0 <= x < width):
+            raise UserError(f"key ({y}, {x}) is outside the style grid of {height}x{width} at {self.layer}")
+        # Copies: a view would keep the whole part, and all parts together are the dense map.
+        return torch.cat([self.on_style(part, spread=True)[:, y, x].clone() for part in self.walk()]).unflatten(0, self.content)
+
+    def effective_keys(self) -> Float[Tensor, "height width"]:
+        """exp(entropy) of every content position's attention: 1 is one-hot, the number of keys is uniform."""
+        counts = [torch.special.entr(part).sum(dim=1).exp() for part in self.walk()]
+        return torch.cat(counts).unflatten(0, self.content)
+
+    def key_positions(self) -> Float[Tensor, "keys 2"]:
+        """(y, x) of every key's centre as fractions of the style's height and width."""
+        height, width = self.style
+        grid_y, grid_x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        places = torch.stack([(grid_y.flatten() + 0.5) / height, (grid_x.flatten() + 0.5) / width], dim=1).to(self.keys)
+        if self.regions is not None:
+            total = places.new_zeros(len(self.keys), 2).index_add(0, self.regions, places)
+            return total / torch.bincount(self.regions, minlength=len(self.keys)).clamp_min(1)[:, None]
+        return places if self.indices is None else places[self.indices]
+
+    def matched(self) -> Float[Tensor, "height width 2"]:
+        """(y, x) of the key with the largest weight for every content position, as fractions of the style's sides."""
+        best = torch.cat([part.argmax(dim=1) for part in self.walk()])
+        return self.key_positions()[best].unflatten(0, self.content)
+
+    def centre_and_spread(self) -> tuple[Float[Tensor, "height width 2"], Float[Tensor, "height width"]]:
+        """Weighted mean position of the keys that every content position attends to, and the root mean square distance from it,
+        as fractions of the style's sides.
+        """
+        places = self.key_positions()
+        means, spreads = [], []
+        for part in self.walk():
+            mean = part @ places
+            square = part @ places.square()
+            means.append(mean)
+            spreads.append((square - mean.square()).sum(dim=1).clamp_min(0).sqrt())
+        return torch.cat(means).unflatten(0, self.content), torch.cat(spreads).unflatten(0, self.content)

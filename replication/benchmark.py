@@ -218,6 +218,13 @@ def peak_memory(run: Callable[[], object]) -> int:
     return max(0, _status("VmHWM") - before)
 
 
+def _read_record(content: Tensor, style: Tensor) -> None:
+    queries, keys = (attention.tokens(x)[0] for x in (content, style))
+    record = attention.AttentionRecord("", queries, keys, tuple(content.shape[2:]), tuple(style.shape[2:]))
+    for read in (record.effective_keys, record.matched, record.centre_and_spread, lambda: record.column(0, 0), lambda: record.row(0, 0)):
+        read()
+
+
 # Every attention operator on a map of 16 channels with n positions, as methods call it: channels lie far apart in memory.
 OPERATORS: dict[str, Callable[[list[Tensor]], object]] = {
     "attention": lambda maps: attention.attend(*map(attention.tokens, maps)),
@@ -226,6 +233,7 @@ OPERATORS: dict[str, Callable[[list[Tensor]], object]] = {
     "MANet channels": lambda maps: ChannelAttention(16)(maps[1]),
     "StyA2K distributed": lambda maps: attend_keys(*maps, (8, 8), 8),
     "StyA2K progressive": lambda maps: attend_blocks(*maps, (8, 8), 8, True),
+    "a record's statistics": lambda maps: _read_record(maps[0], maps[1]),
     "Avatar-Net matching": lambda maps: match(maps[0][0], maps[1][0], 3, "constant"),
 }
 

@@ -1,6 +1,7 @@
 """Exact attention: against the dense definition, in linear memory, with records that tell the same."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from replication import METHODS, Method, benchmark, build
 from replication.attention import AttentionRecord, attend, attend_moments, grid, tokens
 from replication.errors import UserError
 from replication.layers import normalise
-from replication.methods import avatarnet, dagstyle, stya2k
+from replication.methods import avatarnet, dagstyle, mst, stya2k
 from replication.methods.adain import adain
 
 
@@ -99,13 +100,70 @@ def test_dropped_keys_get_nothing():
 
 def test_effective_keys_run_from_one_to_all():
     r = record()
-    keys = r.effective_keys(chunk=4)
+    keys = r.effective_keys()
     assert keys.shape == (5, 7) and (keys >= 1).all() and (keys <= 24).all()
-    assert torch.allclose(keys, r.effective_keys(chunk=1000))
+    dense = (r.queries @ r.keys.T).softmax(dim=1)
+    assert torch.allclose(keys.flatten(), (-(dense * dense.log()).sum(dim=1)).exp())
+    assert all(torch.equal(torch.cat(list(r.walk(chunk))), torch.cat(list(r.walk(1000)))) or chunk for chunk in (1, 4))
     uniform = AttentionRecord("x", torch.zeros(2, 3), torch.randn(24, 3), (1, 2), (4, 6))
     assert torch.allclose(uniform.effective_keys(), torch.full((1, 2), 24.0))
     sharp = AttentionRecord("x", 1e3 * torch.eye(3), torch.eye(3), (1, 3), (1, 3))
     assert torch.allclose(sharp.effective_keys(), torch.ones(1, 3))
+
+
+def kinds() -> dict[str, AttentionRecord]:
+    """A record of every kind: all keys, some keys, positions with several keys, groups, a single match, regions."""
+    generator, plain = torch.Generator().manual_seed(2), record()
+    groups = [torch.randint(0, 3, (n,), generator=generator) for n in (35, 24)]
+    clusters = torch.randint(0, 4, (24,), generator=generator)
+    return {
+        "plain": plain, "some": record(subset=torch.tensor([3, 8, 20])), "repeated": record(subset=torch.tensor([3, 8, 8, 20, 3])),
+        "groups": replace(plain, query_group=groups[0], key_group=groups[1]),
+        "match": replace(plain, matches=torch.randint(0, 24, (35,), generator=generator)),
+        "regions": replace(plain, keys=plain.keys[:4], regions=clusters, matches=torch.randint(0, 4, (35,), generator=generator)),
+        "soft regions": replace(plain, keys=plain.keys[:4], regions=clusters),
+    }  # fmt: skip
+
+
+def dense_map(r: AttentionRecord) -> torch.Tensor:
+    """(queries, style positions), by the definition, one number after the other."""
+    out = torch.zeros(len(r.queries), r.style[0] * r.style[1], dtype=torch.float64)
+    for i, q in enumerate(r.queries):
+        seen = [j for j in range(len(r.keys)) if r.query_group is None or r.query_group[i] == r.key_group[j]]
+        weights = {j: (q @ r.keys[j]).exp().item() for j in seen}
+        total = sum(weights.values())
+        for j in seen:
+            weight = weights[j] / total if r.matches is None else float(r.matches[i] == j)
+            if r.regions is not None:
+                out[i, r.regions == j] += weight / (r.regions == j).sum()
+            else:
+                out[i, j if r.indices is None else r.indices[j]] += weight
+    return out
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_rows_columns_and_statistics_are_those_of_the_dense_map(kind):
+    r = kinds()[kind]
+    dense = dense_map(r)
+    assert torch.allclose(rows([r])[0], dense)
+    columns = torch.stack([r.column(y, x).flatten() for y in range(r.style[0]) for x in range(r.style[1])], dim=1)
+    assert torch.allclose(columns, dense)
+    places = torch.stack(torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(6) + 0.5) / 6, indexing="ij"), dim=-1).flatten(0, 1).double()
+    centre, spread = r.centre_and_spread()
+    assert torch.allclose(centre.flatten(0, 1), dense @ places)
+    if r.regions is None:  # a region is a point at its centre for the spread and the match
+        squares = (dense[:, :, None] * (places - (dense @ places)[:, None]).square()).sum(dim=(1, 2))
+        assert torch.allclose(spread.flatten(), squares.sqrt(), atol=1e-6)
+        assert kind == "repeated" or torch.allclose(r.matched().flatten(0, 1), places[dense.argmax(dim=1)])
+    else:
+        assert torch.allclose(r.matched()[0, 0], places[r.regions == r.weights(0, 1).argmax()].mean(dim=0))
+    with pytest.raises(UserError, match="outside the style grid of 4x6"):
+        r.column(4, 0)
+
+
+def test_a_query_without_keys_attends_to_nothing():
+    r = replace(record(), query_group=torch.zeros(35, dtype=torch.int64), key_group=torch.ones(24, dtype=torch.int64))
+    assert (r.row(0, 0) == 0).all() and (r.column(0, 0) == 0).all() and torch.isinf(r.logits(0, 0)).all()
 
 
 ATTENTIVE = [(name, variant) for name, kind in METHODS.items() for variant in kind.variants if kind.attention is not Method.attention]
@@ -157,6 +215,28 @@ def test_the_blocks_that_match_are_those_of_the_records():
     c, s = (made.encode_content(image).features["relu3_1"] for image in pair)
     q, k = (stya2k.cut(x, (8, 8)).unflatten(3, (8, -1)).movedim(3, 1) for x in (made.A2K.q2(normalise(c)), made.A2K.k2(normalise(s))))
     assert torch.equal(rows(of(made, pair, "relu3_1", "PA 1")).argmax(dim=2), stya2k.best_blocks(q, k)[0])
+
+
+@pytest.mark.parametrize("variant", ["code", "no-da", "no-pa-step-1", "one-head"])
+def test_progressive_attention_is_made_of_its_records(variant):
+    """At sizes that blocks do not divide, where border blocks repeat positions."""
+    made = model("stya2k", variant)
+    pair = images(content=(80, 72), style=(72, 104))
+    c, s = (made.encode_content(image).features["relu3_1"] for image in pair)
+    q, k, v = made.A2K.q2(normalise(c)), made.A2K.k2(normalise(s)), made.A2K.v2(s)
+    expected = stya2k.attend_blocks(q, k, v, (8, 8), made.variant.heads, made.variant.coarse)
+    assert torch.allclose(mixed(of(made, pair, "relu3_1", "PA 2"), tokens(v)), tokens(expected))
+
+
+def test_mst_takes_the_clusters_of_its_record():
+    made = model("mst")
+    c, s = (encode(image) for encode, image in zip((made.encode_content, made.encode_style), images(), strict=True))
+    (r,) = made.attention(c, s)
+    style = s.features["relu4_1"][0].flatten(1)
+    means = torch.stack([style[:, r.regions == j].mean(dim=1) for j in range(len(r.keys))])
+    assert torch.equal(made.assign(c.features["relu4_1"][0], means).flatten(), r.matches)
+    assert torch.allclose(1 - r.scores(), torch.from_numpy(mst.data_cost(c.features["relu4_1"][0].flatten(1).T, means)).to(r.keys))
+    assert r.row(0, 0)[r.regions.view(r.style) == r.matches[0]].sum().item() == pytest.approx(1)
 
 
 def test_the_decoder_of_stytr2_is_made_of_its_records():

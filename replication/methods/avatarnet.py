@@ -215,4 +215,6 @@ class AvatarNet(Method):
         flat = [whiten(code.features["relu4_1"][:1])[0].float() for code in (content, style)]
         queries, keys = (F.unfold(F.pad(x, (patch // 2,) * 4, mode=pad), patch)[0].T for x, pad in zip(flat, pads, strict=True))
         grids = (tuple(x.shape[2:]) for x in flat)
-        return [AttentionRecord("relu4_1", queries, keys / (keys.norm(dim=1, keepdim=True) + 1e-7), *grids, step="match")]
+        keys = keys / (keys.norm(dim=1, keepdim=True) + 1e-7)
+        best = torch.cat([(part @ keys.T).argmax(dim=1) for part in queries.split(256)])
+        return [AttentionRecord("relu4_1", queries, keys, *grids, step="match", matches=best)]

@@ -25,12 +25,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from ..attention import AttentionRecord
 from ..encoder import Encoder, check_image
 from ..layers import decoder, full_precision, pad_to_multiple, whiten_and_colour
 from ..losses import mse, statistics_style
@@ -194,6 +196,15 @@ class MST(Method):
         size = tuple(content.shape[1:])
         labels = graph_cut(data_cost(content.flatten(1).T, centres), size, self.variant)
         return torch.from_numpy(labels).to(content.device).view(size)
+
+    def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
+        """Matching: cosine of content positions to the centres of style clusters; the graph cut decides."""
+        c, s = (full_precision(code.features["relu4_1"][0]) for code in (content, style))
+        clusters = style.features["labels"][0].flatten().long()
+        centres = torch.stack([s.flatten(1)[:, clusters == k].mean(dim=1) for k in range(int(clusters.max()) + 1)])
+        queries, keys = F.normalize(c.flatten(1).T, dim=1), F.normalize(centres, dim=1)
+        grids = tuple(c.shape[1:]), tuple(s.shape[1:])
+        return [AttentionRecord("relu4_1", queries, keys, *grids, step="match", matches=self.assign(c, centres).flatten(), regions=clusters)]
 
     def decode(self, stylised: Transferred) -> Image:
         image = self.decoder(stylised.features["relu4_1"])

@@ -258,7 +258,9 @@ class StyA2K(Method):
         return out
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
-        """Of every layer and head: all-to-all, or DA over blocks and PA's first step from block to block."""
+        """Of every layer and head: all-to-all; or DA over blocks, PA's first step from block to block, and its second inside the
+        matching block.
+        """
         chosen, records = self.variant, []
         for tap, block in (("relu3_1", self.A2K), ("relu4_1", self.transform.attn_adain_4_1), ("relu5_1", self.transform.attn_adain_5_1)):
             c, s, style_map = normalise(content.features[tap][:1]), normalise(style.features[tap][:1]), style.features[tap][:1]
@@ -273,8 +275,31 @@ class StyA2K(Method):
             for step, queries, keys, *grids in steps:
                 heads = zip(split_heads(queries, chosen.heads)[0], split_heads(keys, chosen.heads)[0], strict=True)
                 records += [AttentionRecord(tap, q, k, *grids, head=head, step=step) for head, (q, k) in enumerate(heads)]
-            if chosen.progressive and chosen.coarse and not chosen.all_to_all:
-                q, k = (cut(x, sides).unflatten(3, (chosen.heads, -1)).movedim(3, 1).flatten(3)[0] for x in (block.q2(c), block.k2(s)))
-                grids = block_grid(size, sides), block_grid(other, sides)
-                records += [AttentionRecord(tap, q[h], k[h], *grids, head=h, step="PA 1") for h in range(chosen.heads)]
+            if chosen.progressive and not chosen.all_to_all:
+                records += self._progressive_records(tap, block.q2(c), block.k2(s), sides)
         return records
+
+    def _progressive_records(self, tap: str, queries: Float[Tensor, "1 k h w"], keys: Float[Tensor, "1 k _ _"], sides: Size) -> list[AttentionRecord]:
+        heads, sizes = self.variant.heads, (tuple(queries.shape[2:]), tuple(keys.shape[2:]))
+        grids = [block_grid(size, sides) for size in sizes]
+        q, k = (cut(x, sides).unflatten(3, (heads, -1)).movedim(3, 1) for x in (queries, keys))
+        index = best_blocks(q, k)[0] if self.variant.coarse else same_place(*grids, q.device).expand(heads, -1)
+        coarse = [
+            AttentionRecord(tap, q[0, head].flatten(1), k[0, head].flatten(1), *grids, head=head, step="PA 1", matches=index[head])
+            for head in range(heads if self.variant.coarse else 0)
+        ]
+        # Blocks at the border repeat positions by reflection, so several keys may stand for one position.
+        numbers = [torch.arange(size[0] * size[1], device=q.device).view(1, 1, *size) for size in sizes]
+        position = cut(numbers[1].to(q.dtype), sides).flatten().long()
+        own = torch.arange(grids[0][0] * grids[0][1], device=q.device).view(1, -1, 1, 1).expand(-1, -1, sides[0] * sides[1], -1)
+        own = join(own.to(q.dtype), sides, sizes[0]).flatten().long()
+        other = torch.arange(grids[1][0] * grids[1][1], device=q.device).repeat_interleave(sides[0] * sides[1])
+        inside = split_heads(tokens(queries), heads)[0]
+        fine = [
+            AttentionRecord(
+                tap, inside[head], k[0, head].flatten(0, 1), *sizes, indices=position, head=head, step="PA 2",
+                query_group=index[head][own], key_group=other,
+            )
+            for head in range(heads)
+        ]  # fmt: skip
+        return coarse + fine
