@@ -33,6 +33,14 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)")
     add.set_defaults(run=_stylise)
 
+    add = commands.add_parser("explore", help="write a page to look at attention with", description="Write one HTML file, which opens without server or network, that shows for any point of a photograph where each method looks on a painting.")
+    add.add_argument("--content", required=True, type=Path, metavar="FILE", help="the photograph")
+    add.add_argument("--style", required=True, type=Path, metavar="FILE", help="the painting")
+    add.add_argument("--methods", nargs="+", default=["sanet", "adaattn", "stya2k"], metavar="METHOD", help="methods with attention over positions (default: sanet adaattn stya2k)")
+    add.add_argument("--out", required=True, type=Path, metavar="PAGE", help="the page to write (.html)")
+    add.add_argument("--size", type=int, default=256, help="side of the square that both images are cut to, in pixels (default: 256)")
+    add.set_defaults(run=_explore)
+
     add = commands.add_parser("run", help="execute notebooks", description="Execute notebooks with papermill: unknown parameters are errors, finished notebooks are skipped, the first failing cell stops the run with its traceback.")
     add.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="notebooks to run (default: all, in order)")
     _profile(add)
@@ -86,6 +94,12 @@ def _stylise(arguments: argparse.Namespace) -> None:
 
     stylise_file(arguments.method, arguments.content, arguments.style, arguments.out, arguments.size, arguments.alpha)
     print(f"wrote {arguments.out}")
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    from . import explorer
+
+    print(f"wrote {explorer.explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)}")
 
 
 def _run(arguments: argparse.Namespace) -> None:

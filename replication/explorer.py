@@ -1,0 +1,153 @@
+"""The attention explorer: one HTML file that shows, for any point of a photograph, where each method looks on a painting.
+
+    python -m replication explore --content photo.jpg --style painting.jpg --methods sanet adaattn stya2k --out page.html
+
+The page opens from disk, without server or network. It holds queries and keys, not maps: a row of a map is computed in the
+page when a point is chosen, and so is a column, for which every query's log-sum-exp is stored.
+
+Queries and keys are whole numbers with one factor a token. They take two bytes each, or one where a page with two would
+pass LIMIT; `Quantised.error` says what that costs, and the page prints it.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from jaxtyping import Float
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from . import files
+from .attention import AttentionRecord
+from .checkpoints import pretrained
+from .data import read_image, to_uint8
+from .errors import UserError
+from .methods import TITLES, Method
+
+# Bytes that a page may have.
+LIMIT = 15_000_000
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Tokens as whole numbers: token i is numbers[i] * factors[i]."""
+
+    numbers: np.ndarray
+    factors: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: Float[Tensor, "tokens channels"], kind: type) -> "Quantised":
+        """Each token is scaled to the full range of the integer type."""
+        values = tokens.detach().cpu().double().numpy()
+        factors = (np.abs(values).max(axis=1) / np.iinfo(kind).max).astype(np.float32)
+        safe = np.where(factors > 0, factors, 1).astype(np.float64)
+        return cls(np.rint(values / safe[:, None]).astype(kind), factors)
+
+    def tokens(self) -> Float[Tensor, "tokens channels"]:
+        """What the page computes with."""
+        return torch.from_numpy(self.numbers.astype(np.float32) * self.factors[:, None])
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def _picture(image: Float[Tensor, "3 h w"]) -> str:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _lists(array: Tensor | None) -> str | None:
+    return None if array is None else _base64(array.cpu().numpy().astype(np.int32))
+
+
+def pack(record: AttentionRecord, kind: type) -> dict[str, Any]:
+    """A record as the page reads it; arrays are base64 of little-endian numbers."""
+    queries, keys = (Quantised.of(tokens, kind) for tokens in (record.queries, record.keys))
+    rough = seen_by_the_page(record, kind)
+    sums = torch.cat([rough.scores(start, start + 256).logsumexp(dim=1) for start in range(0, len(rough.queries), 256)])
+    return {
+        "layer": record.layer, "step": record.step, "head": record.head, "content": list(record.content), "style": list(record.style),
+        "scale": record.scale, "channels": record.keys.shape[1], "bytes": np.dtype(kind).itemsize,
+        "queries": _base64(queries.numbers), "queryFactors": _base64(queries.factors), "keys": _base64(keys.numbers), "keyFactors": _base64(keys.factors),
+        "sums": _base64(sums.nan_to_num(neginf=0.0).float().numpy()), "indices": _lists(record.indices), "queryGroup": _lists(record.query_group),
+        "keyGroup": _lists(record.key_group), "matches": _lists(record.matches), "regions": _lists(record.regions),
+    }  # fmt: skip
+
+
+def seen_by_the_page(record: AttentionRecord, kind: type) -> AttentionRecord:
+    """The record with quantised queries and keys."""
+    queries, keys = (Quantised.of(tokens, kind).tokens() for tokens in (record.queries, record.keys))
+    return replace(record, queries=queries, keys=keys)
+
+
+def error(record: AttentionRecord, kind: type, points: int = 64) -> dict[str, float]:
+    """What quantisation changes in rows of `points` evenly spread queries: the largest total variation distance (0 to 1), and the
+    smallest rank correlation of the logits.
+    """
+    rough, distance, correlation = seen_by_the_page(record, kind), 0.0, 1.0
+    for query in torch.linspace(0, len(record.queries) - 1, min(points, len(record.queries))).long().tolist():
+        exact, page = (r.weights(query, query + 1)[0].double() for r in (record, rough))
+        distance = max(distance, 0.5 * (exact - page).abs().sum().item())
+        scores = [r.scores(query, query + 1)[0] for r in (record, rough)]
+        finite = torch.isfinite(scores[0])
+        if finite.sum() > 2 and scores[0][finite].std() > 0:
+            correlation = min(correlation, float(spearmanr(*(s[finite].numpy() for s in scores)).statistic))
+    return {"distance": distance, "correlation": correlation}
+
+
+@torch.inference_mode()
+def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models: dict[str, Method], title: str = "Attention explorer") -> str:
+    """The page as text, for a photograph, a painting and methods by title.
+
+    Raises UserError when a method has no attention, or when the page would pass LIMIT even at one byte a number.
+    """
+    recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {}
+    for name, model in models.items():
+        codes = model.encode_content(content[None]), model.encode_style(style[None])
+        records = model.attention(*codes)
+        if not records:
+            raise UserError(f"{name} has no attention over positions; leave it out")
+        recorded[name] = model.decode(model.transfer(*codes))[0], records
+    template = resources.files(__package__).joinpath("explorer.html").read_text(encoding="utf-8")
+    for kind in (np.int16, np.int8):
+        shown = [
+            {"name": name, "result": _picture(result), "records": [pack(record, kind) for record in records]} for name, (result, records) in recorded.items()
+        ]
+        errors = [error(record, kind) for _, records in recorded.values() for record in records]
+        facts = {
+            "title": title, "photograph": _picture(content), "painting": _picture(style), "methods": shown, "bits": 8 * np.dtype(kind).itemsize,
+            "distance": max(e["distance"] for e in errors), "correlation": min(e["correlation"] for e in errors),
+        }  # fmt: skip
+        text = template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace("<!--TITLE-->", html.escape(title))
+        if len(text.encode()) <= LIMIT:
+            return text
+    raise UserError(f"the page would have {len(text.encode()) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)")
+
+
+def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path, size: int) -> Path:
+    """Read two image files and write the page. Raises UserError for every mistake a user can make, before computing."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"cannot write {out}: give it the ending .html")
+    if size < 64:
+        raise UserError(f"size must be at least 64 px, got {size}")
+    models = {TITLES[name] if name in TITLES else name: pretrained(name) for name in methods}
+    images = [read_image(path, size, True) for path in (content, style)]
+    return files.write_text(out, page(*images, models, f"{content.stem} and {style.stem}"))
+
+
+def widget(text: str, height: int = 720):
+    """The page inside a notebook: an isolated frame with the same file in it."""
+    from IPython.display import HTML
+
+    return HTML(f'<div><iframe srcdoc="{html.escape(text, quote=True)}" style="width: 100%; height: {height}px; border: 1px solid #8888" title="Attention explorer"></iframe></div>')
