@@ -141,7 +141,7 @@ def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path,
         raise UserError(f"cannot write {out}: give it the ending .html")
     if size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
-    models = {TITLES[name] if name in TITLES else name: pretrained(name) for name in methods}
+    models = {TITLES.get(name, name): pretrained(name) for name in methods}
     images = [read_image(path, size, True) for path in (content, style)]
     return files.write_text(out, page(*images, models, f"{content.stem} and {style.stem}"))
 
