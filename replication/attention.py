@@ -111,6 +111,7 @@ class AttentionRecord:
              a query sees the keys of its own group alone; None when it sees all
     matches  the key that each query takes, where one alone is taken (arg-max, graph cut); None for softmax
     regions  the key that stands for each style position, when keys stand for regions of the grid
+    within   the keys are of the content itself; "style" is then the content's grid
     """
 
     layer: str
@@ -126,6 +127,7 @@ class AttentionRecord:
     key_group: Int[Tensor, " keys"] | None = None
     matches: Int[Tensor, " queries"] | None = None
     regions: Int[Tensor, " positions"] | None = None
+    within: bool = False
 
     def _query(self, y: int, x: int) -> int:
         height, width = self.content
@@ -133,24 +135,23 @@ class AttentionRecord:
             raise UserError(f"query ({y}, {x}) is outside the content grid of {height}x{width} at {self.layer}")
         return y * width + x
 
-    def scores(self, start: int = 0, stop: int | None = None) -> Float[Tensor, "part keys"]:
+    def scores(self, part: slice | Int[Tensor, " part"] = slice(None)) -> Float[Tensor, "_ keys"]:
         """Logits of some queries; -inf where a query does not see a key."""
-        part = slice(start, stop)
         scores = self.scale * (self.queries[part] @ self.keys.T)
         if self.query_group is None:
             return scores
-        return scores.masked_fill(self.query_group[part, None] != self.key_group, -torch.inf)
+        return scores.masked_fill(self.query_group[part][:, None] != self.key_group, -torch.inf)
 
-    def weights(self, start: int = 0, stop: int | None = None) -> Float[Tensor, "part keys"]:
+    def weights(self, part: slice | Int[Tensor, " part"] = slice(None)) -> Float[Tensor, "_ keys"]:
         """Attention of some queries: non-negative, rows sum to 1, or to 0 for a query that sees no key."""
         if self.matches is None:
-            return self.scores(start, stop).softmax(dim=1).nan_to_num(0.0)
-        return F.one_hot(self.matches[start:stop], len(self.keys)).to(self.keys.dtype)
+            return self.scores(part).softmax(dim=1).nan_to_num(0.0)
+        return F.one_hot(self.matches[part], len(self.keys)).to(self.keys.dtype)
 
     def walk(self, chunk: int = 256) -> Iterator[Float[Tensor, "part keys"]]:
         """The weights of all queries, `chunk` at a time."""
         for start in range(0, len(self.queries), chunk):
-            yield self.weights(start, start + chunk)
+            yield self.weights(slice(start, start + chunk))
 
     def on_style(self, values: Float[Tensor, "part keys"], spread: bool) -> Float[Tensor, "part height width"]:
         """Values of keys on the style grid.
@@ -174,12 +175,12 @@ class AttentionRecord:
         Raises UserError when (y, x) is outside the content grid.
         """
         query = self._query(y, x)
-        return self.on_style(self.scores(query, query + 1), spread=False)[0]
+        return self.on_style(self.scores(slice(query, query + 1)), spread=False)[0]
 
     def row(self, y: int, x: int) -> Float[Tensor, "height width"]:
         """Attention of one content position over the style grid: non-negative, sums to 1."""
         query = self._query(y, x)
-        return self.on_style(self.weights(query, query + 1), spread=True)[0]
+        return self.on_style(self.weights(slice(query, query + 1)), spread=True)[0]
 
     def column(self, y: int, x: int) -> Float[Tensor, "height width"]:
         """What every content position takes from one style position, over the content grid.

@@ -75,7 +75,7 @@ def pack(record: AttentionRecord, kind: type) -> dict[str, Any]:
     """A record as the page reads it; arrays are base64 of little-endian numbers."""
     queries, keys = (Quantised.of(tokens, kind) for tokens in (record.queries, record.keys))
     rough = seen_by_the_page(record, kind)
-    sums = torch.cat([rough.scores(start, start + 256).logsumexp(dim=1) for start in range(0, len(rough.queries), 256)])
+    sums = torch.cat([rough.scores(slice(start, start + 256)).logsumexp(dim=1) for start in range(0, len(rough.queries), 256)])
     return {
         "layer": record.layer, "step": record.step, "head": record.head, "content": list(record.content), "style": list(record.style),
         "scale": record.scale, "channels": record.keys.shape[1], "bytes": np.dtype(kind).itemsize,
@@ -97,9 +97,9 @@ def error(record: AttentionRecord, kind: type, points: int = 64) -> dict[str, fl
     """
     rough, distance, correlation = seen_by_the_page(record, kind), 0.0, 1.0
     for query in torch.linspace(0, len(record.queries) - 1, min(points, len(record.queries))).long().tolist():
-        exact, page = (r.weights(query, query + 1)[0].double() for r in (record, rough))
+        exact, page = (r.weights(slice(query, query + 1))[0].double() for r in (record, rough))
         distance = max(distance, 0.5 * (exact - page).abs().sum().item())
-        scores = [r.scores(query, query + 1)[0] for r in (record, rough)]
+        scores = [r.scores(slice(query, query + 1))[0] for r in (record, rough)]
         finite = torch.isfinite(scores[0])
         if finite.sum() > 2 and scores[0][finite].std() > 0:
             correlation = min(correlation, float(spearmanr(*(s[finite].numpy() for s in scores)).statistic))
@@ -115,9 +115,9 @@ def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models:
     recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {}
     for name, model in models.items():
         codes = model.encode_content(content[None]), model.encode_style(style[None])
-        records = model.attention(*codes)
+        records = [record for record in model.attention(*codes) if not record.within]
         if not records:
-            raise UserError(f"{name} has no attention over positions; leave it out")
+            raise UserError(f"{name} has no attention over positions of the painting; leave it out")
         recorded[name] = model.decode(model.transfer(*codes))[0], records
     template = resources.files(__package__).joinpath("explorer.html").read_text(encoding="utf-8")
     for kind in (np.int16, np.int8):

@@ -157,5 +157,5 @@ class MANet(FeatureTransfer):
         adapted = module.CSA(c, c), module.SSA(s)
         for step, block, pair in (("CSA", module.CSA, (c, c)), ("CA", module.CA, adapted)):
             queries, keys, _ = block.project(*pair)
-            records.append(AttentionRecord("relu4_1", queries[0], keys[0], *(tuple(x.shape[2:]) for x in pair), step=step))
+            records.append(AttentionRecord("relu4_1", queries[0], keys[0], *(tuple(x.shape[2:]) for x in pair), step=step, within=step == "CSA"))
         return records

@@ -1,0 +1,91 @@
+"""Measures of attention on made-up methods whose answers are known, and the scenes they are measured on."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from replication import attention_study
+from replication.attention import AttentionRecord
+from replication.errors import UserError
+from replication.methods import Encoded, Method
+from replication.scenes import MATERIALS, scene
+
+CELL = 8
+
+
+class Colours(Method):
+    """Attends by the mean colour of cells of 8 px: softmax of `sharp` times minus the squared distance."""
+
+    def __init__(self, sharp: float = 200.0):
+        torch.nn.Module.__init__(self)
+        self.sharp = sharp
+
+    def encode_content(self, image: torch.Tensor) -> Encoded:
+        return Encoded({"x": F.avg_pool2d(image, CELL)}, tuple(image.shape[2:]))
+
+    encode_style = encode_content
+
+    def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
+        q, k = (code.features["x"][0].flatten(1).T for code in (content, style))
+        grids = [tuple(code.features["x"].shape[2:]) for code in (content, style)]
+        # -|q - k|^2 = 2 q k - k^2 - q^2, the last of which softmax does not see.
+        queries, keys = torch.cat([2 * q, torch.ones(len(q), 1)], dim=1), torch.cat([k, -k.square().sum(dim=1, keepdim=True)], dim=1)
+        plain = AttentionRecord("colour", queries, keys, *grids, scale=self.sharp)
+        own = AttentionRecord("colour", queries, queries, grids[0], grids[0], step="self", within=True)
+        return [plain, own, AttentionRecord("colour", queries, keys, *grids, scale=0.0, step="blind")]
+
+
+def pictures(size=64, extra=16):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(3, size, size + extra, generator=generator), torch.rand(3, size, size, generator=generator)
+
+
+def test_sharpness_of_a_blind_and_of_a_sharp_method():
+    content, style = pictures()
+    frame = attention_study.sharpness(Colours(1e7), content[:, :, :64], style).set_index("operation")
+    assert list(frame.index) == ["colour", "colour, blind"]
+    assert frame.loc["colour", ["effective", "single", "largest"]].tolist() == pytest.approx([1, 1, 1], abs=0.05)
+    blind = frame.loc["colour, blind"]
+    assert blind.effective == pytest.approx(64) and blind.single == 0 and blind.largest == pytest.approx(1 / 64)
+    positions = (torch.arange(8) + 0.5) / 8
+    assert blind.spread == pytest.approx((2 * positions.var(correction=0)).sqrt().item(), rel=1e-4)
+
+
+def test_attention_moves_with_the_picture():
+    """By whole cells nothing changes; in between it does, and blind attention never."""
+    content, style = pictures()
+    frame = attention_study.stability(Colours(), content, style, (1, 4, 8, 16), 64).set_index(["operation", "shift"])
+    assert frame.loc[("colour", 8), ["match", "centre", "changed"]].tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert frame.loc[("colour", 16), "changed"] == pytest.approx(0, abs=1e-5)
+    assert 0 < frame.loc[("colour", 1), "changed"] < frame.loc[("colour", 4), "changed"] < 1 and frame.loc[("colour", 4), "match"] > 0
+    assert frame.loc["colour, blind"].to_numpy() == pytest.approx(0, abs=1e-5)
+    with pytest.raises(UserError, match="too small to move"):
+        attention_study.stability(Colours(), content, style, (17,), 64)
+
+
+def test_points_are_followed():
+    before, after = attention_study._moved((4, 4), 32, 8)
+    assert before.tolist() == [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15] and (before - after == 1).all()
+    before, after = attention_study._moved((4, 4), 32, 3)
+    assert (before == after).all() and len(before) == 16
+
+
+def test_colours_find_their_material_and_the_blind_find_chance():
+    content, style = scene(1, 128), scene(2, 128)
+    frame = attention_study.found(Colours(), content, style).set_index("operation")
+    assert frame.loc["colour", "right"] > 0.8 > 0.4 > frame.loc["colour", "chance"]
+    assert frame.loc["colour, blind", "right"] == pytest.approx(frame.loc["colour, blind", "chance"], rel=1e-4)
+
+
+def test_scenes_are_functions_of_their_seed_with_every_material():
+    for seed in range(4):
+        image, labels = scene(seed, 96)
+        again = scene(seed, 96)
+        assert torch.equal(image, again[0]) and torch.equal(labels, again[1]) and image.shape == (3, 96, 96)
+        assert labels.unique().tolist() == list(range(len(MATERIALS))) and image.min() >= 0 and image.max() <= 1
+    assert not torch.equal(scene(0, 96)[1], scene(1, 96)[1])
+    # Colours of one material resemble each other across scenes more than another material's.
+    means = [torch.stack([image[:, labels == m].mean(dim=1) for m in range(len(MATERIALS))]) for image, labels in (scene(0, 96), scene(1, 96))]
+    assert torch.equal(torch.cdist(*means).argmin(dim=1), torch.arange(len(MATERIALS)))
+    with pytest.raises(UserError, match="unknown materials"):
+        scene(0, 32, ("lava",))
