@@ -246,31 +246,98 @@ def feature_colours(maps: dict[str, Tensor], side: float = 2.0) -> Figure:
     return figure
 
 
+def _pale(axis: mpl.axes.Axes, style: Tensor) -> None:
+    """The painting, pale and grey, so that it stays visible under a map."""
+    axis.imshow(to_uint8(0.5 + 0.5 * style.mean(dim=0, keepdim=True).expand(3, -1, -1)))
+
+
+def _overlay(axis: mpl.axes.Axes, style: Tensor, values: Tensor, after: bool) -> None:
+    """Attention (from 0) or scores (from their lowest) over a painting, dark where they are high; none where there are none."""
+    seen = torch.isfinite(values)
+    low = 0.0 if after or not seen.any() else values[seen].min()
+    heat = torch.where(seen, values - low, 0.0)
+    heat = F.interpolate((heat / heat.max().clamp_min(1e-30))[None, None], tuple(style.shape[1:]), mode="nearest")[0, 0]
+    there = F.interpolate(seen[None, None].float(), tuple(style.shape[1:]), mode="nearest")[0, 0]
+    _pale(axis, style)
+    axis.imshow(heat, cmap="inferno_r", alpha=(heat.sqrt() if after else 0.85 * there).numpy(), vmin=0, vmax=1)
+
+
+def _query(axis: mpl.axes.Axes, content: Tensor, y: float, x: float) -> None:
+    axis.imshow(to_uint8(content))
+    axis.plot(x * content.shape[2], y * content.shape[1], "o", color="white", markeredgecolor="black", markersize=7)
+
+
+def _keys(row: Tensor) -> str:
+    """Effective number of keys of a row of attention, exp(entropy)."""
+    keys = torch.special.entr(row).sum().exp().item()
+    return f"{keys:.1f}" if keys < 10 else f"{keys:.0f}"
+
+
 def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRecord], points: Sequence[tuple[float, float]]) -> Figure:
     """Query points on the photograph; for each, where every method looks on the painting.
 
     content, style  images (3, h, w)
     records         by title
     points          (y, x) as fractions of the content's height and width
-    The heat map is the attention divided by its maximum, dark where it is high; the number is the effective number of keys, exp(entropy).
+    Each map is divided by its maximum; the number is the effective number of keys, exp(entropy).
     """
     use_style()
     figure, axes = plt.subplots(len(points), 1 + len(records), figsize=(2.1 * (1 + len(records)), 2.2 * len(points)), squeeze=False)
     for line, (y, x) in zip(axes, points, strict=True):
-        line[0].imshow(to_uint8(content))
-        line[0].plot(x * content.shape[2], y * content.shape[1], "o", color="white", markeredgecolor="black", markersize=7)
+        _query(line[0], content, y, x)
         line[0].set_title("query")
         for axis, (title, record) in zip(line[1:], records.items(), strict=True):
             row = record.row(int(y * record.content[0]), int(x * record.content[1]))
-            heat = F.interpolate((row / row.max())[None, None], tuple(style.shape[1:]), mode="nearest")[0, 0]
-            keys = (-(row * row.clamp_min(1e-30).log()).sum()).exp()
-            # The painting, pale and grey, stays visible; the heat covers it as far as there is any.
-            axis.imshow(to_uint8(0.5 + 0.5 * style.mean(dim=0, keepdim=True).expand(3, -1, -1)))
-            axis.imshow(heat, cmap="inferno_r", alpha=heat.sqrt().numpy(), vmin=0, vmax=1)
-            count = f"{keys:.1f}" if keys < 10 else f"{keys:.0f}"
-            axis.set_title(f"{title}\n{count} of {row.numel()} keys", fontsize=8)
+            _overlay(axis, style, row, True)
+            axis.set_title(f"{title}\n{_keys(row)} of {row.numel()} keys", fontsize=8)
         for axis in line:
             axis.set_axis_off()
+    return figure
+
+
+def attention_panels(
+    content: Tensor, style: Tensor, columns: dict[str, Tensor | tuple[Sequence[AttentionRecord], bool]], points: Sequence[tuple[float, float]]
+) -> Figure:
+    """StyA2K Figure 5: one line a query point; a column is a picture, or attention before (False) or after (True) softmax or
+    arg-max, averaged over the records given.
+    """
+    use_style()
+    figure, axes = plt.subplots(len(points), 1 + len(columns), figsize=(1.75 * (1 + len(columns)), 1.9 * len(points)), squeeze=False)
+    for number, (line, (y, x)) in enumerate(zip(axes, points, strict=True)):
+        _query(line[0], content, y, x)
+        for axis, (title, column) in zip(line[1:], columns.items(), strict=True):
+            if isinstance(column, Tensor):
+                _query(axis, column, y, x)
+            else:
+                records, after = column
+                place = [(record, int(y * record.content[0]), int(x * record.content[1])) for record in records]
+                maps = torch.stack([record.row(*at) if after else record.logits(*at) for record, *at in place])
+                _overlay(axis, style, maps.mean(dim=0), after)
+            if number == 0:
+                axis.set_title(title, fontsize=8)
+        for axis in line:
+            axis.set_axis_off()
+    axes[0, 0].set_title("query", fontsize=8)
+    return figure
+
+
+def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str) -> Figure:
+    """Means with 95 % bands over a setting, one panel a metric, one line a row.
+
+    frame    columns row, metric, measured, low, high and x
+    metrics  title by metric
+    """
+    use_style()
+    rows = list(dict.fromkeys(frame.row))
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.4 * len(metrics) + 1.6, 3.3), squeeze=False)
+    for axis, (metric, title) in zip(axes[0], metrics.items(), strict=True):
+        for (colour, marker), row in zip(_markers(len(rows)), rows, strict=True):
+            part = frame[(frame.metric == metric) & (frame.row == row)]
+            axis.plot(part[x], part.measured, marker + "-", color=colour, markersize=4, linewidth=1, label=row)
+            axis.fill_between(part[x], part.low, part.high, color=colour, alpha=0.15, linewidth=0)
+        axis.set_xlabel(label)
+        axis.set_title(title)
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
