@@ -9,15 +9,19 @@ Every function returns one line for each operation of a method: its layer and st
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from . import stats, tables
 from .attention import AttentionRecord
+from .data import Picture
 from .errors import UserError
 from .methods import Method
+from .profiles import Profile
 
 # Queries of an operation that are looked at, spread evenly over its grid.
 QUERIES = 256
@@ -123,3 +127,64 @@ def found(
             yield {"operation": operation(record), "right": (right * own).sum(dim=1).mean().item(), "chance": own.double().mean().item()}
 
     return _averaged(lines())
+
+
+def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"]:
+    """The middle of a picture, `size` pixels high and `size + extra` wide, for `stability`."""
+    image = picture.tensor(size + extra, square=False)
+    top, left = (image.shape[1] - size) // 2, (image.shape[2] - size - extra) // 2
+    return image[:, top : top + size, left : left + size + extra]
+
+
+def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Means over pairs with 95 % intervals over photographs and paintings, a line a row; `frame` has row, seed, content, style."""
+    shown = {}
+    for row in dict.fromkeys(frame.row):
+        cells = {}
+        for metric in metrics:
+            found = tables.estimate(frame, row, metric, profile)
+            cells[metric] = f"{found['measured']:.3g}" + ("" if pd.isna(found["low"]) else f" [{found['low']:.3g}, {found['high']:.3g}]")
+        shown[row] = cells
+    return pd.DataFrame(shown).T
+
+
+def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str, profile: Profile) -> pd.DataFrame:
+    """Columns: row, metric, the setting, measured, low, high; for `plots.curves`."""
+    lines = []
+    for value, part in frame.groupby(setting, sort=True):
+        for row in dict.fromkeys(part.row):
+            for metric in metrics:
+                found = tables.estimate(part, row, metric, profile)
+                lines.append({"row": row, "metric": metric, setting: value, **{name: found[name] for name in ("measured", "low", "high")}})
+    return pd.DataFrame(lines)
+
+
+# (claim, metric, row that the claim says is larger, row or number that it says is smaller); rows at relu4_1.
+ALL_TO_ALL, DISTRIBUTED, COARSE = "AdaAttN relu4_1", "StyA2K relu4_1, DA", "StyA2K relu4_1, PA 1"
+CLAIMS: tuple[tuple[str, str, str | float, str | float], ...] = (
+    ("all-to-all attention is nearly one-hot: most queries have less than two effective keys", "single", ALL_TO_ALL, 0.5),
+    ("distributed attention reaches over more of the painting than all-to-all attention", "spread", DISTRIBUTED, ALL_TO_ALL),
+    ("under a small shift, more of all-to-all attention goes elsewhere than of distributed attention", "changed", ALL_TO_ALL, DISTRIBUTED),
+    ("under a small shift, the centre of all-to-all attention moves farther than that of distributed attention", "centre", ALL_TO_ALL, DISTRIBUTED),
+    ("under a small shift, all-to-all attention's best key moves farther than progressive attention's coarse match", "match", ALL_TO_ALL, COARSE),
+)
+
+
+def verdicts(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """StyA2K's claims about attention, each as a difference that should be positive, with its interval.
+
+    frame    one line a pair and row, with every metric of CLAIMS
+    verdict  supported or contradicted when the interval leaves zero out, undecided when it contains zero or cannot be known
+    """
+    lines = []
+    for claim, metric, larger, smaller in CLAIMS:
+        known = {row for row in (larger, smaller) if isinstance(row, str)}
+        if not known <= set(frame.row):
+            lines.append({"claim": claim, "verdict": "not measured: weights are missing"})
+            continue
+        size = tables.matrix(frame, str(larger), metric).shape
+        a, b = (tables.matrix(frame, row, metric) if isinstance(row, str) else np.full(size, row) for row in (larger, smaller))
+        found = stats.difference(a, b, profile.bootstrap, seed=0)
+        verdict = "supported" if found["low"] > 0 else "contradicted" if found["high"] < 0 else "undecided"
+        lines.append({"claim": claim, **found, "verdict": verdict})
+    return pd.DataFrame(lines)

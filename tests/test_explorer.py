@@ -1,0 +1,206 @@
+"""The attention explorer: its numbers, its size, and the page in a real browser."""
+
+import base64
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from test_attention import kinds, record
+
+from replication import explorer, files, pretrained
+from replication.attention import AttentionRecord
+from replication.data import contents, styles
+from replication.errors import UserError
+from replication.methods import Method
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def single(r: AttentionRecord) -> AttentionRecord:
+    return replace(r, queries=r.queries.float(), keys=r.keys.float())
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int8])
+def test_quantised_tokens_are_close_and_use_the_range(kind):
+    tokens = torch.randn(50, 12) * torch.logspace(-3, 3, 50)[:, None]
+    packed = explorer.Quantised.of(tokens, kind)
+    assert packed.numbers.dtype == kind and (np.abs(packed.numbers.astype(int)).max(axis=1) == np.iinfo(kind).max).all()
+    assert ((packed.tokens() - tokens).abs() <= 0.501 * torch.from_numpy(packed.factors)[:, None]).all()
+    assert (explorer.Quantised.of(torch.zeros(2, 3), kind).tokens() == 0).all()
+
+
+def test_the_error_is_what_it_says():
+    r = single(record())
+    exact, rough = r.weights(), explorer.seen_by_the_page(r, np.int8).weights()
+    found = explorer.error(r, np.int8, points=1000)
+    assert found["distance"] == pytest.approx(0.5 * (exact - rough).abs().sum(dim=1).max().item(), rel=1e-4)
+    assert explorer.error(r, np.int16)["distance"] < found["distance"] / 20 and found["correlation"] < 1
+
+
+class Recorded(Method):
+    """A method that attends as given and paints the photograph."""
+
+    def __init__(self, *records: AttentionRecord):
+        torch.nn.Module.__init__(self)
+        self.records = list(records)
+
+    def encode_content(self, image):
+        return image
+
+    encode_style = encode_content
+
+    def attention(self, content, style):
+        return self.records
+
+    def transfer(self, content, style):
+        return content
+
+    def decode(self, stylised):
+        return stylised
+
+
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r"const DATA = (.*);\n", text)[1])
+
+
+def test_a_page_is_one_file_and_holds_what_it_shows():
+    image = torch.rand(3, 40, 56)
+    text = explorer.page(image, image, {"A <b>": Recorded(single(record()))}, "x </script> y")
+    assert "http://" not in text and "https://" not in text and "<b>" not in re.sub(r"const DATA.*", "", text)
+    data = data_of(text)
+    shown = data["methods"][0]["records"][0]
+    r = explorer.seen_by_the_page(single(record()), np.int16)
+    assert np.frombuffer(base64.b64decode(shown["sums"]), "<f4") == pytest.approx(r.scores().logsumexp(dim=1).numpy(), rel=1e-5)
+    assert data["bits"] == 16 and data["correlation"] > 0.999 and shown["content"] == [5, 7] and shown["style"] == [4, 6]
+
+
+def test_large_pages_take_one_byte_and_too_large_ones_are_refused(monkeypatch):
+    image, made = torch.rand(3, 32, 32), Recorded(single(record()))
+    whole = len(explorer.page(image, image, {"A": made}))
+    monkeypatch.setattr(explorer, "LIMIT", whole - 1)
+    assert data_of(explorer.page(image, image, {"A": made}))["bits"] == 8
+    monkeypatch.setattr(explorer, "LIMIT", 1000)
+    with pytest.raises(UserError, match="fewer methods"):
+        explorer.page(image, image, {"A": made})
+    with pytest.raises(UserError, match="no attention over positions"):
+        explorer.page(image, image, {"A": Recorded()})
+
+
+def test_mistakes_are_explained_before_anything_is_computed(tmp_path):
+    for out, size, match in ((tmp_path / "x.png", 256, "ending .html"), (tmp_path / "x.html", 8, "at least 64 px")):
+        with pytest.raises(UserError, match=match):
+            explorer.explore_files(tmp_path / "a.jpg", tmp_path / "b.jpg", ["sanet"], out, size)
+
+
+def test_the_widget_is_the_page_in_a_frame():
+    shown = explorer.widget("<!doctype html><p title=\"x\">'hello'</p>").data
+    assert "srcdoc=" in shown and "&lt;p title=&quot;x&quot;&gt;" in shown
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; without one these tests are reported as skipped."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+def visit(browser, text: str, folder, scheme: str = "light", fragment: str = ""):
+    """The page opened from disk without a network, and the list of its errors."""
+    path = files.write_text(folder / "page.html", text)
+    opened = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 1400, "height": 800}).new_page()
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(f"{path.as_uri()}{fragment}")
+    return opened, errors
+
+
+def click(opened, panel: str, y: float, x: float) -> None:
+    box = opened.locator(f"[id='panel-{panel}'] .view").bounding_box()
+    opened.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def map_of(opened, number: int) -> np.ndarray:
+    values = opened.evaluate(f"Array.from(mapOf(DATA.methods[{number}]), (v) => Number.isFinite(v) ? v : null)")
+    return np.array([-np.inf if v is None else v for v in values])
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_kind_of_record_reads_the_same_in_the_browser(kind, browser, tmp_path):
+    r = single(kinds()[kind])
+    image = torch.rand(3, 48, 48)
+    opened, errors = visit(browser, explorer.page(image, image, {"A": Recorded(r)}), tmp_path)
+    for (y, x), view in (((2, 3), "after"), ((4, 6), "after"), ((2, 3), "before")):
+        opened.check(f"input[name=view][value={view}]")
+        click(opened, "photograph", (y + 0.5) / 5, (x + 0.5) / 7)
+        expected = (r.row(y, x) if view == "after" else r.logits(y, x)).flatten().numpy()
+        assert map_of(opened, 0) == pytest.approx(expected, abs=2e-3), (kind, view)
+    opened.check("input[name=view][value=after]")
+    for y, x in ((1, 2), (3, 5)):
+        click(opened, "A", (y + 0.5) / 4, (x + 0.5) / 6)
+        assert map_of(opened, 0) == pytest.approx(r.column(y, x).flatten().numpy(), abs=2e-3), kind
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    models = {"SANet": pretrained("sanet"), "AdaAttN": pretrained("adaattn"), "StyA2K": pretrained("stya2k")}
+    pair = contents(1)[0].tensor(128), styles(20)[1].tensor(128)
+    return pair, models, explorer.page(*pair, models)
+
+
+@torch.inference_mode()
+def test_a_click_shows_pytorchs_row(browser, shipped, tmp_path):
+    (content, style), models, text = shipped
+    opened, errors = visit(browser, text, tmp_path)
+    y, x = 0.3, 0.45
+    click(opened, "photograph", y, x)
+    for number, model in enumerate(models.values()):
+        first = model.attention(model.encode_content(content[None]), model.encode_style(style[None]))
+        first = [r for r in first if (r.layer, r.step) == (first[0].layer, first[0].step)]
+        rows = torch.stack([r.row(int(y * r.content[0]), int(x * r.content[1])) for r in first]).mean(dim=0).flatten().numpy()
+        assert spearmanr(map_of(opened, number), rows).statistic >= 0.99
+    assert errors == []
+
+
+def test_keys_the_address_and_what_is_read_aloud(browser, shipped, tmp_path):
+    *_, text = shipped
+    opened, errors = visit(browser, text, tmp_path)
+    click(opened, "photograph", 0.5, 0.5)
+    before = map_of(opened, 0)
+    opened.keyboard.press("ArrowDown")
+    opened.keyboard.press("ArrowRight")
+    assert not np.array_equal(map_of(opened, 0), before) and "across the photograph" in opened.inner_text("#spoken")
+    opened.locator("#panel-StyA2K select").first.select_option(index=1)
+    opened.check("input[name=view][value=before]")
+    opened.wait_for_timeout(400)
+    shown = [map_of(opened, number) for number in range(3)]
+    other, more = visit(browser, text, tmp_path, fragment=opened.evaluate("location.hash"))
+    assert all(np.array_equal(map_of(other, number), values) for number, values in enumerate(shown))
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement !== document.body")
+    assert errors == more == []
+
+
+def test_touch_and_both_colour_schemes(browser, shipped, tmp_path):
+    *_, text = shipped
+    backgrounds = set()
+    for scheme in ("light", "dark"):
+        opened, errors = visit(browser, text, tmp_path, scheme)
+        opened.dispatch_event("#panel-AdaAttN .view", "pointerdown", {"clientX": 700, "clientY": 300, "pointerType": "touch"})
+        assert opened.evaluate("state.from") == "AdaAttN"
+        backgrounds.add(opened.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert errors == []
+    assert len(backgrounds) == 2
