@@ -7,7 +7,9 @@ replaces either: `REPLICATION_CONTENT`, `REPLICATION_STYLE`. Training takes any 
 listed in sorted order, so that no result depends on the file system.
 """
 
+import base64
 import csv
+import io
 import os
 import warnings
 from dataclasses import dataclass
@@ -89,6 +91,13 @@ def write_image(path: str | Path, image: Float[Tensor, "3 height width"]) -> Pat
         raise UserError(f"cannot write {path}: give it one of the endings {', '.join(SUFFIXES)}")
     pixels = PIL.fromarray(to_uint8(image))
     return write_atomic(path, lambda temporary: pixels.save(temporary, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg") else {})))
+
+
+def data_uri(image: Float[Tensor, "3 height width"]) -> str:
+    """The image as a JPEG inside an address, for pages of one file."""
+    buffer = io.BytesIO()
+    PIL.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The evaluation grid: every content with every style, one stored cell a pair and row.
 
 A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that computes
-it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known, with the picture beside it,
-so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
+it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known,
+with the picture beside it, so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
 image: C contents and S styles cost C + S encodings a row.
 
-On CPU several Python threads work side by side, each with one torch thread: a third faster than one pair at a time on all
-cores, and the values do not depend on the number of cores. Under `accelerate launch` every process takes its share of the
+On CPU several Python threads work side by side, each with one torch thread, because much of a cell is work on a single
+core; so the values do not depend on the number of cores either. Under `accelerate launch` every process takes its share of the
 contents and all write to the same store.
 """
 

@@ -11,7 +11,6 @@ pass LIMIT; `Quantised.error` says what that costs, and the page prints it.
 
 import base64
 import html
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
@@ -29,7 +27,7 @@ from torch import Tensor
 from . import files
 from .attention import AttentionRecord
 from .checkpoints import pretrained
-from .data import read_image, to_uint8
+from .data import data_uri, read_image
 from .errors import UserError
 from .methods import TITLES, Method
 
@@ -59,12 +57,6 @@ class Quantised:
 
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-def _picture(image: Float[Tensor, "3 h w"]) -> str:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _lists(array: Tensor | None) -> str | None:
@@ -122,11 +114,11 @@ def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models:
     template = resources.files(__package__).joinpath("explorer.html").read_text(encoding="utf-8")
     for kind in (np.int16, np.int8):
         shown = [
-            {"name": name, "result": _picture(result), "records": [pack(record, kind) for record in records]} for name, (result, records) in recorded.items()
+            {"name": name, "result": data_uri(result), "records": [pack(record, kind) for record in records]} for name, (result, records) in recorded.items()
         ]
         errors = [error(record, kind) for _, records in recorded.values() for record in records]
         facts = {
-            "title": title, "photograph": _picture(content), "painting": _picture(style), "methods": shown, "bits": 8 * np.dtype(kind).itemsize,
+            "title": title, "photograph": data_uri(content), "painting": data_uri(style), "methods": shown, "bits": 8 * np.dtype(kind).itemsize,
             "distance": max(e["distance"] for e in errors), "correlation": min(e["correlation"] for e in errors),
         }  # fmt: skip
         text = template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace("<!--TITLE-->", html.escape(title))

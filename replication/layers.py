@@ -30,7 +30,7 @@ def full_precision_region(x: Tensor) -> AbstractContextManager:
 
 
 class ReflectionPad2d(nn.ReflectionPad2d):
-    """Padding in the input's own precision: under autocast on CPU torch widens it to float32 and back, a fifth of a training step."""
+    """Padding in the input's own precision: under autocast on CPU torch widens it to float32 and back, up to a fifth of a step."""
 
     def forward(self, x: Feature) -> Float[Tensor, "batch channels _ _"]:
         with full_precision_region(x):

@@ -11,8 +11,6 @@ The page is blind: options carry random names, whose methods only key.json knows
 an order of their own. It is one file that needs no network, and it keeps unfinished votes in the browser.
 """
 
-import base64
-import io
 import json
 import secrets
 from collections.abc import Sequence
@@ -22,11 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import PIL.Image
-from torch import Tensor
 
 from . import files, stats
-from .data import contents, styles, to_uint8
+from .data import contents, data_uri, styles
 from .errors import UserError
 from .evaluate import Gallery, Row, row_facts
 from .profiles import Profile
@@ -48,12 +44,6 @@ class Ballots:
     methods: tuple[str, ...]
 
 
-def _data_uri(image: Tensor) -> str:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def build(rows: Sequence[Row], profile: Profile, folder: Path, groups: int = GROUPS) -> Path:
     """Write vote.html and key.json into a folder and return the page's path.
 
@@ -70,9 +60,9 @@ def build(rows: Sequence[Row], profile: Profile, folder: Path, groups: int = GRO
         for row in rows:
             token = secrets.token_hex(6)
             key[token] = {"group": number, "method": row.name}
-            options.append({"name": token, "image": _data_uri(gallery.picture(row, *pair))})
+            options.append({"name": token, "image": data_uri(gallery.picture(row, *pair))})
         options.sort(key=lambda option: option["name"])  # the file's order must not give the methods away either
-        given = [_data_uri(picture.tensor(profile.size)) for picture in pair]
+        given = [data_uri(picture.tensor(profile.size)) for picture in pair]
         shown.append({"photograph": given[0], "painting": given[1], "options": options})
     page = resources.files(__package__).joinpath("study.html").read_text(encoding="utf-8")
     data = json.dumps({"study": study, "questions": QUESTIONS, "groups": shown}).replace("</", "<\\/")

@@ -104,7 +104,7 @@ def test_effective_keys_run_from_one_to_all():
     assert keys.shape == (5, 7) and (keys >= 1).all() and (keys <= 24).all()
     dense = (r.queries @ r.keys.T).softmax(dim=1)
     assert torch.allclose(keys.flatten(), (-(dense * dense.log()).sum(dim=1)).exp())
-    assert all(torch.equal(torch.cat(list(r.walk(chunk))), torch.cat(list(r.walk(1000)))) or chunk for chunk in (1, 4))
+    assert all(torch.allclose(torch.cat(list(r.walk(chunk))), dense) for chunk in (1, 4, 1000))
     uniform = AttentionRecord("x", torch.zeros(2, 3), torch.randn(24, 3), (1, 2), (4, 6))
     assert torch.allclose(uniform.effective_keys(), torch.full((1, 2), 24.0))
     sharp = AttentionRecord("x", 1e3 * torch.eye(3), torch.eye(3), (1, 3), (1, 3))

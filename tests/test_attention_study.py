@@ -1,16 +1,23 @@
 """Measures of attention on made-up methods whose answers are known, and the scenes they are measured on."""
 
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
-from replication import attention_study
+from replication import attention_study, plots
 from replication.attention import AttentionRecord
+from replication.data import contents
 from replication.errors import UserError
 from replication.methods import Encoded, Method
+from replication.profiles import Profile
 from replication.scenes import MATERIALS, scene
 
 CELL = 8
+SIZES = replace(Profile.load("smoke"), bootstrap=300)
 
 
 class Colours(Method):
@@ -89,3 +96,51 @@ def test_scenes_are_functions_of_their_seed_with_every_material():
     assert torch.equal(torch.cdist(*means).argmin(dim=1), torch.arange(len(MATERIALS)))
     with pytest.raises(UserError, match="unknown materials"):
         scene(0, 32, ("lava",))
+
+
+def pairs(**rows: float) -> pd.DataFrame:
+    """Three photographs and four paintings: every metric of a row is its number plus what the pair adds."""
+    rng = np.random.default_rng(0)
+    effect = {(c, s): 0.01 * rng.standard_normal() for c in range(3) for s in range(4)}
+    metrics = {metric for _, metric, *_ in attention_study.CLAIMS}
+    return pd.DataFrame(
+        {"row": row, "seed": 0, "content": c, "style": s, "shift": shift, **{metric: value * shift + e for metric in metrics}}
+        for row, value in rows.items()
+        for shift in (1, 2)
+        for (c, s), e in effect.items()
+    )
+
+
+def test_claims_are_decided_by_their_intervals():
+    study = attention_study
+    frame = pairs(**{study.ALL_TO_ALL: 0.9, study.DISTRIBUTED: 0.2, study.COARSE: 0.3}).query("shift == 1")
+    found = study.verdicts(frame, SIZES)
+    assert found.verdict.tolist() == ["supported", "contradicted", "supported", "supported", "supported"]
+    assert found.difference.tolist() == pytest.approx([0.4, -0.7, 0.7, 0.7, 0.6], abs=0.02)
+    noisy = frame.assign(changed=np.random.default_rng(1).normal(size=len(frame)))
+    assert study.verdicts(noisy, SIZES).verdict[2] == "undecided"
+    assert "weights are missing" in study.verdicts(frame[frame.row != study.DISTRIBUTED], SIZES).verdict[1]
+
+
+def test_summaries_and_curves_are_means_with_intervals():
+    frame = pairs(a=0.5)
+    curve = attention_study.over_setting(frame, ["changed"], "shift", SIZES).set_index("shift")
+    assert curve.measured.tolist() == pytest.approx([0.5, 1.0], abs=0.01) and (curve.low < curve.measured).all() and (curve.measured < curve.high).all()
+    assert attention_study.summary(frame.query("shift == 2"), ["changed"], SIZES).loc["a", "changed"].split()[0] in ("1", "0.998", "0.999", "1.01")
+    plots.close(plots.curves(curve.reset_index(), "shift", {"changed": "changed"}, "px"))
+
+
+def test_a_wide_window_is_cut_from_the_middle():
+    picture = contents(1)[0]
+    image = attention_study.wide(picture, 64, 8)
+    whole = picture.tensor(72, square=False)
+    top, left = (whole.shape[1] - 64) // 2, (whole.shape[2] - 72) // 2
+    assert image.shape == (3, 64, 72) and torch.equal(image, whole[:, top : top + 64, left : left + 72])
+
+
+def test_figure_5_has_a_line_a_point_and_a_panel_a_column():
+    content, style = (x[:, :64, :64] for x in pictures())
+    record = attention_study.records(Colours(), content, style)[:1]
+    figure = plots.attention_panels(content, style, {"picture": content, "scores": (record, False), "attention": (record, True)}, [(0.1, 0.2), (0.8, 0.9)])
+    assert len(figure.axes) == 8
+    plots.close(figure)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication import METHODS, benchmark, experiments, tables
+from replication import METHODS, benchmark, experiments, files, plots, tables
 from replication.errors import UserError
 from replication.evaluate import Row
 from replication.profiles import Profile
@@ -118,3 +118,40 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
 def test_unknown_tables_are_refused():
     with pytest.raises(UserError, match="no table StyA2K Table 9"):
         experiments.fill("StyA2K", "Table 9", "smoke")
+
+
+def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    with pytest.raises(UserError, match="run `make` first"):
+        tables.headline()
+    rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
+    found = cells(AdaIN=(0.5, 1.0, 0.5), SANet=(0.7, 2.0, 0.5)).assign(lpips_vgg_substitute=0.25)
+    tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, SIZES), "Workbook", "All methods", rows, replace(SIZES, name="cpu"))
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing")
+    with pytest.raises(UserError, match="must hold"):
+        tables.write_readme()
+    readme.write_text(f"before\n{tables.README_MARKS[0]}\nold\n{tables.README_MARKS[1]}\nafter\n")
+    for _ in range(2):  # writing again changes nothing
+        tables.write_readme()
+        text = readme.read_text()
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert "| AdaIN | " in text and "| SANet | " in text and "profile cpu" in text and text.count("LPIPS substitute") == 1
+
+
+def test_figures_of_ablations_and_sweeps_show_every_row():
+    arms = [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da"), Row("w/o PA", "stya2k", "no-pa")]
+    found = cells(Full_model=(0.5, 1.0, 0.5), DA=(0.6, 0.9, 0.5), PA=(0.7, 0.8, 0.5)).replace({"DA": "w/o DA", "PA": "w/o PA"})
+    frame = tables.paper_table("StyA2K", "Table 2", found, arms, SIZES)
+    changes = tables.differences(frame, found, "Full model", ["content_loss", "style_loss"], SIZES)
+    names = [row.name for row in arms]
+    drawn = [
+        plots.differences(changes, {"content_loss": "content", "style_loss": "style"}), plots.pareto(frame, names, "content_loss", "style_loss", ("c", "s")),
+        plots.sweep(frame, names, {"losses": ["content_loss", "style_loss"]}, ["a", "b"], "which"),
+    ]  # fmt: skip
+    ticks = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
+    points = drawn[1].axes[1].lines[0].get_xydata()
+    assert ticks == ["w/o DA", "w/o PA"] and points[:, 0].tolist() == pytest.approx([0.5, 0.6, 0.7], abs=0.2) and len(drawn[2].axes[0].lines) == 3
+    for figure in drawn:
+        plots.close(figure)
