@@ -259,7 +259,7 @@ def _overlay(axis: mpl.axes.Axes, style: Tensor, values: Tensor, after: bool) ->
     heat = F.interpolate((heat / heat.max().clamp_min(1e-30))[None, None], tuple(style.shape[1:]), mode="nearest")[0, 0]
     there = F.interpolate(seen[None, None].float(), tuple(style.shape[1:]), mode="nearest")[0, 0]
     _pale(axis, style)
-    axis.imshow(heat, cmap="inferno_r", alpha=(heat.sqrt() if after else 0.85 * there).numpy(), vmin=0, vmax=1)
+    axis.imshow(heat.numpy(), cmap="inferno_r", alpha=(heat.sqrt() if after else 0.85 * there).numpy(), vmin=0, vmax=1)
 
 
 def _query(axis: mpl.axes.Axes, content: Tensor, y: float, x: float) -> None:
