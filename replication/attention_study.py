@@ -7,7 +7,8 @@ another place of the painting, and that keys which stand for regions are more st
 Every function returns one line for each operation of a method: its layer and step, averaged over heads and queries.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,17 @@ def found(
     return _averaged(lines())
 
 
+def over_pairs(models: Mapping[str, Method], contents: Mapping[str, Any], styles: Mapping[str, Any], measure: Callable[[Method, Any, Any], pd.DataFrame]) -> pd.DataFrame:
+    """A measure of every method on every pair; columns row (method and operation), content, style, seed before the measure's own."""
+    frames = []
+    for title, model in models.items():
+        for content in contents:
+            for style in styles:
+                found = measure(model, contents[content], styles[style])
+                frames.append(found.assign(row=title + " " + found.operation, content=content, style=style, seed=0))
+    return pd.concat(frames, ignore_index=True)
+
+
 def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"]:
     """The middle of a picture, `size` pixels high and `size + extra` wide, for `stability`."""
     image = picture.tensor(size + extra, square=False)
@@ -159,32 +171,38 @@ def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str, prof
     return pd.DataFrame(lines)
 
 
-# (claim, metric, row that the claim says is larger, row or number that it says is smaller); rows at relu4_1.
-ALL_TO_ALL, DISTRIBUTED, COARSE = "AdaAttN relu4_1", "StyA2K relu4_1, DA", "StyA2K relu4_1, PA 1"
-CLAIMS: tuple[tuple[str, str, str | float, str | float], ...] = (
-    ("all-to-all attention is nearly one-hot: most queries have less than two effective keys", "single", ALL_TO_ALL, 0.5),
-    ("distributed attention reaches over more of the painting than all-to-all attention", "spread", DISTRIBUTED, ALL_TO_ALL),
-    ("under a small shift, more of all-to-all attention goes elsewhere than of distributed attention", "changed", ALL_TO_ALL, DISTRIBUTED),
-    ("under a small shift, the centre of all-to-all attention moves farther than that of distributed attention", "centre", ALL_TO_ALL, DISTRIBUTED),
-    ("under a small shift, all-to-all attention's best key moves farther than progressive attention's coarse match", "match", ALL_TO_ALL, COARSE),
+# Methods whose all-to-all attention stands for the paper's: the one it plots, and its own architecture with that attention.
+OWN_ALL_TO_ALL = "StyA2K, all-to-all"
+ALL_TO_ALL = ("AdaAttN relu4_1", f"{OWN_ALL_TO_ALL} relu4_1")
+DISTRIBUTED, COARSE = "StyA2K relu4_1, DA", "StyA2K relu4_1, PA 1"
+# (claim, metric, row that the claim says is larger, row or number that it says is smaller) for an all-to-all row.
+CLAIMS: tuple[tuple[str, str, str | None, str | float | None], ...] = (
+    ("all-to-all attention is nearly one-hot: most queries have less than two effective keys", "single", None, 0.5),
+    ("distributed attention reaches over more of the painting than all-to-all attention", "spread", DISTRIBUTED, None),
+    ("under a small shift, more of all-to-all attention goes elsewhere than of distributed attention", "changed", None, DISTRIBUTED),
+    ("under a small shift, the centre of all-to-all attention moves farther than that of distributed attention", "centre", None, DISTRIBUTED),
+    ("under a small shift, all-to-all attention's best key moves farther than progressive attention's coarse match", "match", None, COARSE),
 )
 
 
 def verdicts(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """StyA2K's claims about attention, each as a difference that should be positive, with its interval.
+    """StyA2K's claims about attention, each as a difference that should be positive, with its interval, once for every all-to-all row.
 
     frame    one line a pair and row, with every metric of CLAIMS
     verdict  supported or contradicted when the interval leaves zero out, undecided when it contains zero or cannot be known
     """
     lines = []
-    for claim, metric, larger, smaller in CLAIMS:
-        known = {row for row in (larger, smaller) if isinstance(row, str)}
-        if not known <= set(frame.row):
-            lines.append({"claim": claim, "verdict": "not measured: weights are missing"})
-            continue
-        size = tables.matrix(frame, str(larger), metric).shape
-        a, b = (tables.matrix(frame, row, metric) if isinstance(row, str) else np.full(size, row) for row in (larger, smaller))
-        found = stats.difference(a, b, profile.bootstrap, seed=0)
-        verdict = "supported" if found["low"] > 0 else "contradicted" if found["high"] < 0 else "undecided"
-        lines.append({"claim": claim, **found, "verdict": verdict})
+    for claim, metric, *sides in CLAIMS:
+        for dense in ALL_TO_ALL:
+            larger, smaller = (dense if side is None else side for side in sides)
+            line: dict[str, Any] = {"claim": claim, "all-to-all of": dense}
+            if {row for row in (larger, smaller) if isinstance(row, str)} <= set(frame.row):
+                size = tables.matrix(frame, dense, metric).shape
+                values = (tables.matrix(frame, row, metric) if isinstance(row, str) else np.full(size, row) for row in (larger, smaller))
+                found = stats.difference(*values, profile.bootstrap, seed=0)
+                verdict = "supported" if found["low"] > 0 else "contradicted" if found["high"] < 0 else "undecided"
+                line |= {**found, "verdict": verdict}
+            else:
+                line["verdict"] = "not measured: weights are missing"
+            lines.append(line)
     return pd.DataFrame(lines)

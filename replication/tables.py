@@ -6,6 +6,8 @@ why. A substitute metric has its own name and never stands in the paper's column
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,15 +112,22 @@ def slug(paper: str, table: str) -> str:
 
 def write_table(frame: pd.DataFrame, paper: str, table: str, rows: Sequence[Row], profile: Profile) -> None:
     """Write results/<profile>/<paper>-table<k>.csv and its provenance, atomically."""
-    path = files.RESULTS / profile.name / f"{slug(paper, table)}.csv"
+    facts = {"rows": row_facts(rows, profile), "metrics": {name: metric.definition for name, metric in metrics.METRICS.items()}}
+    write_results(frame, slug(paper, table), profile, paper=paper, table=table, **grid_facts(profile), **facts)
+
+
+def grid_facts(profile: Profile) -> dict[str, Any]:
+    """What a mean over pairs and its interval depend on."""
+    bootstrap = {"resamples": profile.bootstrap, "seed": 0, "kind": "crossed over contents and styles, 95 % percentile"}
+    return {"size": profile.size, "contents": profile.contents, "styles": profile.styles, "bootstrap": bootstrap}
+
+
+def write_results(frame: pd.DataFrame, name: str, profile: Profile, **facts: Any) -> Path:
+    """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically."""
+    path = files.RESULTS / profile.name / f"{name}.csv"
     files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    facts = provenance(
-        profile=profile.name, paper=paper, table=table, size=profile.size, contents=profile.contents, styles=profile.styles,
-        bootstrap={"resamples": profile.bootstrap, "seed": 0, "kind": "crossed over contents and styles, 95 % percentile"},
-        rows=row_facts(rows, profile), metrics={name: metrics.METRICS[name].definition for name in metrics.METRICS},
-        sha256=files.sha256_file(path),
-    )  # fmt: skip
-    files.write_json(path.with_suffix(".json"), facts)
+    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts))
+    return path
 
 
 # Rows that a source names but that nobody could identify.
@@ -172,13 +181,6 @@ def efficiency_table(paper: str, table: str, frame: pd.DataFrame, card: str, bas
         reference = result[result.row == base].set_index("metric")[column]
         result[f"{column}_ratio"] = result[column] / result.metric.map(reference)
     return result
-
-
-def write_efficiency(frame: pd.DataFrame, name: str, profile: Profile, **facts: object) -> None:
-    """Write results/<profile>/<name>.csv and its provenance, atomically."""
-    path = files.RESULTS / profile.name / f"{name}.csv"
-    files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, precision=benchmark.precision(), sha256=files.sha256_file(path), **facts))
 
 
 def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:

@@ -113,13 +113,26 @@ def pairs(**rows: float) -> pd.DataFrame:
 
 def test_claims_are_decided_by_their_intervals():
     study = attention_study
-    frame = pairs(**{study.ALL_TO_ALL: 0.9, study.DISTRIBUTED: 0.2, study.COARSE: 0.3}).query("shift == 1")
+    frame = pairs(**{study.ALL_TO_ALL[0]: 0.9, study.DISTRIBUTED: 0.2, study.COARSE: 0.3}).query("shift == 1")
     found = study.verdicts(frame, SIZES)
-    assert found.verdict.tolist() == ["supported", "contradicted", "supported", "supported", "supported"]
-    assert found.difference.tolist() == pytest.approx([0.4, -0.7, 0.7, 0.7, 0.6], abs=0.02)
+    mine = found[found["all-to-all of"] == study.ALL_TO_ALL[0]]
+    assert mine.verdict.tolist() == ["supported", "contradicted", "supported", "supported", "supported"]
+    assert mine.difference.tolist() == pytest.approx([0.4, -0.7, 0.7, 0.7, 0.6], abs=0.02)
+    assert found[found["all-to-all of"] == study.ALL_TO_ALL[1]].verdict.str.contains("weights are missing").all()
     noisy = frame.assign(changed=np.random.default_rng(1).normal(size=len(frame)))
-    assert study.verdicts(noisy, SIZES).verdict[2] == "undecided"
-    assert "weights are missing" in study.verdicts(frame[frame.row != study.DISTRIBUTED], SIZES).verdict[1]
+    assert study.verdicts(noisy, SIZES).verdict[4] == "undecided"
+
+
+def test_every_pair_of_every_method_is_measured():
+    models = {"A": Colours(), "B": Colours()}
+
+    def measure(model, content, style):
+        return pd.DataFrame({"operation": ["a", "b"], "value": [content * style, float(model is models["B"])]})
+
+    found = attention_study.over_pairs(models, {"c": 2.0, "d": 3.0}, {"s": 5.0}, measure)
+    assert found.row.tolist() == ["A a", "A b"] * 2 + ["B a", "B b"] * 2
+    assert found.query("row == 'A a' and content == 'd'").value.tolist() == [15.0]
+    assert found.query("operation == 'b'").value.tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_summaries_and_curves_are_means_with_intervals():
