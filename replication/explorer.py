@@ -5,8 +5,8 @@
 The page opens from disk, without server or network. It holds queries and keys, not maps: a row of a map is computed in the
 page when a point is chosen, and so is a column, for which every query's log-sum-exp is stored.
 
-Queries and keys are whole numbers with one factor a token. They take two bytes each, or one where a page with two would
-pass LIMIT; `Quantised.error` says what that costs, and the page prints it.
+Queries and keys are whole numbers with one factor a token, of two bytes each while LIMIT allows: what one byte would distort
+most has two first. `error` says what that costs, and the page prints it.
 """
 
 import base64
@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def error(record: AttentionRecord, kind: type, points: int = 64) -> dict[str, fl
 def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models: dict[str, Method], title: str = "Attention explorer") -> str:
     """The page as text, for a photograph, a painting and methods by title.
 
-    Raises UserError when a method has no attention, or when the page would pass LIMIT even at one byte a number.
+    Raises UserError when a method has no attention, or when the page would pass LIMIT even with one byte a number.
     """
     recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {}
     for name, model in models.items():
@@ -111,20 +112,32 @@ def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models:
         if not records:
             raise UserError(f"{name} has no attention over positions of the painting; leave it out")
         recorded[name] = model.decode(model.transfer(*codes))[0], records
+    every = [record for _, records in recorded.values() for record in records]
     template = resources.files(__package__).joinpath("explorer.html").read_text(encoding="utf-8")
-    for kind in (np.int16, np.int8):
-        shown = [
-            {"name": name, "result": data_uri(result), "records": [pack(record, kind) for record in records]} for name, (result, records) in recorded.items()
-        ]
-        errors = [error(record, kind) for _, records in recorded.values() for record in records]
+    pictures = {"title": title, "photograph": data_uri(content), "painting": data_uri(style)}
+    results = {name: data_uri(result) for name, (result, _) in recorded.items()}
+
+    def text(kinds: Sequence[type], errors: Sequence[dict[str, float]]) -> str:
+        packed = map(pack, every, kinds)
+        shown = [{"name": name, "result": results[name], "records": list(islice(packed, len(records)))} for name, (_, records) in recorded.items()]
         facts = {
-            "title": title, "photograph": data_uri(content), "painting": data_uri(style), "methods": shown, "bits": 8 * np.dtype(kind).itemsize,
+            **pictures, "methods": shown, "wide": sum(kind is np.int16 for kind in kinds), "all": len(every),
             "distance": max(e["distance"] for e in errors), "correlation": min(e["correlation"] for e in errors),
         }  # fmt: skip
-        text = template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace("<!--TITLE-->", html.escape(title))
-        if len(text.encode()) <= LIMIT:
-            return text
-    raise UserError(f"the page would have {len(text.encode()) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)")
+        return template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace("<!--TITLE-->", html.escape(title))
+
+    kinds: list[type] = [np.int8] * len(every)
+    errors = [error(record, np.int8) for record in every]
+    smallest = text(kinds, errors)
+    room = LIMIT - len(smallest.encode())
+    if room < 0:
+        raise UserError(f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)")
+    for number in sorted(range(len(every)), key=lambda n: min(errors[n]["correlation"], 1 - errors[n]["distance"])):
+        more = 4 * (every[number].queries.numel() + every[number].keys.numel()) // 3 + 16  # base64; and the facts may take more digits
+        if more <= room:
+            kinds[number], errors[number] = np.int16, error(every[number], np.int16)
+            room -= more
+    return text(kinds, errors)
 
 
 def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path, size: int) -> Path:

@@ -77,17 +77,24 @@ def test_a_page_is_one_file_and_holds_what_it_shows():
     shown = data["methods"][0]["records"][0]
     r = explorer.seen_by_the_page(single(record()), np.int16)
     assert np.frombuffer(base64.b64decode(shown["sums"]), "<f4") == pytest.approx(r.scores().logsumexp(dim=1).numpy(), rel=1e-5)
-    assert data["bits"] == 16 and data["correlation"] > 0.999 and shown["content"] == [5, 7] and shown["style"] == [4, 6]
+    assert (data["wide"], data["all"]) == (1, 1) and data["correlation"] > 0.999 and shown["content"] == [5, 7] and shown["style"] == [4, 6]
 
 
-def test_large_pages_take_one_byte_and_too_large_ones_are_refused(monkeypatch):
-    image, made = torch.rand(3, 32, 32), Recorded(single(record()))
-    whole = len(explorer.page(image, image, {"A": made}))
-    monkeypatch.setattr(explorer, "LIMIT", whole - 1)
-    assert data_of(explorer.page(image, image, {"A": made}))["bits"] == 8
+def test_what_one_byte_distorts_most_has_two_while_there_is_room(monkeypatch):
+    image, r = torch.rand(3, 32, 32), single(record())
+    sharp, flat = replace(r, queries=30 * r.queries), replace(r, queries=r.queries / 30)
+    models = {"A": Recorded(flat), "B": Recorded(sharp)}
+    whole = explorer.page(image, image, models)
+    monkeypatch.setattr(explorer, "LIMIT", len(whole.encode()) - 1)
+    text = explorer.page(image, image, models)
+    data = data_of(text)
+    assert data["wide"] == 1 and len(text.encode()) <= explorer.LIMIT
+    assert [method["records"][0]["bytes"] for method in data["methods"]] == [1, 2]
+    worst = max(explorer.error(flat, np.int8)["distance"], explorer.error(sharp, np.int16)["distance"])
+    assert data["distance"] == worst and data_of(whole)["wide"] == 2
     monkeypatch.setattr(explorer, "LIMIT", 1000)
     with pytest.raises(UserError, match="fewer methods"):
-        explorer.page(image, image, {"A": made})
+        explorer.page(image, image, models)
     with pytest.raises(UserError, match="no attention over positions"):
         explorer.page(image, image, {"A": Recorded()})
 
