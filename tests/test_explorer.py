@@ -2,9 +2,11 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,8 +206,12 @@ def test_keys_the_address_and_what_is_read_aloud(browser, shipped, tmp_path):
 def test_touch_and_both_colour_schemes(browser, shipped, tmp_path):
     *_, text = shipped
     backgrounds = set()
+    pictures = Path(os.environ.get("REPLICATION_SCREENSHOTS", tmp_path))
     for scheme in ("light", "dark"):
         opened, errors = visit(browser, text, tmp_path, scheme)
+        click(opened, "photograph", 0.33, 0.42)
+        shot = opened.screenshot(path=pictures / f"explorer-{scheme}.png", full_page=True)
+        assert len(shot) > 50_000
         opened.dispatch_event("#panel-AdaAttN .view", "pointerdown", {"clientX": 700, "clientY": 300, "pointerType": "touch"})
         assert opened.evaluate("state.from") == "AdaAttN"
         backgrounds.add(opened.evaluate("getComputedStyle(document.body).backgroundColor"))
