@@ -8,6 +8,7 @@ Every function returns one line for each operation of a method: its layer and st
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,20 @@ from .profiles import Profile
 QUERIES = 256
 
 
+# One or few operations of each method to set side by side: those at relu4_1 where there are any, else the last.
+SHOWN = ("relu4_1", "relu4_1, CA", "relu4_1, match", "relu4_1, DA", "relu4_1, PA 1", "relu4_1, PA 2", "decoder 3, b", "scale 1/1")
+
+
 def operation(record: AttentionRecord) -> str:
-    """Layer and step of a record, as a title."""
+    """Layer and step of a record, as a title; DAG-Style's blocks are alike and count as one."""
+    if record.layer.startswith("block "):
+        return f"scale {record.step}"
     return f"{record.layer}, {record.step}" if record.step else record.layer
+
+
+def principal(records: Sequence[AttentionRecord]) -> AttentionRecord:
+    """The first record among the operations of SHOWN, else the first of all."""
+    return next((record for record in records if operation(record) in SHOWN), records[0])
 
 
 @torch.inference_mode()
@@ -185,17 +197,19 @@ CLAIMS: tuple[tuple[str, str, str | None, str | float | None], ...] = (
 )
 
 
-def verdicts(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """StyA2K's claims about attention, each as a difference that should be positive, with its interval, once for every all-to-all row.
+def verdicts(sharp: pd.DataFrame, moved: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """StyA2K's claims about attention, each as a difference that should be positive, with its interval, once for every all-to-all
+    row and, where it is about shifts, for every shift.
 
-    frame    one line a pair and row, with every metric of CLAIMS
-    verdict  supported or contradicted when the interval leaves zero out, undecided when it contains zero or cannot be known
+    sharp, moved  `over_pairs` of `sharpness` and of `stability`
+    verdict       supported or contradicted when the interval leaves zero out, undecided when it contains zero or cannot be known
     """
     lines = []
     for claim, metric, *sides in CLAIMS:
-        for dense in ALL_TO_ALL:
+        settings = [(shift, part) for shift, part in moved.groupby("shift")] if metric in moved else [(None, sharp)]
+        for dense, (shift, frame) in product(ALL_TO_ALL, settings):
             larger, smaller = (dense if side is None else side for side in sides)
-            line: dict[str, Any] = {"claim": claim, "all-to-all of": dense}
+            line: dict[str, Any] = {"claim": claim, "all-to-all of": dense, "shift": shift}
             if {row for row in (larger, smaller) if isinstance(row, str)} <= set(frame.row):
                 size = tables.matrix(frame, dense, metric).shape
                 values = (tables.matrix(frame, row, metric) if isinstance(row, str) else np.full(size, row) for row in (larger, smaller))
@@ -205,4 +219,4 @@ def verdicts(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
             else:
                 line["verdict"] = "not measured: weights are missing"
             lines.append(line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).astype({"shift": "Int64"})

@@ -113,14 +113,23 @@ def pairs(**rows: float) -> pd.DataFrame:
 
 def test_claims_are_decided_by_their_intervals():
     study = attention_study
-    frame = pairs(**{study.ALL_TO_ALL[0]: 0.9, study.DISTRIBUTED: 0.2, study.COARSE: 0.3}).query("shift == 1")
-    found = study.verdicts(frame, SIZES)
+    frame = pairs(**{study.ALL_TO_ALL[0]: 0.9, study.DISTRIBUTED: 0.2, study.COARSE: 0.3})
+    metrics = [metric for _, metric, *_ in study.CLAIMS]
+    sharp, moved = frame.query("shift == 1").drop(columns=["shift", *metrics[2:]]), frame.drop(columns=metrics[:2])
+    found = study.verdicts(sharp, moved, SIZES)
     mine = found[found["all-to-all of"] == study.ALL_TO_ALL[0]]
-    assert mine.verdict.tolist() == ["supported", "contradicted", "supported", "supported", "supported"]
-    assert mine.difference.tolist() == pytest.approx([0.4, -0.7, 0.7, 0.7, 0.6], abs=0.02)
+    assert mine["shift"].fillna(0).tolist() == [0, 0, 1, 2, 1, 2, 1, 2]
+    assert mine.verdict.tolist() == ["supported", "contradicted"] + 6 * ["supported"]
+    assert mine.difference.tolist() == pytest.approx([0.4, -0.7, 0.7, 1.4, 0.7, 1.4, 0.6, 1.2], abs=0.02)
     assert found[found["all-to-all of"] == study.ALL_TO_ALL[1]].verdict.str.contains("weights are missing").all()
-    noisy = frame.assign(changed=np.random.default_rng(1).normal(size=len(frame)))
-    assert study.verdicts(noisy, SIZES).verdict[4] == "undecided"
+    noisy = moved.assign(changed=np.random.default_rng(1).normal(size=len(moved)))
+    assert study.verdicts(sharp, noisy, SIZES).verdict[4] == "undecided"
+
+
+def test_the_operation_shown_is_at_relu4_1_where_there_is_one():
+    made = [AttentionRecord(layer, torch.zeros(1, 2), torch.zeros(1, 2), (1, 1), (1, 1), step=step) for layer, step in (("relu3_1", "DA"), ("relu4_1", "DA"), ("block 2", "1/4"))]
+    assert attention_study.principal(made) is made[1] and attention_study.principal(made[::2]) is made[0]
+    assert attention_study.operation(made[2]) == "scale 1/4"
 
 
 def test_every_pair_of_every_method_is_measured():
