@@ -58,6 +58,14 @@ def test_sharpness_of_a_blind_and_of_a_sharp_method():
     assert blind.spread == pytest.approx((2 * positions.var(correction=0)).sqrt().item(), rel=1e-4)
 
 
+def test_a_query_with_two_and_a_half_keys_is_not_single(monkeypatch):
+    weights = torch.tensor([[0.6], [0.2], [0.2]])
+    made = AttentionRecord("x", torch.ones(1, 1), weights.log(), (1, 1), (1, 3))
+    monkeypatch.setattr(attention_study, "records", lambda *_: [made])
+    line = attention_study.sharpness(Colours(), *pictures()).iloc[0]
+    assert line.single == 0 and 2 < line.effective < 3 and line.largest == pytest.approx(0.6)
+
+
 def test_attention_moves_with_the_picture():
     """By whole cells nothing changes; in between it does, and blind attention never."""
     content, style = pictures()

@@ -85,13 +85,13 @@ def test_a_page_is_one_file_and_holds_what_it_shows():
 def test_what_one_byte_distorts_most_has_two_while_there_is_room(monkeypatch):
     image, r = torch.rand(3, 32, 32), single(record())
     sharp, flat = replace(r, queries=30 * r.queries), replace(r, queries=r.queries / 30)
-    models = {"A": Recorded(flat), "B": Recorded(sharp)}
+    models = {"A": Recorded(sharp), "B": Recorded(flat)}
     whole = explorer.page(image, image, models)
     monkeypatch.setattr(explorer, "LIMIT", len(whole.encode()) - 1)
     text = explorer.page(image, image, models)
     data = data_of(text)
     assert data["wide"] == 1 and len(text.encode()) <= explorer.LIMIT
-    assert [method["records"][0]["bytes"] for method in data["methods"]] == [1, 2]
+    assert [method["records"][0]["bytes"] for method in data["methods"]] == [2, 1]
     worst = max(explorer.error(flat, np.int8)["distance"], explorer.error(sharp, np.int16)["distance"])
     assert data["distance"] == worst and data_of(whole)["wide"] == 2
     monkeypatch.setattr(explorer, "LIMIT", 1000)

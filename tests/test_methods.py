@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import VARIANTS, arrays, check, error, images, model, reference_output, taps
 
-from replication import METHODS, build
+from replication import METHODS, build, layers
 from replication.encoder import TAPS, Encoder, check_image
 from replication.errors import UserError
-from replication.layers import upsample_to
 from replication.methods import adaattn, parameter_count, stylisation_parameters
 
 
@@ -134,7 +133,7 @@ def test_published_sizes_are_not_changed(side):
     """At sides that the published SANet accepts, up-sampling by two needs no cut."""
     deep, shallow = -(-side // 16), -(-side // 8)
     x = torch.rand(1, 2, deep, deep)
-    assert torch.equal(upsample_to(x, (shallow, shallow)), torch.nn.functional.interpolate(x, scale_factor=2))
+    assert torch.equal(layers.upsample_to(x, (shallow, shallow)), torch.nn.functional.interpolate(x, scale_factor=2))
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -200,3 +199,9 @@ def test_wrong_names_are_explained():
     with pytest.raises(UserError, match="3 contents and 2 styles"):
         made(torch.rand(3, 3, 64, 64), torch.rand(2, 3, 64, 64))
 
+
+
+def test_padding_keeps_the_precision_of_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layers.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+        assert torch.nn.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32  # else ours is not needed
