@@ -121,6 +121,10 @@ class Transformer(nn.Module):
         self.attn_adain_5_1 = AttentiveNormalisation(channels[4], sum(channels[:5]))
         self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
 
+    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        """F from F_cs^4 and F_cs^5."""
+        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
+
 
 class SkipDecoder(nn.Module):
     """The decoder with relu3_1 attention joined in after the first up-sampling; names as published. 4 095 043 parameters."""
@@ -154,7 +158,8 @@ class AdaAttN(Method):
         for module in (self.adaattn_3, self.transformer, self.decoder):
             initialise_normal(module)
 
-    def _blocks(self) -> dict[int, AttentiveNormalisation]:
+    def blocks(self) -> dict[int, AttentiveNormalisation]:
+        """The block of every level."""
         return {3: self.adaattn_3, 4: self.transformer.attn_adain_4_1, 5: self.transformer.attn_adain_5_1}
 
     def _subset(self, style: Tensor, level: int) -> Int[Tensor, " kept"] | None:
@@ -167,19 +172,17 @@ class AdaAttN(Method):
 
     def code(self, raw: Encoded) -> Encoded:
         """What a transfer needs of an image's raw features."""
-        keys = {f"key{level}": key_features(raw.features, level, self.variant.key_resize) for level in self._blocks()}
+        keys = {f"key{level}": key_features(raw.features, level, self.variant.key_resize) for level in self.blocks()}
         return Encoded({tap: raw.features[tap] for tap in self.taps} | keys, raw.size)
 
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         """F_cs^3 as "relu3_1" and the merged F_cs^4, F_cs^5 as "relu4_1"."""
         check_pair(content, style, "relu4_1")
         c, s, attended = content.features, style.features, {}
-        for level, block in self._blocks().items():
+        for level, block in self.blocks().items():
             tap, key = TAPS[level - 1], f"key{level}"
             attended[level] = block(c[tap], s[tap], c[key], s[key], self._subset(s[tap], level))
-        merged = attended[4] + upsample_to(attended[5], tuple(attended[4].shape[2:]))
-        merged = self.transformer.merge_conv(self.transformer.merge_conv_pad(merged))
-        return Transferred({"relu3_1": attended[3], "relu4_1": merged}, content.size)
+        return Transferred({"relu3_1": attended[3], "relu4_1": self.transformer.merge(attended[4], attended[5])}, content.size)
 
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
@@ -206,7 +209,7 @@ class AdaAttN(Method):
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         records = []
-        for level, block in self._blocks().items():
+        for level, block in self.blocks().items():
             tap, key = TAPS[level - 1], f"key{level}"
             queries, keys = tokens(block.f(content.features[key][:1]))[0], tokens(block.g(style.features[key][:1]))[0]
             subset = self._subset(style.features[tap], level)

@@ -77,8 +77,10 @@ class Transformer(nn.Module):
 
     def forward(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
         c, s = content.features, style.features
-        shallow = self.sanet4_1(c["relu4_1"], s["relu4_1"])
-        deep = self.sanet5_1(c["relu5_1"], s["relu5_1"])
+        return self.merge(self.sanet4_1(c["relu4_1"], s["relu4_1"]), self.sanet5_1(c["relu5_1"], s["relu5_1"]))
+
+    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        """F_m of eq. 6 from F_csc of both levels."""
         return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
 
 

@@ -205,8 +205,11 @@ class Transform(nn.Module):
         self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
 
     def forward(self, content: Features, style: Features) -> Float[Tensor, "b c h w"]:
-        shallow = self.attn_adain_4_1(content["relu4_1"], style["relu4_1"])
-        deep = self.attn_adain_5_1(content["relu5_1"], style["relu5_1"])
+        levels = ((self.attn_adain_4_1, "relu4_1"), (self.attn_adain_5_1, "relu5_1"))
+        return self.merge(*(block(content[tap], style[tap]) for block, tap in levels))
+
+    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        """F from A2K^4 and A2K^5."""
         return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
 
 

@@ -79,7 +79,8 @@ class MultiHeadAttention(nn.MultiheadAttention):
         return self.out_proj(attend(*self.project(queries, keys, values), scale=self.scale, heads=HEADS, dropout=dropout))
 
 
-def _feed_forward(layer: nn.Module, x: Tokens) -> Tokens:
+def feed_forward(layer: nn.Module, x: Tokens) -> Tokens:
+    """W_2 relu(W_1 x) of an encoder or decoder layer."""
     return layer.linear2(layer.dropout(layer.linear1(x).relu()))
 
 
@@ -97,7 +98,7 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tokens, position: Positions) -> Tokens:
         q = x if position is None else x + position
         x = self.norm1((q if self.with_position else x) + self.dropout(self.self_attn(q, q, x)))
-        return self.norm2(x + self.dropout(_feed_forward(self, x)))
+        return self.norm2(x + self.dropout(feed_forward(self, x)))
 
 
 class DecoderLayer(nn.Module):
@@ -116,7 +117,7 @@ class DecoderLayer(nn.Module):
             q = y + position
             see(attention, q)
             y = norm((q if self.with_position else y) + self.dropout(attention(q, memory, memory)))
-        return self.norm3(y + self.dropout(_feed_forward(self, y)))
+        return self.norm3(y + self.dropout(feed_forward(self, y)))
 
 
 class Stack(nn.Module):
