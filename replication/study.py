@@ -5,7 +5,7 @@ which result is best overall. People cannot be replicated by a program; everythi
 
     make study                        build/study/<profile>/vote.html and key.json, from the shipped weights
     votes/*.json                      what voters' browsers export
-    notebooks/42_user_study.ipynb     the table
+    notebooks/62_user_study.ipynb     the table
 
 The page is blind: options carry random names, whose methods only key.json knows, and every voter sees groups and options in
 an order of their own. It is one file that needs no network, and it keeps unfinished votes in the browser.
