@@ -19,7 +19,7 @@ from .errors import UserError
 from .profiles import NAMES
 
 # Everything a notebook's result depends on besides itself: sources, data tables and weights of the package.
-INPUTS = ("replication/**/*.py", "replication/**/*.csv", "replication/**/*.toml", "replication/**/*.html", "checkpoints/*", "requirements.lock")
+INPUTS = ("replication/**/*.py", "replication/**/*.csv", "replication/**/*.toml", "replication/**/*.html", "replication/**/*.json", "checkpoints/*", "requirements.lock")
 ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -1,0 +1,104 @@
+"""Metrics of semantic style transfer against loops and known answers, and the pairs that they are measured on."""
+
+import numpy as np
+import pytest
+import torch
+from test_scsa import stripes
+
+from replication import semantic_metrics as sm
+from replication import semantic_pairs
+from replication.encoder import TAPS
+from replication.errors import UserError
+from replication.scenes import LOOKS, MATERIALS, scene
+from replication.semantic import SemanticMap
+
+
+def features(seed: int, size: int = 48, channels: int = 3) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {tap: torch.rand(1, channels + i, size >> i, size >> i, generator=generator) for i, tap in enumerate(TAPS)}
+
+
+MAPS = stripes(96, True), stripes(96, False)
+
+
+def test_ssl_is_the_loop():
+    result, style = features(0), features(1)
+    found = sm.semantic_style_loss(result, style, MAPS)
+    classes, grams = [], []
+    for label in range(3):
+        total = gram = 0.0
+        for tap in TAPS:
+            parts = []
+            for x, semantic in zip((result, style), MAPS, strict=True):
+                labels = semantic.labels(tuple(x[tap].shape[2:])).numpy()
+                parts.append(x[tap][0].double().numpy()[:, labels == label])
+            means, stds = [p.mean(axis=1) for p in parts], [np.sqrt(p.var(axis=1) + 1e-5) for p in parts]
+            total += ((means[0] - means[1]) ** 2).mean() + ((stds[0] - stds[1]) ** 2).mean()
+            gram += np.mean([(parts[0][i] @ parts[0][j] / parts[0].size - parts[1][i] @ parts[1][j] / parts[1].size) ** 2 for i in range(len(parts[0])) for j in range(len(parts[0]))])
+        classes.append(total)
+        grams.append(gram)
+    assert found["ssl"] == pytest.approx(np.mean(classes)) and found["ssl_gram"] == pytest.approx(np.mean(grams))
+    area = [(MAPS[0].labels((48, 48)) == label).double().mean().item() for label in range(3)]
+    assert found["ssl_area"] == pytest.approx(np.dot(area, classes) / sum(area))
+
+
+def test_ssl_is_zero_for_the_style_itself_whatever_the_arrangement_inside_a_class():
+    style = features(1)
+    assert sm.semantic_style_loss(style, style, MAPS[:1] * 2)["ssl"] == 0
+    flipped = {tap: x.flip(3) for tap, x in style.items()}  # rows keep their class
+    assert sm.semantic_style_loss(flipped, style, MAPS[:1] * 2)["ssl"] == pytest.approx(0, abs=1e-9)
+    assert sm.semantic_style_loss(flipped, style, MAPS[1:] * 2)["ssl"] > 1e-4
+
+
+def test_classes_that_one_side_lacks_do_not_count():
+    result, style = features(0), features(1)
+    two = SemanticMap(stripes(96, False, 2).image, MAPS[0].palette)
+    assert np.isfinite(sm.semantic_style_loss(result, style, (MAPS[0], two))["ssl"])
+    alone = SemanticMap(MAPS[0].palette[2].view(3, 1, 1).expand(3, 96, 96), MAPS[0].palette)
+    assert np.isnan(sm.semantic_style_loss(result, style, (two, alone))["ssl"])
+
+
+def test_cfsd_is_the_loop_and_zero_for_equal_features():
+    a, b = features(0), features(1)
+    found = sm.structure_distance(a, b, chunk=7)
+    x, y = ((f["relu3_1"][0].flatten(1).T.double() / 5).numpy() for f in (b, a))
+    total = 0.0
+    for i in range(len(x)):
+        p, q = (np.exp(f[i] @ f.T) / np.exp(f[i] @ f.T).sum() for f in (x, y))
+        total += (p * np.log(p / q)).sum()
+    assert found["cfsd_sum"] == pytest.approx(total) and found["cfsd_mean"] == pytest.approx(1000 * total / len(x))
+    assert sm.structure_distance(a, a)["cfsd_sum"] == 0
+
+
+def test_distances_between_sets_have_their_known_answers():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((4000, 3))
+    b = a * [1.0, 2.0, 1.0] + [3.0, 0.0, 0.0]
+    assert sm.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert sm.frechet_distance(a, b) == pytest.approx(9 + 1, rel=0.1)
+    same, shifted = (np.mean([sm.kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(1500)]) for s in (0.0, 0.7))
+    assert abs(same) < 0.04 < 0.2 < shifted
+    with pytest.raises(UserError, match="at least four"):
+        sm.frechet_distance(a[:3], a)
+
+
+def test_scene_pairs_know_their_classes():
+    job = semantic_pairs.scene_job(0, 96)
+    content, labels = scene(100, 96)
+    assert torch.equal(job.content[0], content) and torch.equal(job.maps[0].labels((96, 96)), labels)
+    day, dusk = (scene(3, 96, look=look)[0] for look in LOOKS)
+    assert not torch.equal(day, dusk)
+    labels = scene(3, 96)[1]
+    for number, name in enumerate(MATERIALS):
+        assert (day[:, labels == number].mean(dim=1) - dusk[:, labels == number].mean(dim=1)).norm() > 0.1, name
+    with pytest.raises(UserError, match="unknown look"):
+        scene(0, 32, look="noon")
+
+
+def test_drawn_pairs_share_their_classes_and_follow_the_picture():
+    for number in range(3):
+        job = semantic_pairs.drawn_job(number, 96)
+        counts = [torch.bincount(m.labels((96, 96)).flatten(), minlength=len(m.palette)) for m in job.maps]
+        assert all((count > 96 * 96 * 0.02).all() for count in counts), job.name
+    jobs = semantic_pairs.own_jobs(64, 1)
+    assert len(jobs) == 8 and torch.equal(jobs[0].content, jobs[1].style) and jobs[1].maps == jobs[0].maps[::-1]
