@@ -12,11 +12,12 @@ contents and all write to the same store.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -77,7 +78,7 @@ class Row:
         return {
             "method": method, "variant": variant, "alpha": default if self.alpha is None else self.alpha,
             "checkpoint": name, "weights": facts["sha256"], "encoder": facts["encoder_sha256"],
-            "source": _source_hash(_method_sources(self.method)),
+            "source": source_hash(_method_sources(self.method)),
         }  # fmt: skip
 
 
@@ -89,7 +90,8 @@ REFERENCES = (
 
 
 @lru_cache
-def _source_hash(names: tuple[str, ...]) -> str:
+def source_hash(names: tuple[str, ...]) -> str:
+    """One hash over files of the package."""
     folder = Path(__file__).parent
     return files.sha256_text("".join(files.sha256_file(folder / name) for name in names))
 
@@ -169,8 +171,17 @@ def keys(rows: Sequence[Row], profile: Profile) -> Iterator[tuple[Row, Picture, 
 
 
 def _row_key(row: Row, profile: Profile) -> dict:
-    measured_with = {"metrics": metrics.version(), "vgg19": vgg19_hash(), "sources": _source_hash(SOURCES), "size": profile.size}
+    measured_with = {"metrics": metrics.version(), "vgg19": vgg19_hash(), "sources": source_hash(SOURCES), "size": profile.size}
     return {**measured_with, **row.facts(profile.encoder)}
+
+
+def in_parallel(function: Callable[[Any], None], items: Sequence, title: str, workers: int | None = None) -> None:
+    """Call a function for every item, in Python threads of one torch thread each; as many as torch has by default."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(workers or threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for _ in tqdm(pool.map(function, items), total=len(items), desc=title, mininterval=5, disable=None if items else True):
+            pass
+    torch.set_num_threads(threads)
 
 
 def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
@@ -201,12 +212,7 @@ def evaluate(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
         write_image(cell_path(key).with_suffix(".jpg"), result[0])
         files.write_json(cell_path(key), {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}})
 
-    threads = torch.get_num_threads()
-    workers = 1 if state.device.type != "cpu" else max(1, threads // state.num_processes)
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for _ in tqdm(pool.map(measure, mine), total=len(mine), desc="cells", mininterval=5, disable=None if mine else True):
-            pass
-    torch.set_num_threads(threads)
+    in_parallel(measure, mine, "cells", 1 if state.device.type != "cpu" else max(1, torch.get_num_threads() // state.num_processes))
     state.wait_for_everyone()
     lines = []
     for row, content, style, key in wanted:

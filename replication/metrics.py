@@ -51,6 +51,16 @@ METRICS = {
     "lpips": Metric("LPIPS", "lower", "content", "lpips 0.1, AlexNet"),
     "lpips_vgg_substitute": Metric("LPIPS substitute (VGG)", "lower", "content", "LPIPS formula on VGG-19 normalised, weights fitted to LPIPS-SqueezeNet"),
 }  # fmt: skip
+# Of semantic_metrics: on pairs with maps alone.
+METRICS |= {
+    "ssl": Metric("SSL", "lower", "style", "style loss of regions of one class, mean over classes; our reading, the formula could not be read"),
+    "ssl_area": Metric("SSL by area", "lower", "style", "the same, classes weighted by their area in the content"),
+    "ssl_gram": Metric("SSL, Gram", "lower", "style", "MSE of regions' Gram matrices, sum over relu1_1..relu5_1, mean over classes"),
+    "cfsd_sum": Metric("CFSD substitute, sum", "lower", "content", "StyleID's script on relu3_1 of VGG-19 normalised: divergence of self-similarities, summed over positions"),
+    "cfsd_mean": Metric("CFSD substitute x 1000", "lower", "content", "the same, mean over positions, times 1000"),
+    "frechet_substitute": Metric("Frechet distance substitute", "lower", "style", "of all results to all styles, 16 random directions of pooled VGG-19 features, shrunk"),
+    "kernel_distance": Metric("kernel distance", "lower", "style", "of all results to all styles: KID's unbiased cubic MMD on pooled VGG-19 features"),
+}  # fmt: skip
 for _suffix, (_low, _high) in edges.THRESHOLDS.items():
     _where = f"Canny, sigma {edges.SIGMA}, thresholds {_low:g} and {_high:g}"
     METRICS |= {
@@ -61,7 +71,13 @@ for _suffix, (_low, _high) in edges.THRESHOLDS.items():
         f"edge_noise{_suffix}": Metric("edge noise", "lower", "content", f"share of edge pixels farther than 8 px from the content's edges; {_where}"),
     }
 # Why a column is not the metric that the papers print; shown in the table itself.
-SUBSTITUTES = {"lpips_vgg_substitute": "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS"}
+SUBSTITUTES = {
+    "lpips_vgg_substitute": "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS",
+    "cfsd_sum": "substitute: not the printed CFSD, which uses torchvision's VGG-19",
+    "cfsd_mean": "substitute: not the printed CFSD, which uses torchvision's VGG-19",
+    "frechet_substitute": "substitute: not FID, which uses an Inception trained on paintings and more images",
+    "kernel_distance": "substitute: not FID; unbiased at few images",
+}
 
 
 def check_range(image: Image, name: str) -> Image:

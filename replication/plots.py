@@ -193,6 +193,25 @@ def sweep(table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[
     return figure
 
 
+def heat_maps(
+    table: pd.DataFrame, rows: Sequence[str], settings: Sequence[tuple[float, float]], metrics: dict[str, str], labels: tuple[str, str]
+) -> Figure:
+    """Means over two settings, one panel a metric (title by metric); `settings` of every row: (across, down)."""
+    use_style()
+    means = table.set_index(["row", "metric"]).measured
+    across, down = (sorted({setting[i] for setting in settings}) for i in (0, 1))
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), 3.2), squeeze=False)
+    for axis, (metric, title) in zip(axes[0], metrics.items(), strict=True):
+        values = np.full((len(down), len(across)), np.nan)
+        for row, (x, y) in zip(rows, settings, strict=True):
+            values[down.index(y), across.index(x)] = means[row, metric]
+        sns.heatmap(values, ax=axis, annot=True, fmt=".3g", cmap="crest", xticklabels=across, yticklabels=down, cbar=False)
+        axis.set_title(title)
+        axis.set_xlabel(labels[0])
+        axis.set_ylabel(labels[1])
+    return figure
+
+
 def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
     """Loss terms over steps, one panel a run, from the cards."""
     use_style()

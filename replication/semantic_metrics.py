@@ -17,7 +17,7 @@ from .errors import UserError
 from .losses import Features
 from .semantic import Labels, SemanticMap
 
-Vectors = Float[np.ndarray, "images dims"]
+Vectors = Float[np.ndarray, "_ _"]
 # Directions that the features of a set are projected on, for the Frechet distance of few images.
 PROJECTIONS = 16
 

@@ -35,6 +35,22 @@ def crossed_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarr
     return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
 
 
+def clustered_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Replicate means (resamples,) of `values` (clusters, members): clusters are resampled, their members stay together.
+
+    Missing values (NaN) are left out. Of a single cluster all replicates are NaN. Raises UserError when `values` is not 2-dimensional.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2:
+        raise UserError(f"values must be (clusters, members), got shape {values.shape}")
+    if len(values) < 2:
+        return np.full(resamples, np.nan)
+    weights = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+    present = np.isfinite(values)
+    total, count = (weights @ part.sum(axis=1) for part in (np.where(present, values, 0.0), present.astype(np.float64)))
+    return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
+
+
 def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of replicates; (NaN, NaN) when none is finite."""
     finite = replicates[np.isfinite(replicates)]

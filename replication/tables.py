@@ -5,7 +5,7 @@ why. A substitute metric has its own name and never stands in the paper's column
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ NOT_MEASURED = {
     "user_overall": "needs people",
     "inference_time": "timing belongs to the benchmark, not to a table that must be equal on every run",
     "lpips": "AlexNet weights absent; see lpips_vgg_substitute",
+    "fid": "weights of its Inception absent; see frechet_substitute and kernel_distance",
+    "cfsd": "torchvision's VGG-19 absent; see cfsd_sum",
 }
 # What a measured column is held against when the paper's own cannot be measured.
-PRINTED_AS = {"lpips_vgg_substitute": "lpips"}
+PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfsd_sum": "cfsd"}
 WORKBOOK = "Workbook"
 # The encoder at whose width the methods ran, as a table says it.
 ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19", "vgg19": "method on VGG-19"}
@@ -51,25 +53,33 @@ def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> di
 
 def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours."""
-    printed = printed_numbers(paper, table).set_index(["row", "metric"]).reported
-    built = {row.name: row.method for row in rows}
-    names = dict.fromkeys([*printed.index.get_level_values("row"), *built])
-    measured = [name for name in metrics.METRICS if name in cells.columns]
     encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
+    notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    measured = [name for name in metrics.METRICS if name in cells.columns]
+    return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile))
+
+
+def assemble(paper: str, table: str, notes: dict[str, str], measured: Sequence[str], number: Callable[[str, str], dict]) -> pd.DataFrame:
+    """A table's lines: printed rows and metrics first, then ours.
+
+    notes     of every row that is measured
+    measured  metrics that are
+    number    measured, low, high, n and trainings of a row and metric
+    """
+    printed = printed_numbers(paper, table).set_index(["row", "metric"]).reported
+    of_paper = dict.fromkeys(printed.index.get_level_values("metric"))
     lines = []
-    for name in names:
-        for metric in dict.fromkeys([*printed.index.get_level_values("metric"), *measured]):
-            line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan), "note": ""}
-            if name not in built:
+    for name in dict.fromkeys([*printed.index.get_level_values("row"), *notes]):
+        for metric in of_paper if name not in notes else dict.fromkeys([*of_paper, *measured]):
+            line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan)}
+            if name not in notes:
                 line["note"] = "no trained weights of this method"
-            elif metric not in cells.columns:
+            elif metric not in measured:
                 line["note"] = NOT_MEASURED[metric]
             else:
-                line |= estimate(cells, name, metric, profile)
-                notes = [encoder] if built[name] in METHODS else []
-                line["note"] = "; ".join([*notes, *([metrics.SUBSTITUTES[metric]] if metric in metrics.SUBSTITUTES else [])])
-            if name in built or metric in printed.index.get_level_values("metric"):
-                lines.append(line)
+                line |= number(name, metric)
+                line["note"] = "; ".join(filter(None, [notes[name], metrics.SUBSTITUTES.get(metric)]))
+            lines.append(line)
     return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64", "trainings": "Int64"})
 
 
@@ -79,8 +89,18 @@ def printed_numbers(paper: str, table: str) -> pd.DataFrame:
 
 
 def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
-    """Every row minus `base`, on the same pairs: the paper's difference, ours with its interval, and whether the signs agree.
+    """Every row minus `base`, on the same pairs; see `against`."""
 
+    def ours(row: str, metric: str) -> dict[str, float]:
+        return stats.difference(matrix(cells, row, metric), matrix(cells, base, metric), profile.bootstrap, seed=0)
+
+    return against(frame, list(dict.fromkeys(cells.row)), base, metric_names, ours)
+
+
+def against(frame: pd.DataFrame, rows: Sequence[str], base: str, metric_names: Sequence[str], ours: Callable[[str, str], dict[str, float]]) -> pd.DataFrame:
+    """Rows minus `base`: the paper's difference, ours with its interval, and whether the signs agree.
+
+    ours     difference, low and high of a row and metric
     verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a printed
              difference
     """
@@ -88,19 +108,18 @@ def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_name
     lines = []
     for metric in metric_names:
         source = PRINTED_AS.get(metric, metric)
-        for row in dict.fromkeys(cells.row):
+        for row in rows:
             if row == base:
                 continue
             printed = [by_cell.reported.get((name, source), np.nan) for name in (row, base)]
-            ours = stats.difference(matrix(cells, row, metric), matrix(cells, base, metric), profile.bootstrap, seed=0)
-            line = {"row": row, "metric": metric, "reported": printed[0] - printed[1], "measured": ours["difference"], **{k: ours[k] for k in ("low", "high")}}
-            decided = ours["low"] > 0 or ours["high"] < 0
-            if not np.isfinite(line["reported"]) or not np.isfinite(ours["low"]):
+            found = ours(row, metric)
+            line = {"row": row, "metric": metric, "reported": printed[0] - printed[1], "measured": found["difference"], **{k: found[k] for k in ("low", "high")}}
+            if not np.isfinite(line["reported"]) or not np.isfinite(found["low"]):
                 line["verdict"] = ""
-            elif not decided:
+            elif found["low"] <= 0 <= found["high"]:
                 line["verdict"] = "undecided"
             else:
-                line["verdict"] = "agrees" if line["reported"] * ours["difference"] > 0 else "opposite"
+                line["verdict"] = "agrees" if line["reported"] * found["difference"] > 0 else "opposite"
             lines.append(line)
     return pd.DataFrame(lines)
 

@@ -76,8 +76,8 @@ def test_distances_between_sets_have_their_known_answers():
     b = a * [1.0, 2.0, 1.0] + [3.0, 0.0, 0.0]
     assert sm.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert sm.frechet_distance(a, b) == pytest.approx(9 + 1, rel=0.1)
-    same, shifted = (np.mean([sm.kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(1500)]) for s in (0.0, 0.7))
-    assert abs(same) < 0.04 < 0.2 < shifted
+    same, shifted = (np.mean([sm.kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(300)]) for s in (0.0, 0.7))
+    assert abs(same) < 0.1 < 0.3 < shifted
     with pytest.raises(UserError, match="at least four"):
         sm.frechet_distance(a[:3], a)
 
