@@ -26,10 +26,12 @@ def parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("stylise", help="paint a photograph in the style of a painting", description="Paint a photograph in the style of a painting with the shipped weights.")
     add.add_argument("--method", required=True, help="adain, sanet, adaattn, …: any method with shipped weights")
-    add.add_argument("--content", required=True, type=Path, metavar="IMAGE", help="the photograph (JPEG, PNG, WebP, TIFF)")
+    given = add.add_mutually_exclusive_group()
+    given.add_argument("--content", type=Path, metavar="IMAGE", help="the photograph (JPEG, PNG, WebP, TIFF)")
+    given.add_argument("--video", type=Path, metavar="FILE", help="or a video, frame by frame; the result is .mp4, .webp or .gif")
     add.add_argument("--style", required=True, type=Path, metavar="IMAGE", help="the painting")
-    add.add_argument("--out", required=True, type=Path, metavar="IMAGE", help="where to write the result; the ending chooses the format")
-    add.add_argument("--size", type=int, metavar="PX", help="resize both images to this shorter side first (default: keep their sizes)")
+    add.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write the result; the ending chooses the format")
+    add.add_argument("--size", type=int, metavar="PX", help="resize photograph and painting to this shorter side first (default: keep their sizes)")
     add.add_argument("--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)")
     add.set_defaults(run=_stylise)
 
@@ -90,9 +92,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _stylise(arguments: argparse.Namespace) -> None:
-    from .stylise import stylise_file
+    from .stylise import stylise_file, stylise_video
 
-    stylise_file(arguments.method, arguments.content, arguments.style, arguments.out, arguments.size, arguments.alpha)
+    if arguments.content is None and arguments.video is None:
+        raise UserError("name what to paint: --content or --video")
+    paint = stylise_file if arguments.video is None else stylise_video
+    paint(arguments.method, arguments.content or arguments.video, arguments.style, arguments.out, arguments.size, arguments.alpha)
     print(f"wrote {arguments.out}")
 
 

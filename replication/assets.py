@@ -23,7 +23,7 @@ class Asset:
     """One file of an installed package.
 
     name         what the project calls it
-    kind         photograph | painting | weights
+    kind         photograph | painting | clip | weights | metadata
     split        eval | train (weights: -)
     package      name of the pip package
     module       import name of the package

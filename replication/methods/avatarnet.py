@@ -158,11 +158,17 @@ class AvatarNet(Method):
 
     @torch.no_grad()
     def transfer(self, content: Encoded, style: Encoded, alpha: float | None = None) -> Transferred:
-        """Decorated relu4_1, with the style's shallower taps for the decoder. alpha is r; None takes the variant's."""
+        """Decorated relu4_1, with the statistics of the style's shallower taps for the decoder. alpha is r; None takes the variant's."""
         check_pair(content, style, "relu4_1")
         strength = self.variant.strength if alpha is None else alpha
         decorated = self.decorate(content.features["relu4_1"], style.features["relu4_1"], strength)
-        return Transferred({"relu4_1": decorated, **{tap: style.features[tap] for tap in FUSED}}, content.size)
+        return Transferred({"relu4_1": decorated, **self.statistics(style)}, content.size)
+
+    def statistics(self, style: Encoded) -> dict[str, Float[Tensor, "b c 1 1"]]:
+        """Mean and deviation of the taps that the decoder is given, with each code's divisor."""
+        correction = 1 if self.variant.mirrored else 0
+        found = {tap: mean_std(style.features[tap], correction, eps=0.0) for tap in FUSED}
+        return {f"{tap} {name}": part for tap, parts in found.items() for name, part in zip(("mean", "std"), parts, strict=True)}
 
     def decorate(self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], strength: float) -> Float[Tensor, "b c h w"]:
         """Project, match, reassemble, colour."""
@@ -176,20 +182,19 @@ class AvatarNet(Method):
         coloured = (kernel @ swapped.double().flatten(2) + mean).view_as(content).to(content.dtype)
         return coloured if self.variant.mix_whitened else strength * coloured + (1 - strength) * content
 
-    def fuse(self, x: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+    def fuse(self, x: Float[Tensor, "b c h w"], mean_s: Float[Tensor, "b c 1 1"], std_s: Float[Tensor, "b c 1 1"]) -> Float[Tensor, "b c h w"]:
         """AdaIN inside the decoder, with each code's epsilon."""
         if self.variant.mirrored:
             mean, std = x.mean(dim=(2, 3), keepdim=True), full_precision(x).std(dim=(2, 3), keepdim=True) + 1e-5
-            mean_s, std_s = mean_std(style, eps=0.0)
         else:
             mean, std = mean_std(x, correction=0, eps=1e-10)
-            mean_s, std_s = mean_std(style, correction=0, eps=0.0)
         return (x - mean) / std * std_s + mean_s
 
     def decode(self, stylised: Transferred) -> Image:
         x, start = stylised.features["relu4_1"], 0
         for tap, stop in zip(FUSED, STOPS, strict=True):
-            x, start = self.fuse(self.decoder[start:stop](x), stylised.features[tap]), stop
+            given = (stylised.features[f"{tap} {name}"] for name in ("mean", "std"))
+            x, start = self.fuse(self.decoder[start:stop](x), *given), stop
         x = self.decoder[start:](x)
         if self.variant.mirrored:
             mean, std = (x.new_tensor(values)[:, None, None] for values in IMAGENET)
@@ -199,7 +204,7 @@ class AvatarNet(Method):
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         """The photograph from its own features; the painting takes no part."""
         code = self.encode_content(content)
-        result = self.decode(Transferred(code.features, code.size))
+        result = self.decode(Transferred({"relu4_1": code.features["relu4_1"], **self.statistics(code)}, code.size))
         scale = 1 / content.new_tensor(IMAGENET[1])[:, None, None] if self.variant.mirrored else 255.0
         y = full_precision(result) * scale
         terms = {

@@ -1,0 +1,130 @@
+"""Clips whose flow is known, errors along it, and files of moving pictures."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from replication import several, video
+from replication.__main__ import main
+from replication.data import contents, write_image
+from replication.errors import UserError
+
+
+def clip(kind: str, size: int = 64, count: int = 4) -> video.Clip:
+    return video.synthetic(kind, contents(1)[0], size, count)
+
+
+@pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
+def test_synthetic_flow_is_exact(kind):
+    """Warping by the flow gives the next frame but for interpolation; warping by none, or backwards, does not."""
+    made = clip(kind, 128)
+    along, still, against = (
+        video.temporal_errors(made.frames, video.Clip("", made.frames, factor * made.flow, made.visible))["flow_error"] for factor in (1, 0, -1)
+    )
+    assert along < 0.6 * still < 0.6 * against and made.visible.float().mean() > 0.9
+
+
+def test_the_flow_of_a_pan_is_its_speed():
+    made = clip("pan")
+    assert torch.allclose(made.flow[:, 0], torch.tensor(1.5)) and torch.allclose(made.flow[:, 1], torch.tensor(0.7))
+    assert not made.visible[:, :, -1].any() and made.visible[:, 5, 5].all()
+
+
+def test_brightness_and_noise_do_not_move():
+    for kind in ("brightness", "noise"):
+        made = clip(kind)
+        assert made.flow.abs().max() < 1e-9 and made.visible.all()
+    means = clip("brightness").frames.mean(dim=(1, 2, 3))
+    assert (means[1:] > means[:-1]).all()
+    error = video.temporal_errors(clip("noise").frames, clip("noise"))["flow_error"]
+    assert error == pytest.approx(100 * 0.03 * 2**0.5, rel=0.1)
+
+
+def test_errors_are_the_loop():
+    frames = torch.rand(3, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    flow = torch.zeros(2, 2, 6, 5)
+    flow[0, 0], flow[1, 1] = 1.0, -2.0
+    mask = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(1)) > 0.4
+    found = video.temporal_errors(frames, video.Clip("", frames, flow, mask))
+    steps = []
+    for t in range(2):
+        values = []
+        for y in range(6):
+            for x in range(5):
+                before = frames[t][:, min(max(y + int(flow[t, 1, y, x]), 0), 5), min(max(x + int(flow[t, 0, y, x]), 0), 4)]
+                if mask[t, y, x]:
+                    values.append(((frames[t + 1][:, y, x] - before) ** 2).sum().item() / 3)
+        steps.append(np.mean(values))
+    assert found["flow_error"] == pytest.approx(100 * np.sqrt(np.mean(steps)), rel=1e-4)
+    assert found["flow_error_lai"] == pytest.approx(np.mean(steps), rel=1e-4)
+    assert found["steps"] == pytest.approx([100 * s**0.5 for s in steps], rel=1e-4)
+    difference = (frames[1:] - frames[:-1]).abs().mean(dim=1) * 100
+    assert found["adjacent_mean"] == pytest.approx(difference.mean().item(), rel=1e-5)
+
+
+def test_estimated_flow_finds_a_known_motion_and_hides_what_is_covered():
+    made = clip("pan", 128, 2)
+    flow = video.optical_flow(made.frames[1], made.frames[0])
+    inner = flow[:, 20:-20, 20:-20]
+    assert (inner[0].median() - 1.5).abs() < 0.3 and (inner[1].median() - 0.7).abs() < 0.3
+    forward = video.optical_flow(made.frames[0], made.frames[1])
+    assert video.visible(flow, forward)[20:-20, 20:-20].float().mean() > 0.7
+    assert video.visible(torch.zeros(2, 8, 8), torch.full((2, 8, 8), 3.0)).sum() == 0
+    torn = torch.zeros(2, 8, 8)
+    torn[0, :, 4:] = 5.0
+    assert not video.visible(torn, -torn)[:, 3:5].any()
+
+
+def test_registered_clips_are_read_from_the_middle():
+    made = video.real("carphone", 64, 3)
+    assert made.frames.shape == (3, 3, 64, 64) and made.flow.shape == (2, 2, 64, 64)
+    assert video.temporal_errors(made.frames, made)["flow_error"] < 6
+    assert [c.name for c in video.clips(64, 2, contents(2))][-3:] == ["bikes", "carphone", "bigbuckbunny"]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webp", ".gif"])
+def test_clips_are_written_and_read(ending, tmp_path):
+    frames = clip("pan", 64, 3).frames
+    path = video.write_clip(tmp_path / f"a{ending}", iter(frames), rate=10.0)
+    if ending == ".mp4":
+        again = torch.stack(list(video.frames_of(path)))
+        assert video.rate(path) == pytest.approx(10)
+    else:
+        with PIL.Image.open(path) as file:
+            assert file.n_frames == 3
+            again = torch.from_numpy(np.array(file.convert("RGB"))).movedim(2, 0)[None] / 255
+    assert (again[0] - frames[0]).abs().mean() < 0.06
+
+
+def test_mistakes_are_named(tmp_path):
+    (tmp_path / "x.mp4").write_text("not a video")
+    for path, match in ((tmp_path / "x.mp4", "cannot read"), (tmp_path / "y.mp4", "does not exist")):
+        with pytest.raises(UserError, match=match):
+            list(video.frames_of(path))
+    with pytest.raises(UserError, match="one of the endings"):
+        video.write_clip(tmp_path / "a.avi", iter(clip("pan").frames))
+    with pytest.raises(UserError, match="no frames"):
+        video.write_clip(tmp_path / "a.webp", iter(()))
+    with pytest.raises(UserError, match="unknown kind"):
+        clip("wobble")
+    made = clip("pan")
+    with pytest.raises(UserError, match="frames have shape"):
+        video.temporal_errors(made.frames[:2], made)
+
+
+def test_a_video_is_stylised_from_the_command_line(tmp_path, capsys):
+    made = clip("pan", 64, 3)
+    video.write_clip(tmp_path / "in.mp4", iter(made.frames))
+    write_image(tmp_path / "style.png", made.frames[0].flip(2))
+    main(["stylise", "--method", "adain", "--video", str(tmp_path / "in.mp4"), "--style", str(tmp_path / "style.png"), "--out", str(tmp_path / "out.webp")])
+    with PIL.Image.open(tmp_path / "out.webp") as file:
+        assert file.n_frames == 3
+    assert main(["stylise", "--method", "adain", "--style", "x", "--out", "y.png"]) == 2
+    assert "--content or --video" in capsys.readouterr().err
+
+
+def test_corners_are_the_styles_and_rows_sum_to_one():
+    grid = several.corners(5)
+    assert [grid[y][x] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4))] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert all(sum(weights) == pytest.approx(1) for line in grid for weights in line)
