@@ -61,6 +61,13 @@ METRICS |= {
     "frechet_substitute": Metric("Frechet distance substitute", "lower", "style", "of all results to all styles, 16 random directions of pooled VGG-19 features, shrunk"),
     "kernel_distance": Metric("kernel distance", "lower", "style", "of all results to all styles: KID's unbiased cubic MMD on pooled VGG-19 features"),
 }  # fmt: skip
+# Of video: on clips alone.
+METRICS |= {
+    "flow_error": Metric("flow error", "lower", "the frame before", "100 x root mean square of frame minus warped predecessor where visible (Ruder et al.)"),
+    "flow_error_lai": Metric("warping error", "lower", "the frame before", "masked mean square of the same difference (Lai et al.'s script)"),
+    "adjacent_mean": Metric("adjacent difference x 100", "lower", "the frame before", "mean absolute difference of adjacent frames, no flow (MCCNet)"),
+    "adjacent_variance": Metric("its variance", "lower", "the frame before", "variance over pixels of the adjacent difference x 100"),
+}  # fmt: skip
 for _suffix, (_low, _high) in edges.THRESHOLDS.items():
     _where = f"Canny, sigma {edges.SIGMA}, thresholds {_low:g} and {_high:g}"
     METRICS |= {

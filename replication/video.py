@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from . import assets
+from . import assets, files
 from .data import Picture, to_uint8
 from .errors import UserError
 from .files import write_atomic
+from .profiles import Profile
+from .provenance import provenance
 
 Frames = Float[Tensor, "time 3 height width"]
 # Motions of synthetic clips.
@@ -243,3 +245,10 @@ def write_clip(path: str | Path, frames: Iterator[Float[Tensor, "3 height width"
         writer.release()
 
     return write_atomic(path, mp4 if path.suffix.lower() == ".mp4" else moving)
+
+
+def save(frames: Frames, name: str, profile: Profile, rate: float, **facts: object) -> Path:
+    """Write figures/<profile>/<name> and its provenance."""
+    path = write_clip(files.FIGURES / profile.name / name, iter(frames), rate)
+    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts))
+    return path

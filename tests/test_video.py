@@ -128,3 +128,26 @@ def test_corners_are_the_styles_and_rows_sum_to_one():
     grid = several.corners(5)
     assert [grid[y][x] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4))] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     assert all(sum(weights) == pytest.approx(1) for line in grid for weights in line)
+
+
+def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
+    from dataclasses import replace
+
+    from replication import video_experiments
+    from replication.data import styles
+    from replication.evaluate import Row
+    from replication.profiles import Profile
+
+    sizes = replace(Profile.load("smoke"), bootstrap=50)
+    rows, made = [Row("AdaIN", "adain"), video_experiments.INPUT], [clip("pan"), clip("noise")]
+    cells = video_experiments.evaluate(rows, made, styles(2), sizes)
+    assert len(cells) == 8 and cells[cells.row == "input clip"].flow_error.to_numpy() == pytest.approx(
+        [video.temporal_errors(c.frames, c)["flow_error"] for c in made for _ in range(2)]
+    )
+    monkeypatch.setattr(video_experiments, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
+    again = video_experiments.evaluate(rows, made, styles(2), sizes)
+    assert again.equals(cells)
+    curve = video_experiments.over_time(cells, ["AdaIN"], sizes)
+    assert curve.step.tolist() == [1, 2, 3] and (curve.low <= curve.measured).all()
+    assert list(video_experiments.by_flow(cells, [made[1].name]).columns) == ["filmed, estimated flow", "synthetic, exact flow"]
+    assert video_experiments.side_by_side([made[0].frames, made[1].frames]).shape == (4, 3, 64, 132)

@@ -1,0 +1,94 @@
+"""StyA2K's Table 3: how much stylised clips flicker, for every method, on clips with known and with estimated flow.
+
+A cell is one row on one clip with one painting, stored as soon as it is known, like the cells of `evaluate`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from . import files, metrics, tables, video
+from .checkpoints import pretrained
+from .data import Picture
+from .evaluate import Row, cell_path, in_parallel, read_cell, row_facts, source_hash
+from .methods import METHODS
+from .profiles import Profile
+
+METRICS = ("flow_error", "flow_error_lai", "adjacent_mean", "adjacent_variance")
+# The clip itself: what flow and interpolation leave of its own motion.
+INPUT = Row("input clip", "content")
+
+
+def _hash(clip: video.Clip) -> str:
+    digest = hashlib.sha256(clip.name.encode())
+    for tensor in (clip.frames, clip.flow, clip.visible):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def stylise(row: Row, clip: video.Clip, style: Tensor, encoder: str) -> video.Frames:
+    """Every frame by itself, clamped; the clip itself for INPUT."""
+    if row == INPUT:
+        return clip.frames
+    model = pretrained(row.method, row.variant, encoder, row.seed, row.continued)
+    code = model.encode_style(style)
+    return torch.cat([model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]).clamp(0, 1)
+
+
+def evaluate(rows: Sequence[Row], clips: Sequence[video.Clip], paintings: Sequence[Picture], profile: Profile) -> pd.DataFrame:
+    """One line a row, clip ("content") and painting ("style"): METRICS, and the flow error of every step. Computes what is not stored."""
+    hashes, sources = {clip.name: _hash(clip) for clip in clips}, source_hash(("video.py", "attention.py", "encoder.py", "layers.py", "methods/base.py"))
+    canvases = {painting.name: painting.tensor(profile.size)[None] for painting in paintings}
+    wanted = [
+        (row, clip, painting, {"sources": sources, **row.facts(profile.encoder), "clip": hashes[clip.name], "style": painting.sha256, "size": profile.size})
+        for row in rows for clip in clips for painting in paintings
+    ]  # fmt: skip
+
+    def measure(cell: tuple[Row, video.Clip, Picture, dict]) -> None:
+        row, clip, painting, key = cell
+        found = video.temporal_errors(stylise(row, clip, canvases[painting.name], profile.encoder), clip)
+        files.write_json(cell_path(key), {"key": key, "metrics": found})
+
+    in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None], "clips")
+    return pd.DataFrame(
+        {"row": row.name, "seed": row.seed, "content": clip.name, "style": painting.name, **read_cell(cell_path(key), key)} for row, clip, painting, key in wanted
+    )
+
+
+def table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
+    """Table 3 beside our numbers, written to results/<profile>/stya2k-table3.csv; intervals over clips and paintings."""
+    encoder = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
+    notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    frame = tables.assemble("StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile))
+    facts = {**tables.grid_facts(profile), "contents": list(dict.fromkeys(cells["content"])), "styles": list(dict.fromkeys(cells["style"]))}
+    definitions = {name: metrics.METRICS[name].definition for name in METRICS}
+    tables.write_results(frame, tables.slug("StyA2K", "Table 3"), profile, paper="StyA2K", table="Table 3", rows=row_facts(rows, profile), metrics=definitions, **facts)
+    return frame
+
+
+def over_time(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Flow error of every step, for `plots.curves`: columns row, metric, step, measured, low, high."""
+    lines = []
+    for step in range(min(map(len, cells.steps))):
+        at = cells.assign(flow_error=[steps[step] for steps in cells.steps])
+        for row in rows:
+            found = tables.estimate(at, row, "flow_error", profile)
+            lines.append({"row": row, "metric": "flow_error", "step": step + 1, **{name: found[name] for name in ("measured", "low", "high")}})
+    return pd.DataFrame(lines)
+
+
+def side_by_side(clips: Sequence[video.Frames], gap: int = 4) -> video.Frames:
+    """Clips of one size next to each other, white between them."""
+    white = torch.ones(*clips[0].shape[:3], gap)
+    return torch.cat([part for clip in clips for part in (clip.clamp(0, 1), white)][:-1], dim=3)
+
+
+def by_flow(cells: pd.DataFrame, filmed: Sequence[str]) -> pd.DataFrame:
+    """Mean flow error of every row on clips whose flow is exact, and on filmed ones."""
+    kind = np.where(cells.content.isin(filmed), "filmed, estimated flow", "synthetic, exact flow")
+    return cells.assign(kind=kind).pivot_table(index="row", columns="kind", values="flow_error", sort=False)
