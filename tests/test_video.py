@@ -149,5 +149,5 @@ def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     assert again.equals(cells)
     curve = video_experiments.over_time(cells, ["AdaIN"], sizes)
     assert curve.step.tolist() == [1, 2, 3] and (curve.low <= curve.measured).all()
-    assert list(video_experiments.by_flow(cells, [made[1].name]).columns) == ["filmed, estimated flow", "synthetic, exact flow"]
+    assert set(video_experiments.by_flow(cells, [made[1].name]).columns) == {"filmed, estimated flow", "synthetic, exact flow"}
     assert video_experiments.side_by_side([made[0].frames, made[1].frames]).shape == (4, 3, 64, 132)
