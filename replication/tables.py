@@ -31,6 +31,8 @@ NOT_MEASURED = {
     **{f"flow_error_style{number}": "which painting and clip this is, is not stated" for number in range(1, 6)},
     "cfsd": "torchvision's VGG-19 absent; see cfsd_sum",
 }
+# Rows that nobody can fill from pip packages alone.
+MISSING = dict.fromkeys(("StyleID", "StyleID+SCSA"), "needs Stable Diffusion's weights, which are yours to bring: methods/styleid.py")
 # What a measured column is held against when the paper's own cannot be measured.
 PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfsd_sum": "cfsd"}
 WORKBOOK = "Workbook"
@@ -74,7 +76,7 @@ def assemble(paper: str, table: str, notes: dict[str, str], measured: Sequence[s
         for metric in of_paper if name not in notes else dict.fromkeys([*of_paper, *measured]):
             line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan)}
             if name not in notes:
-                line["note"] = "no trained weights of this method"
+                line["note"] = MISSING.get(name, "no trained weights of this method")
             elif metric not in measured:
                 line["note"] = NOT_MEASURED[metric]
             else:

@@ -22,7 +22,7 @@ def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     frame = semantic_experiments.table("Comparison", rows, cells, SIZES)
     shown = frame.set_index(["row", "metric"])
     assert shown.loc[("SANet", "ssl"), "reported"] == 1.6583 and np.isfinite(shown.loc[("SANet", "ssl"), ["measured", "low", "high"]].astype(float)).all()
-    assert "absent" in shown.loc[("SANet", "fid"), "note"] and "no trained weights" in shown.loc[("StyleID", "ssl"), "note"]
+    assert "absent" in shown.loc[("SANet", "fid"), "note"] and "Stable Diffusion" in shown.loc[("StyleID", "ssl"), "note"]
     assert np.isfinite(shown.loc[("SANet+SCSA", "frechet_substitute"), "measured"]) and np.isnan(shown.loc[("SANet+SCSA", "frechet_substitute"), "low"])
     assert (tmp_path / "smoke" / "scsa-comparison.csv").is_file() and (tmp_path / "smoke" / "scsa-comparison.json").is_file()
     monkeypatch.setattr(semantic_experiments, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
