@@ -174,9 +174,10 @@ def test_avatarnet(variant):
     result = reference.avatar_decode(features[3], features, part(made, "decoder"), official=variant == "official")[:, :24, :20]
     scale = 255.0 if variant == "official" else 1 / np.array([0.229, 0.224, 0.225])[:, None, None]
     y = result * scale
+    squares = {"official": (623, 16900, 16800, 253000), "port": (1, 1, 1, 1)}[variant]
     expected = {
         "pixels": chosen.pixels * reference.mse(y, source * scale),
-        "features": chosen.features * reference.features(code(result), features),
+        "features": chosen.features * sum(a * reference.mse(x, y) for a, x, y in zip(squares, code(result), features, strict=True)),
         "total_variation": chosen.total_variation * float(np.abs(np.diff(y, axis=1)).mean() + np.abs(np.diff(y, axis=2)).mean()),
     }
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)

@@ -19,8 +19,9 @@ Two codes, not compatible with each other; the paper gives no such detail
   port      tyui592/Avatar-Net_Pytorch: maximum pooling, patches of 3, zeros around both, mixing after colouring with the raw
             content, the mirrored decoder in ImageNet-normalised colours, L = MSE + 0.1 features + TV in those colours.
             Its published file loads. Its eigenvalue threshold of 1e-14 lets noise through: the official rule stands here.
-The official encoder is the un-normalised VGG-19; this project's is normalised (equal up to one positive factor a channel, which
-whitening in all channels at once does not undo exactly), so its feature loss has another scale. Sides that are no multiple of 8
+The official encoder is the un-normalised VGG-19 on pixels in 0..255; this project's is normalised: equal up to one positive factor a
+channel, which whitening in all channels at once does not undo exactly. Its feature loss would be 4000 times smaller than the
+pixels' where the official one is the larger, and the decoder would blur; ACTIVATIONS puts the scale back. Sides that are no multiple of 8
 are extended by reflection, and the result is cut.
 """
 
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from ..attention import AttentionRecord
 from ..encoder import Encoder, check_image
 from ..layers import Feature, ReflectionPad2d, covariance, decoder, decoder_from, full_precision, mean_std, pad_to_multiple, symmetric_power
-from ..losses import feature_identity, mse
+from ..losses import mse
 from .adain import STYLE_TAPS
 from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
@@ -42,6 +43,8 @@ FLOOR = 1e-5
 FUSED = ("relu3_1", "relu2_1", "relu1_1")
 # Where the decoder stops for the style's statistics: behind the ReLUs of conv3_2, conv2_2 and conv1_2.
 STOPS = (13, 20, 27)
+# Mean square over channels of the factors between both VGG-19 at relu1_1..4_1 (checkpoints/vgg19-scales.safetensors).
+ACTIVATIONS = (6.23e2, 1.69e4, 1.68e4, 2.53e5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -58,6 +61,7 @@ class Variant:
     rate           constant learning rate
     pixels, features, total_variation
                    loss weights; pixels count in 0..255, or in normalised colours when mirrored
+    activations    mean square of the features that the loss was meant for, at relu1_1..4_1
     """
 
     pooling: str = "average-floor"
@@ -70,6 +74,7 @@ class Variant:
     pixels: float = 10.0
     features: float = 1.0
     total_variation: float = 10.0
+    activations: tuple[float, ...] = ACTIVATIONS
 
     def learning_rate(self, step: int, batch: int) -> float:
         """Constant: 1e-4 for 120 000 steps of 8 (official), 1e-3 for 40 000 of 16 (port)."""
@@ -77,7 +82,7 @@ class Variant:
 
 
 OFFICIAL = Variant()
-PORT = Variant("max-floor", 3, "constant", False, 1.0, True, 1e-3, 1.0, 0.1, 1.0)
+PORT = Variant("max-floor", 3, "constant", False, 1.0, True, 1e-3, 1.0, 0.1, 1.0, (1.0,) * 4)
 
 
 def whiten(x: Feature) -> tuple[Feature, Float[Tensor, "batch channels channels"], Float[Tensor, "batch channels 1"]]:
@@ -207,9 +212,10 @@ class AvatarNet(Method):
         result = self.decode(Transferred({"relu4_1": code.features["relu4_1"], **self.statistics(code)}, code.size))
         scale = 1 / content.new_tensor(IMAGENET[1])[:, None, None] if self.variant.mirrored else 255.0
         y = full_precision(result) * scale
+        output = self.encoder(pad_to_multiple(result, 8))
         terms = {
             "pixels": mse(y, content * scale),
-            "features": feature_identity(self.encoder(pad_to_multiple(result, 8)), code.features, STYLE_TAPS),
+            "features": sum(square * mse(output[tap], code.features[tap]) for tap, square in zip(STYLE_TAPS, self.variant.activations, strict=True)),
             "total_variation": (y[..., 1:] - y[..., :-1]).abs().mean() + (y[..., 1:, :] - y[..., :-1, :]).abs().mean(),
         }
         return scale_terms(terms, self.variant)
