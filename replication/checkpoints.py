@@ -77,7 +77,7 @@ def manifest() -> pd.DataFrame:
     """What checkpoints/ holds, from its cards: one line a file of weights."""
     lines = []
     for path in sorted(files.CHECKPOINTS.glob("*.safetensors*")):
-        facts = card(path.name.split(".")[0])
+        facts = card(path.name.partition(".safetensors")[0])  # names may hold dots
         settings = facts.get("settings", {})
         lines.append({
             "file": path.name, "bytes": path.stat().st_size, "sha256": facts["sha256"], "parameters": facts.get("parameters"),
