@@ -22,6 +22,7 @@ from . import stats, tables
 from .attention import AttentionRecord
 from .data import Picture
 from .errors import UserError
+from .evaluate import in_parallel
 from .methods import Method
 from .profiles import Profile
 
@@ -144,13 +145,15 @@ def found(
 
 def over_pairs(models: Mapping[str, Method], contents: Mapping[str, Any], styles: Mapping[str, Any], measure: Callable[[Method, Any, Any], pd.DataFrame]) -> pd.DataFrame:
     """A measure of every method on every pair; columns row (method and operation), content, style, seed before the measure's own."""
-    frames = []
-    for title, model in models.items():
-        for content in contents:
-            for style in styles:
-                found = measure(model, contents[content], styles[style])
-                frames.append(found.assign(row=title + " " + found.operation, content=content, style=style, seed=0))
-    return pd.concat(frames, ignore_index=True)
+    frames, wanted = {}, list(product(models, contents, styles))
+
+    def one(key: tuple[str, str, str]) -> None:
+        title, content, style = key
+        found = measure(models[title], contents[content], styles[style])
+        frames[key] = found.assign(row=title + " " + found.operation, content=content, style=style, seed=0)
+
+    in_parallel(one, wanted, "pairs")
+    return pd.concat([frames[key] for key in wanted], ignore_index=True)
 
 
 def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"]:
