@@ -37,4 +37,4 @@ def test_everything_shipped_is_in_the_manifest_and_small():
     assert written.equals(now.reset_index(drop=True))
     assert sum(path.stat().st_size for path in files.CHECKPOINTS.glob("*.safetensors*")) < 40e6
     for path in files.CHECKPOINTS.glob("*.safetensors*"):
-        assert checkpoints.card(path.name.split(".")[0])["sha256"] == files.sha256_file(path), path.name
+        assert checkpoints.card(path.name.partition(".safetensors")[0])["sha256"] == files.sha256_file(path), path.name
