@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import files, metrics, tables, video
@@ -82,7 +83,7 @@ def over_time(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.
     return pd.DataFrame(lines)
 
 
-def side_by_side(clips: Sequence[video.Frames], gap: int = 4) -> video.Frames:
+def side_by_side(clips: Sequence[video.Frames], gap: int = 4) -> Float[Tensor, "time 3 height _"]:
     """Clips of one size next to each other, white between them."""
     white = torch.ones(*clips[0].shape[:3], gap)
     return torch.cat([part for clip in clips for part in (clip.clamp(0, 1), white)][:-1], dim=3)
