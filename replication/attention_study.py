@@ -62,16 +62,22 @@ def _averaged(lines: Iterator[dict]) -> pd.DataFrame:
 @torch.inference_mode()
 def sharpness(model: Method, content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"]) -> pd.DataFrame:
     """Columns: operation; keys; effective, the median of exp(entropy); single, the share of queries with less than two
-    effective keys; largest, the mean of the largest weight; spread, the mean distance of what is attended to from its centre.
+    effective keys; largest, the mean of the largest weight; spread, the mean distance of what is attended to from its centre; reuse, the share of
+    all attention that the most used hundredth of the painting's positions receives.
     """
 
     def lines() -> Iterator[dict]:
         for record in records(model, content, style):
             effective = record.effective_keys()
-            largest = torch.cat([part.amax(dim=1) for part in record.walk()])
+            largest, received = [], torch.zeros(record.style)
+            for part in record.walk():
+                largest.append(part.amax(dim=1))
+                received += record.on_style(part, True).sum(dim=0)
+            most = received.flatten().topk(max(1, received.numel() // 100)).values.sum() / received.sum()
             yield {
                 "operation": operation(record), "keys": float(len(record.keys)), "effective": effective.median().item(),
-                "single": (effective < 2).double().mean().item(), "largest": largest.mean().item(), "spread": record.centre_and_spread()[1].mean().item(),
+                "single": (effective < 2).double().mean().item(), "largest": torch.cat(largest).mean().item(), "spread": record.centre_and_spread()[1].mean().item(),
+                "reuse": most.item(),
             }  # fmt: skip
 
     return _averaged(lines())

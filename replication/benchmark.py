@@ -280,6 +280,7 @@ def measure(name: str, variant: str, size: int, device: str, runs: int) -> dict[
     trained, parameters, built  parameters that are trained, that a stylisation reads, and with the whole loss network
     macs                        multiply-adds of a stylisation
     seconds, low, high          median and quartiles; a single run has no quartiles and is warmed up at 64 px only
+    times                       of every run, separated by blanks
     peak_mib                    the process's peak, or the device's on a GPU
     """
     from . import build
@@ -310,7 +311,7 @@ def measure(name: str, variant: str, size: int, device: str, runs: int) -> dict[
     low, high = np.quantile(seconds, [0.25, 0.75]).tolist() if runs > 1 else (None, None)
     peak = torch.cuda.max_memory_allocated() if gpu else _status("VmHWM") if sys.platform == "linux" else None
     return {
-        **parameters, "macs": macs, "seconds": float(np.median(seconds)), "low": low, "high": high, "runs": runs,
+        **parameters, "macs": macs, "seconds": float(np.median(seconds)), "low": low, "high": high, "runs": runs, "times": " ".join(f"{time:.6g}" for time in seconds),
         "peak_mib": None if peak is None else round(peak / MIB, 1), "threads": torch.get_num_threads(),
     }  # fmt: skip
 
@@ -344,7 +345,7 @@ def _stored(*arguments: object) -> dict | None:
 
 
 Entry = tuple[str, str]
-COLUMNS = ["row", "method", "variant", "size", "device", "trained", "parameters", "built", "macs", "seconds", "low", "high", "runs", "peak_mib", "threads", "note"]
+COLUMNS = ["row", "method", "variant", "size", "device", "trained", "parameters", "built", "macs", "seconds", "low", "high", "runs", "times", "peak_mib", "threads", "note"]
 
 
 def entries() -> list[Entry]:

@@ -49,3 +49,16 @@ def compare(result: Edges, content: Edges) -> dict[str, float]:
         return {**scores, "edge_f1": float("nan"), "edge_density": float("nan")}
     f1 = 2 * precision * recall / (precision + recall) if result.any() and precision + recall else 0.0
     return {**scores, "edge_f1": f1, "edge_density": float(result.sum() / content.sum())}
+
+
+def leakage(result: Edges, content: Edges, style: Bool[np.ndarray, "_ _"]) -> float:
+    """How much more often than by chance the edges that a result adds to the content's lie on those of the painting.
+
+    Share of added edge pixels within 2 px of the painting's edges, minus the share of the area away from the content's edges that
+    lies so close to them. 0 for edges from elsewhere, up to 1; NaN without added edges, or where painting and photograph differ in size.
+    """
+    if style.shape != result.shape:
+        return float("nan")
+    outside, near = ~_widened(content), _widened(style)
+    added = result & outside
+    return float(near[added].mean() - near[outside].mean()) if added.any() else float("nan")

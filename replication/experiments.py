@@ -136,5 +136,5 @@ def fill(paper: str, table: str, profile: str) -> Result:
         raise UserError(f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train --profile {profile}`")
     cells = evaluate(rows, sizes)
     frame = tables.paper_table(paper, table, cells, rows, sizes)
-    tables.write_table(frame, paper, table, rows, sizes)
+    tables.write_table(frame, paper, table, cells, rows, sizes)
     return Result(paper, table, sizes, rows, cells, frame)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
@@ -27,6 +28,8 @@ from .losses import Features
 Values = Float[Tensor, " batch"]
 CONTENT_TAPS = ("relu4_1", "relu5_1")
 SUBSTITUTE = "lpips-substitute"
+# Parts a side of the image, for `style_spread`.
+TILES = 4
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ METRICS = {
     "ssim_grey": Metric("SSIM", "higher", "content", "8-bit grey, 7x7 uniform window, sample covariance (MicroAST's script); primary"),
     "ssim_rgb": Metric("SSIM RGB", "higher", "content", "8-bit RGB, 7x7 uniform window, mean over channels"),
     "ssim_gaussian": Metric("SSIM Gaussian", "higher", "content", "8-bit grey, 11x11 Gaussian window of 1.5, Wang et al. 2004"),
+    "detail": Metric("fine detail", "", "content", "100 x RMS of grey minus its Gaussian of 2 px; neither more nor less is better"),
+    "style_spread": Metric("unevenness of style", "lower", "style", "standard deviation over mean of the style loss at relu3_1 of 4x4 tiles"),
     "psnr": Metric("PSNR", "higher", "content", "10 log10(255^2 / MSE) in dB over RGB jointly, 8-bit"),
     "lpips": Metric("LPIPS", "lower", "content", "lpips 0.1, AlexNet"),
     "lpips_vgg_substitute": Metric("LPIPS substitute (VGG)", "lower", "content", "LPIPS formula on VGG-19 normalised, weights fitted to LPIPS-SqueezeNet"),
@@ -56,6 +61,7 @@ METRICS |= {
     "ssl": Metric("SSL", "lower", "style", "style loss of regions of one class, mean over classes; our reading, the formula could not be read"),
     "ssl_area": Metric("SSL by area", "lower", "style", "the same, classes weighted by their area in the content"),
     "ssl_gram": Metric("SSL, Gram", "lower", "style", "MSE of regions' Gram matrices, sum over relu1_1..relu5_1, mean over classes"),
+    "region_colour": Metric("colour of regions", "lower", "style", "distance of mean CIELAB colours of regions of one class, mean over classes"),
     "cfsd_sum": Metric("CFSD substitute, sum", "lower", "content", "StyleID's script on relu3_1 of VGG-19 normalised: divergence of self-similarities, summed over positions"),
     "cfsd_mean": Metric("CFSD substitute x 1000", "lower", "content", "the same, mean over positions, times 1000"),
     "frechet_substitute": Metric("Frechet distance substitute", "lower", "style", "of all results to all styles, 16 random directions of pooled VGG-19 features, shrunk"),
@@ -77,6 +83,7 @@ for _suffix, (_low, _high) in edges.THRESHOLDS.items():
         f"edge_density{_suffix}": Metric("edge density", "", "content", f"edge pixels of the result over the content's; neither more nor less is better; {_where}"),
         f"edge_noise{_suffix}": Metric("edge noise", "lower", "content", f"share of edge pixels farther than 8 px from the content's edges; {_where}"),
     }
+METRICS["edge_leakage"] = Metric("edge leakage", "lower", "style", "share of added edges within 2 px of the painting's edges, above chance; Canny as edge F1")
 # Why a column is not the metric that the papers print; shown in the table itself.
 SUBSTITUTES = {
     "lpips_vgg_substitute": "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS",
@@ -188,17 +195,32 @@ def find_edges(image: Image) -> list[dict[str, edges.Edges]]:
     return [{suffix: edges.find(_grey(x), *thresholds) for suffix, thresholds in edges.THRESHOLDS.items()} for x in to_uint8(image)]
 
 
-def edge_scores(result: Image, content: list[dict[str, edges.Edges]]) -> dict[str, Values]:
-    """`edges.compare` at every pair of thresholds; names end in the suffix of the thresholds.
+def edge_scores(result: Image, content: list[dict[str, edges.Edges]], style: list[dict[str, edges.Edges]]) -> dict[str, Values]:
+    """`edges.compare` at every pair of thresholds, names end in the suffix of the thresholds; `edges.leakage` at the middle one.
 
-    content  `find_edges` of the photographs
+    content, style  `find_edges` of the photographs and of the paintings
     """
-    found: dict[str, list[float]] = {}
-    for a, b in zip(find_edges(result), content, strict=True):
+    found: dict[str, list[float]] = {"edge_leakage": []}
+    for a, b, c in zip(find_edges(result), content, style, strict=True):
+        found["edge_leakage"].append(edges.leakage(a[""], b[""], c[""]))
         for suffix in edges.THRESHOLDS:
             for name, value in edges.compare(a[suffix], b[suffix]).items():
                 found.setdefault(f"{name}{suffix}", []).append(value)
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+
+def detail(image: Image) -> Values:
+    """100 x root mean square of the grey image, in [0, 1], minus its Gaussian of 2 px: how much fine texture there is."""
+    grey = [_grey(x) / 255 for x in to_uint8(image)]
+    return torch.tensor([100 * np.sqrt(np.square(x - gaussian_filter(x, 2.0)).mean()) for x in grey], dtype=torch.float64)
+
+
+def style_spread(result: Features, style: list[Tensor]) -> Values:
+    """Standard deviation over mean of the style loss at relu3_1 of TILES x TILES parts of the result: 0 when every part is as near to the style."""
+    at = 2 * TAPS.index("relu3_1")
+    rows = (row for line in result[TAPS[at // 2]].tensor_split(TILES, dim=2) for row in line.tensor_split(TILES, dim=3))
+    losses = torch.stack([sum(_mse(a, b) for a, b in zip(mean_std(part), style[at : at + 2], strict=True)) for part in rows])
+    return losses.std(dim=0, correction=0) / losses.mean(dim=0)
 
 
 def psnr(result: Image, content: Image) -> Values:
@@ -265,7 +287,8 @@ def measure(result: Image, content: Target, style: Target) -> dict[str, Values]:
         "content_loss": content_loss(features, content.features), "style_loss": to_style,
         "content_loss_b": content_loss_b(features, content.features), "style_loss_b": to_style / len(TAPS),
         "ssim_grey": ssim_grey(result, image), "ssim_rgb": ssim_rgb(result, image), "ssim_gaussian": ssim_gaussian(result, image),
-        "psnr": psnr(result, image), **edge_scores(result, content.edges),
+        "psnr": psnr(result, image), **edge_scores(result, content.edges, style.edges),
+        "detail": detail(result), "style_spread": style_spread(features, style.statistics),
     }  # fmt: skip
     column = perceptual_column()
     values[column] = lpips(result, image) if column == "lpips" else lpips_vgg_substitute(directions(features), content.directions)

@@ -126,6 +126,7 @@ def evaluate(rows: Sequence[Row], jobs: Sequence[Job], encoder: str) -> pd.DataF
         found = {
             **semantic_metrics.semantic_style_loss(features, pair[1].features, job.maps),
             **semantic_metrics.structure_distance(features, pair[0].features),
+            **semantic_metrics.region_colour(result, job.style, job.maps), "detail": metrics.detail(result).item(),
             "content_loss": metrics.content_loss(features, pair[0].features).item(), "style_loss": metrics.style_loss(features, pair[1].statistics).item(),
             "ssim_grey": metrics.ssim_grey(result, job.content).item(),
             "pooled": semantic_metrics.pooled(features).tolist(), "pooled_style": semantic_metrics.pooled(pair[1].features).tolist(),
@@ -172,7 +173,8 @@ def table(name: str, rows: Sequence[Row], cells: pd.DataFrame, profile: Profile,
     frame = tables.assemble(paper, name, notes, measured, lambda row, metric: number(cells, row, metric, profile))
     sizes = {"size": profile.size, "jobs": list(dict.fromkeys(cells.job)), "bootstrap": {"resamples": profile.bootstrap, "seed": 0, "kind": "over pairs, 95 % percentile"}}
     rows_facts = [{"name": row.name, **row_facts(row, profile.encoder)} for row in rows]
-    tables.write_results(frame, tables.slug("SCSA", name) + GIVEN * given, profile, rows=rows_facts, **sizes)
+    plain = cells.drop(columns=["pooled", "pooled_style"]).assign(pair=cells.groupby("row").cumcount() // 2)
+    tables.write_results(frame, tables.slug("SCSA", name) + GIVEN * given, profile, plain, rows=rows_facts, **sizes)
     return frame
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.linalg import sqrtm
+from skimage.color import rgb2lab
 from torch import Tensor
 
-from .encoder import TAPS
+from .encoder import TAPS, Image
 from .errors import UserError
 from .losses import Features
 from .semantic import Labels, SemanticMap
@@ -63,6 +64,16 @@ def semantic_style_loss(result: Features, style: Features, maps: tuple[SemanticM
         moments.append(total)
         grams.append(gram)
     return {"ssl": float(np.mean(moments)), "ssl_area": float(np.average(moments, weights=list(classes.values()))), "ssl_gram": float(np.mean(grams))}
+
+
+def region_colour(result: Image, style: Image, maps: tuple[SemanticMap, SemanticMap]) -> dict[str, float]:
+    """Distance of the mean CIELAB colours of a result's and a style's regions of one class, mean over classes; NaN without a common class."""
+    sizes = [tuple(image.shape[2:]) for image in (result, style)]
+    colours = [rgb2lab(image[0].cpu().numpy(), channel_axis=0) for image in (result, style)]
+    labels = [m.labels(size).numpy() for m, size in zip(maps, sizes, strict=True)]
+    classes = _classes(maps, [[size] for size in sizes])
+    distances = [np.linalg.norm(np.subtract(*(x[:, where == label].mean(axis=1) for x, where in zip(colours, labels, strict=True)))) for label in classes]
+    return {"region_colour": float(np.mean(distances)) if distances else float("nan")}
 
 
 def structure_distance(result: Features, content: Features, chunk: int = 1024) -> dict[str, float]:

@@ -132,10 +132,10 @@ def slug(paper: str, table: str) -> str:
     return f"{paper.lower()}-{table.lower().replace(' ', '')}"
 
 
-def write_table(frame: pd.DataFrame, paper: str, table: str, rows: Sequence[Row], profile: Profile) -> None:
-    """Write results/<profile>/<paper>-table<k>.csv and its provenance, atomically."""
+def write_table(frame: pd.DataFrame, paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> None:
+    """Write results/<profile>/<paper>-table<k>.csv, its cells and its provenance, atomically."""
     facts = {"rows": row_facts(rows, profile), "metrics": {name: metric.definition for name, metric in metrics.METRICS.items()}}
-    write_results(frame, slug(paper, table), profile, paper=paper, table=table, **grid_facts(profile), **facts)
+    write_results(frame, slug(paper, table), profile, cells, paper=paper, table=table, **grid_facts(profile), **facts)
 
 
 def grid_facts(profile: Profile) -> dict[str, Any]:
@@ -144,11 +144,26 @@ def grid_facts(profile: Profile) -> dict[str, Any]:
     return {"size": profile.size, "contents": profile.contents, "styles": profile.styles, "bootstrap": bootstrap}
 
 
-def write_results(frame: pd.DataFrame, name: str, profile: Profile, **facts: Any) -> Path:
-    """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically."""
-    path = files.RESULTS / profile.name / f"{name}.csv"
-    files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+def write_results(frame: pd.DataFrame, name: str, profile: Profile, cells: pd.DataFrame | None = None, **facts: Any) -> Path:
+    """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically.
+
+    cells  what the table's numbers are means of, one line a cell: written to <name>.cells.csv, which `ledger` reads
+    """
+    folder = files.RESULTS / profile.name
+    if cells is not None:
+        facts["cells_sha256"] = files.sha256_file(_write_csv(cells, cells_file(folder, name)))
+    path = _write_csv(frame, folder / f"{name}.csv")
     files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts))
+    return path
+
+
+def cells_file(folder: Path, name: str) -> Path:
+    """Where the cells of a table lie."""
+    return folder / f"{name}.cells.csv"
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
+    files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return path
 
 

@@ -54,6 +54,9 @@ def test_sharpness_of_a_blind_and_of_a_sharp_method():
     assert frame.loc["colour", ["effective", "single", "largest"]].tolist() == pytest.approx([1, 1, 1], abs=0.05)
     blind = frame.loc["colour, blind"]
     assert blind.effective == pytest.approx(64) and blind.single == 0 and blind.largest == pytest.approx(1 / 64)
+    assert blind.reuse == pytest.approx(1 / 64), "one of 64 positions is the most used hundredth"
+    alike = attention_study.sharpness(Colours(1e7), content[:, :1, :1].expand(3, 64, 64), style).set_index("operation")
+    assert alike.loc["colour", "reuse"] == pytest.approx(1, abs=0.01), "equal queries all take one key"
     positions = (torch.arange(8) + 0.5) / 8
     assert blind.spread == pytest.approx((2 * positions.var(correction=0)).sqrt().item(), rel=1e-4)
 

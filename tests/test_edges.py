@@ -63,8 +63,22 @@ def test_higher_thresholds_find_fewer_edges():
 
 def test_the_metrics_are_those_of_the_8_bit_grey_images():
     images = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)), torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1))
-    scores = metrics.edge_scores(images[0], metrics.find_edges(images[1]))
+    scores = metrics.edge_scores(images[0], metrics.find_edges(images[1]), metrics.find_edges(images[1]))
     assert scores.keys() == {name for name in metrics.METRICS if name.startswith("edge_")}
     a, b = ((x[1].mul(255).round() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0).round().numpy() for x in images)
     expected = edges.compare(edges.find(a, 50.0, 100.0), edges.find(b, 50.0, 100.0))
     assert {name.removesuffix("_low"): value[1].item() for name, value in scores.items() if name.endswith("_low")} == pytest.approx(expected, rel=0.05)
+
+
+def test_leakage_is_one_for_the_paintings_edges_and_about_zero_for_edges_from_elsewhere():
+    grid = np.zeros((200, 200), bool)
+    content, style = grid.copy(), grid.copy()
+    content[:, 20], style[120, :] = True, True
+    own = content | style
+    assert edges.leakage(own, content, style) == pytest.approx(1 - 5 / 200)
+    elsewhere = content.copy()
+    elsewhere[60, :] = True
+    assert edges.leakage(elsewhere, content, style) == pytest.approx(-5 / 200)
+    scattered = np.random.default_rng(0).random((200, 200)) < 0.05
+    assert abs(edges.leakage(scattered, content, style)) < 0.02
+    assert math.isnan(edges.leakage(content, content, style)) and math.isnan(edges.leakage(own, content, style[:100]))

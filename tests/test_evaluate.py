@@ -51,7 +51,7 @@ def kill_after(monkeypatch, cells: int) -> None:
 def table_bytes(sizes, monkeypatch, folder) -> bytes:
     monkeypatch.setattr(files, "RESULTS", folder)
     cells = evaluate.evaluate(ROWS, sizes)
-    tables.write_table(tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes), "StyA2K", "Table 1", ROWS, sizes)
+    tables.write_table(tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes), "StyA2K", "Table 1", cells, ROWS, sizes)
     return (folder / "smoke" / "stya2k-table1.csv").read_bytes()
 
 

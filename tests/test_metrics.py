@@ -152,3 +152,21 @@ def test_the_substitute_ranks_like_lpips(shared):
                 ours.append(metrics.lpips_vgg_substitute(*(metrics.Target(x).directions for x in (other, image[None]))).item())
                 theirs.append(target(image[None] * 2 - 1, other * 2 - 1).item())
     assert spearmanr(ours, theirs).statistic > 0.75
+
+
+def test_detail_is_that_of_a_fine_pattern_and_none_of_a_slope():
+    slope = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    checks = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float()
+    assert metrics.detail(slope).item() < 0.6
+    assert metrics.detail(0.5 + 0.1 * (checks - 0.5).expand(1, 3, 64, 64)).item() == pytest.approx(5, rel=0.05)
+
+
+def test_style_spread_is_that_of_the_tiles():
+    torch.manual_seed(0)
+    tile = torch.rand(1, 256, 4, 4)
+    even = metrics.style_spread({"relu3_1": tile.repeat(1, 1, 4, 4)}, list(metrics.mean_std(tile)) * 5)
+    assert even.isnan().all() or even.item() < 1e-3  # every tile is the style: nothing to spread
+    shifts = torch.arange(16.0).view(1, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    found = metrics.style_spread({"relu3_1": tile.repeat(1, 1, 4, 4) + shifts}, list(metrics.mean_std(tile)) * 5)
+    losses = torch.arange(16.0).square()
+    assert found.item() == pytest.approx((losses.std(correction=0) / losses.mean()).item(), rel=1e-3)

@@ -102,3 +102,15 @@ def test_drawn_pairs_share_their_classes_and_follow_the_picture():
         assert all((count > 96 * 96 * 0.02).all() for count in counts), job.name
     jobs = semantic_pairs.own_jobs(64, 1)
     assert len(jobs) == 8 and torch.equal(jobs[0].content, jobs[1].style) and jobs[1].maps == jobs[0].maps[::-1]
+
+
+def test_colour_of_regions_is_by_class():
+    result, style = torch.zeros(1, 3, 96, 96), torch.zeros(1, 3, 96, 96)
+    shades = (0.2, 0.5, 0.8)
+    for image, semantic in ((result, MAPS[0]), (style, MAPS[1])):
+        for label, shade in enumerate(shades):
+            image[:, :, semantic.labels((96, 96)) == label] = shade
+    assert sm.region_colour(result, style, MAPS)["region_colour"] == pytest.approx(0, abs=1e-4)
+    result[:, :, MAPS[0].labels((96, 96)) == 0] = shades[1]
+    lightness = [116 * ((s + 0.055) / 1.055) ** (2.4 / 3) - 16 for s in shades[:2]]
+    assert sm.region_colour(result, style, MAPS)["region_colour"] == pytest.approx((lightness[1] - lightness[0]) / 3, rel=0.01)

@@ -127,7 +127,7 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
         tables.headline()
     rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
     found = cells(AdaIN=(0.5, 1.0, 0.5), SANet=(0.7, 2.0, 0.5)).assign(lpips_vgg_substitute=0.25)
-    tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, SIZES), "Workbook", "All methods", rows, replace(SIZES, name="cpu"))
+    tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, SIZES), "Workbook", "All methods", found, rows, replace(SIZES, name="cpu"))
     readme = tmp_path / "README.md"
     readme.write_text("nothing")
     with pytest.raises(UserError, match="must hold"):
