@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test smoke bench train study readme lab lock clean distclean help
+.PHONY: all env test smoke bench train study report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -38,6 +38,9 @@ train: $(READY)  ## train what checkpoints/ lacks (CONTENT=folder STYLE=folder P
 
 study: $(READY)  ## write a blind voting page for people: build/study/<profile>/vote.html (and key.json, to keep)
 	$(BIN)/python -m replication study --profile $(PROFILE)
+
+report: $(READY)  ## write what PROFILE has produced as a static site: build/report/<profile>/index.html
+	$(BIN)/python -m replication report --profile $(PROFILE)
 
 readme: $(READY)  ## put the headline table of results/cpu into README.md
 	$(BIN)/python -m replication readme

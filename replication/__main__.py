@@ -73,7 +73,11 @@ def parser() -> argparse.ArgumentParser:
     _profile(add)
     add.set_defaults(run=_study)
 
-    add = commands.add_parser("readme", help="put the headline table into README.md", description="Write README.md's headline table from results/cpu.")
+    add = commands.add_parser("report", help="write everything as a static site", description="Write build/report/<profile>/index.html: executed notebooks, tables, figures, ledger, models and provenance as pages that open without server or network.")
+    _profile(add)
+    add.set_defaults(run=_report)
+
+    add = commands.add_parser("readme", help="put tables into README.md", description="Write the tables of README.md, headline and verdicts, from results/cpu.")
     add.set_defaults(run=_readme)
 
     add = commands.add_parser("scales", help="measure VGG-19's normalisation", description="Make checkpoints/vgg19-scales.safetensors again, from photographs.")
@@ -153,10 +157,16 @@ def _study(arguments: argparse.Namespace) -> None:
     print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
 
 
-def _readme(arguments: argparse.Namespace) -> None:
-    from .tables import write_readme
+def _report(arguments: argparse.Namespace) -> None:
+    from . import report
 
-    write_readme()
+    print(f"wrote {report.build(arguments.profile)}")
+
+
+def _readme(arguments: argparse.Namespace) -> None:
+    from . import readme
+
+    readme.write()
 
 
 def _scales(arguments: argparse.Namespace) -> None:

@@ -206,6 +206,24 @@ CLAIMS: tuple[tuple[str, str, str | None, str | float | None], ...] = (
 )
 
 
+# Of the cells that `ledger` reads.
+ROWS = (*ALL_TO_ALL, DISTRIBUTED, COARSE, "StyA2K relu4_1, PA 2", "SANet relu4_1")
+SHARPNESS, STABILITY, SHIFTS = ("keys", "effective", "single", "largest", "spread", "reuse"), ("changed", "match", "centre"), (4, 8)
+
+
+def cell_metrics() -> list[str]:
+    """Names of the columns of `cells`."""
+    return [*SHARPNESS, *(f"{name}_{shift}" for name in STABILITY for shift in SHIFTS)]
+
+
+def cells(sharp: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
+    """One line a row and pair, with the columns of `cell_metrics`; of `over_pairs` of `sharpness` and of `stability`."""
+    keys = ["row", "seed", "content", "style"]
+    parts = [sharp.set_index(keys)[list(SHARPNESS)]]
+    parts += [moved[moved["shift"] == shift].set_index(keys)[list(STABILITY)].add_suffix(f"_{shift}") for shift in SHIFTS]
+    return pd.concat(parts, axis=1).reset_index()
+
+
 def verdicts(sharp: pd.DataFrame, moved: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """StyA2K's claims about attention, each as a difference that should be positive, with its interval, once for every all-to-all
     row and, where it is about shifts, for every shift.

@@ -169,7 +169,7 @@ PRODUCTS: dict[str, Callable[[Grids], int]] = {
 }  # fmt: skip
 
 
-def count_macs(model: Method, content: Tensor, style: Tensor) -> int:
+def count_macs(model: Callable[[Tensor, Tensor], Tensor], content: Tensor, style: Tensor) -> int:
     """Multiply-adds of model(content, style) as counted by torch, with attention from its true widths."""
     attended = 0
 
@@ -279,7 +279,7 @@ def measure(name: str, variant: str, size: int, device: str, runs: int) -> dict[
 
     trained, parameters, built  parameters that are trained, that a stylisation reads, and with the whole loss network
     macs                        multiply-adds of a stylisation
-    seconds, low, high          median and quartiles; a single run has no quartiles and is warmed up at 64 px only
+    seconds, low, high          median and quartiles, warmed up at 64 px, on a GPU at full size; a single run has no quartiles
     times                       of every run, separated by blanks
     peak_mib                    the process's peak, or the device's on a GPU
     """
@@ -303,9 +303,8 @@ def measure(name: str, variant: str, size: int, device: str, runs: int) -> dict[
 
     with torch.inference_mode():
         model(content[..., :64, :64], style[..., :64, :64])
-    if runs > 1:
+    if gpu:  # chooses its kernels by size
         run()
-    if gpu:
         torch.cuda.reset_peak_memory_stats()
     seconds = _timed(run, runs, torch.cuda.synchronize if gpu else lambda: None)
     low, high = np.quantile(seconds, [0.25, 0.75]).tolist() if runs > 1 else (None, None)

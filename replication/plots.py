@@ -1,5 +1,6 @@
 """Figures: drawing only. Every function returns a matplotlib figure; `save` writes it with its provenance."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from torch import Tensor
 from . import files
 from .attention import AttentionRecord
 from .data import to_uint8
+from .metrics import METRICS
 from .profiles import Profile
 from .provenance import provenance
 
 # Okabe-Ito: told apart with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Supported, contradicted, undecided, not testable here.
+VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#BBBBBB")
 
 
 def use_style() -> None:
@@ -371,4 +375,37 @@ def sharpness(records: dict[str, AttentionRecord]) -> Figure:
     axes.set_xlabel("effective number of keys")
     axes.set_ylabel("share of queries")
     axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def choices(frame: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """What another choice changes, in ranges over methods: one panel a metric, one line a choice with its interval; `frame` of `sensitivity.table`."""
+    use_style()
+    names = [f"{method}: {textwrap.fill(choice, 58)}" for choice, method in dict.fromkeys(zip(frame.choice, frame.method, strict=True))]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics) + 4, 0.5 * len(names) + 1), squeeze=False, sharey=True)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        part, y = frame[frame.metric == metric], np.arange(len(names))[::-1]
+        unit = (part.difference.abs() / part.of_spread).max()  # the range over methods, the same on every line
+        axis.axvline(0, color="0.7", linewidth=1)
+        bars = [(part.difference - part.low) / unit, (part.high - part.difference) / unit]
+        axis.errorbar(part.difference / unit, y, xerr=bars, fmt="o", color=COLOURS[0], capsize=2, markersize=4)
+        axis.set_yticks(y, names, fontsize=7)
+        axis.set_title(METRICS[metric].title)
+    figure.supxlabel("difference, in ranges over all methods", fontsize=9)
+    return figure
+
+
+def verdicts(frame: pd.DataFrame, kinds: Sequence[str]) -> Figure:
+    """Number of claims by paper and verdict, as bars; `frame` of `ledger.decide_all`."""
+    use_style()
+    papers = list(dict.fromkeys(frame.paper))
+    figure, axis = plt.subplots(figsize=(7, 0.5 * len(papers) + 1))
+    left = np.zeros(len(papers))
+    for kind, colour in zip(kinds, VERDICT_COLOURS, strict=True):
+        counts = np.array([((frame.paper == paper) & (frame.verdict == kind)).sum() for paper in papers])
+        bars = axis.barh(papers[::-1], counts[::-1], left=left[::-1], color=colour, label=kind)
+        axis.bar_label(bars, [str(n) if n else "" for n in counts[::-1]], label_type="center", fontsize=8)
+        left += counts
+    axis.set_xlabel("claims")
+    axis.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(kinds))
     return figure

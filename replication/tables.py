@@ -4,7 +4,6 @@ Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note.
 why. A substitute metric has its own name and never stands in the paper's column.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,28 @@ def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> di
     low, high = stats.interval(stats.crossed_bootstrap(values, profile.bootstrap, seed=0))
     pairs = int(np.isfinite(values).any(axis=0).sum())
     return {"measured": float(np.nanmean(values)) if pairs else float("nan"), "low": low, "high": high, "n": pairs, "trainings": len(values)}
+
+
+def replicates(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> np.ndarray:
+    """Mean of a row, then its bootstrap replicates: over pairs where the cells have a column `pair`, over photographs and paintings elsewhere."""
+    if "pair" in cells:
+        values = np.stack([part[metric].to_numpy(dtype=float) for _, part in cells[cells.row == row].groupby("pair")])
+        drawn = stats.clustered_bootstrap(values, profile.bootstrap, seed=0)
+    else:
+        values = matrix(cells, row, metric)
+        drawn = stats.crossed_bootstrap(values, profile.bootstrap, seed=0)
+    return np.concatenate([[np.nanmean(values) if np.isfinite(values).any() else np.nan], drawn])
+
+
+def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Columns row, metric, measured, low, high, n: means with 95 % intervals of the rows that the cells have."""
+    lines = []
+    for row in (row for row in rows if row in set(cells.row)):
+        for metric in names:
+            found = replicates(cells, row, metric, profile)
+            low, high = stats.interval(found[1:])
+            lines.append({"row": row, "metric": metric, "measured": found[0], "low": low, "high": high, "n": int((cells.row == row).sum())})
+    return pd.DataFrame(lines, columns=["row", "metric", "measured", "low", "high", "n"])
 
 
 def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
@@ -280,30 +301,3 @@ def beyond_the_knob(cells: pd.DataFrame, curve: Sequence[str], rows: Sequence[st
             column[row] = "" if np.isnan(gains[0]) else f"{gains[0]:+.3f}{interval}"
         shown[metrics.METRICS[metric].title] = column
     return pd.DataFrame(shown).reindex(rows)
-
-
-README_MARKS = ("<!-- headline: made by `make readme` from results/cpu -->", "<!-- /headline -->")
-
-
-def headline(metric_names: Sequence[str] = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")) -> str:
-    """The README's table, in Markdown, from results/cpu/workbook-allmethods.csv. Raises UserError when it is missing."""
-    path = files.RESULTS / "cpu" / f"{slug(WORKBOOK, 'All methods')}.csv"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; run `make` first")
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    shown = show(frame, metric_names)
-    lines = [f"| | {' | '.join(metrics.METRICS[name].title for name in metric_names)} |", "|---" * (len(metric_names) + 1) + "|"]
-    lines += [f"| {row} | {' | '.join(cells)} |" for row, *cells in shown.itertuples()]
-    where = f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile {facts['profile']}, commit {facts['commit'][:7]}"
-    return "\n".join([*lines, "", f"Means with 95 % intervals; {where}."])
-
-
-def write_readme() -> None:
-    """Put the headline table between its marks in README.md. Raises UserError when the marks are not there."""
-    path = files.ROOT / "README.md"
-    before, *rest = path.read_text(encoding="utf-8").split(README_MARKS[0])
-    if len(rest) != 1 or README_MARKS[1] not in rest[0]:
-        raise UserError(f"{path} must hold {README_MARKS[0]} and {README_MARKS[1]} once; restore it with git")
-    after = rest[0].split(README_MARKS[1], 1)[1]
-    files.write_text(path, f"{before}{README_MARKS[0]}\n\n{headline()}\n\n{README_MARKS[1]}{after}")

@@ -1,6 +1,7 @@
-"""Shared fixtures: tiny encoders, and the folder of official weights that some checks use when it is there."""
+"""Shared fixtures: tiny encoders, a real browser, and the folder of official weights that some checks use when it is there."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from replication.encoder import Encoder
 from replication.files import ROOT
 
 TINY = (8, 16, 16, 24, 24)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 def tiny_encoder(seed: int = 0, last: str = "relu5_1") -> Encoder:
@@ -42,3 +45,27 @@ def shared() -> Path:
 def build_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("REPLICATION_BUILD", str(tmp_path / "build"))
     return tmp_path / "build"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; without one these tests are reported as skipped."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+def open_page(browser, address: str, **context):
+    """A page opened without a network, and the list of its errors: of scripts, and of what could not be loaded."""
+    opened = browser.new_context(offline=True, **context).new_page()
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("requestfailed", lambda request: errors.append(request.url))
+    opened.goto(address)
+    return opened, errors

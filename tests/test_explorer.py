@@ -4,13 +4,13 @@ import base64
 import json
 import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import open_page
 from scipy.stats import spearmanr
 from test_attention import kinds, record
 
@@ -19,9 +19,6 @@ from replication.attention import AttentionRecord
 from replication.data import contents, styles
 from replication.errors import UserError
 from replication.methods import Method
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 def single(r: AttentionRecord) -> AttentionRecord:
@@ -112,28 +109,10 @@ def test_the_widget_is_the_page_in_a_frame():
     assert "srcdoc=" in shown and "&lt;p title=&quot;x&quot;&gt;" in shown
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A real browser; without one these tests are reported as skipped."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield launched
-        launched.close()
-
-
 def visit(browser, text: str, folder, scheme: str = "light", fragment: str = ""):
     """The page opened from disk without a network, and the list of its errors."""
     path = files.write_text(folder / "page.html", text)
-    opened = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 1400, "height": 800}).new_page()
-    errors: list[str] = []
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(f"{path.as_uri()}{fragment}")
-    return opened, errors
+    return open_page(browser, f"{path.as_uri()}{fragment}", color_scheme=scheme, viewport={"width": 1400, "height": 800})
 
 
 def click(opened, panel: str, y: float, x: float) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication import METHODS, benchmark, experiments, files, plots, tables
+from replication import METHODS, benchmark, experiments, plots, tables
 from replication.errors import UserError
 from replication.evaluate import Row
 from replication.profiles import Profile
@@ -118,26 +118,6 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
 def test_unknown_tables_are_refused():
     with pytest.raises(UserError, match="no table StyA2K Table 9"):
         experiments.fill("StyA2K", "Table 9", "smoke")
-
-
-def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROOT", tmp_path)
-    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
-    with pytest.raises(UserError, match="run `make` first"):
-        tables.headline()
-    rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
-    found = cells(AdaIN=(0.5, 1.0, 0.5), SANet=(0.7, 2.0, 0.5)).assign(lpips_vgg_substitute=0.25)
-    tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, SIZES), "Workbook", "All methods", found, rows, replace(SIZES, name="cpu"))
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing")
-    with pytest.raises(UserError, match="must hold"):
-        tables.write_readme()
-    readme.write_text(f"before\n{tables.README_MARKS[0]}\nold\n{tables.README_MARKS[1]}\nafter\n")
-    for _ in range(2):  # writing again changes nothing
-        tables.write_readme()
-        text = readme.read_text()
-        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-        assert "| AdaIN | " in text and "| SANet | " in text and "profile cpu" in text and text.count("LPIPS substitute") == 1
 
 
 def test_figures_of_ablations_and_sweeps_show_every_row():

@@ -11,7 +11,8 @@ COLUMNS = ["paper", "table", "row", "metric", "reported", "unit", "better", "con
 
 
 @lru_cache
-def _all() -> pd.DataFrame:
+def everything() -> pd.DataFrame:
+    """All printed numbers. Raises UserError when the file is not as it should be."""
     path = Path(__file__).with_name("reported.csv")
     frame = pd.read_csv(path, dtype={"reported": float})
     if list(frame.columns) != COLUMNS or frame[["paper", "table", "row", "metric", "reported"]].isna().any().any():
@@ -21,7 +22,7 @@ def _all() -> pd.DataFrame:
 
 def reported(paper: str, table: str) -> pd.DataFrame:
     """All printed numbers of a table, in the paper's order. Raises UserError for an unknown one."""
-    frame = _all()
+    frame = everything()
     chosen = frame[(frame.paper == paper) & (frame.table == table)]
     if chosen.empty:
         raise UserError(f"no numbers of {paper} {table}; known are {sorted({f'{p} {t}' for p, t in zip(frame.paper, frame.table, strict=True)})}")

@@ -1,0 +1,186 @@
+"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an image.
+
+Each choice keeps the shipped weights and changes one thing; what changes is measured on the grid of the ablations, as the
+metric with the other choice minus the metric with ours. A reading that is trained in (losses, rates, kernels) is not among them: it
+would need a training of its own. `definitions` compares definitions of one metric by the order of methods that they give.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from PIL import Image as PIL
+from PIL import ImageOps
+from torch import Tensor
+
+from . import files, metrics, stats, tables
+from .checkpoints import available, card, fill_trained, load_checkpoint, run_name
+from .data import Picture, contents, styles, to_uint8
+from .encoder import Image, load_encoder, vgg19_hash
+from .evaluate import SOURCES, cell_path, in_parallel, read_cell, source_hash
+from .methods import METHODS, TITLES, Method
+from .profiles import Profile
+
+# Metrics of the table: one of style, two of content, one of the picture's own detail.
+SHOWN = ("style_loss", "content_loss", "ssim_grey", "detail")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing done otherwise.
+
+    title    what is done in place of what
+    method   whose results it changes
+    changes  fields of the method's variant
+    prepare  how photograph and painting are brought to size, see `prepared`
+    jpeg     quality at which the result is saved before it is measured; None measures the result itself
+    """
+
+    title: str
+    method: str
+    changes: dict = field(default_factory=dict)
+    prepare: str | None = None
+    jpeg: int | None = None
+
+    def facts(self) -> dict:
+        """What determines its results."""
+        return {"method": self.method, "changes": {name: str(value) for name, value in self.changes.items()}, "prepare": self.prepare, "jpeg": self.jpeg}
+
+
+CHOICES = (
+    Choice("biased variance without epsilon, as printed, in place of the code's", "adain", {"content_correction": 0, "style_correction": 0, "style_eps": 0.0}),
+    Choice("a fixed number of blocks, as printed, in place of blocks of a fixed side", "stya2k", {"fixed_count": True}),
+    Choice("keys resized to the nearest, as in AdaAttN's code, in place of bilinearly", "datnet", {"key_resize": "nearest"}),
+    Choice("keys resized bilinearly, as printed, in place of to the nearest", "adaattn", {"key_resize": "bilinear"}),
+    Choice("at most 1024 keys, drawn at random as the code does above 4096, in place of all", "adaattn", {"max_keys": 1024}),
+    Choice("residuals with position, as printed, in place of the code's", "stytr2", {"residual_with_position": True}),
+    Choice("a Potts penalty between four neighbours until nothing improves, as printed, in place of the code's chain", "mst", {"chain": False, "cycles": None}),
+    *(
+        Choice(f"images {way}", method, prepare=prepare)
+        for method in ("datnet", "stya2k")
+        for prepare, way in (("squeezed", "squeezed to a square, as the papers' scripts do, in place of cropped"), ("nearest", "resized to the nearest pixel in place of bicubically"))
+    ),
+    *(Choice("results saved as JPEG of quality 75 before they are measured", method, jpeg=75) for method in ("datnet", "stya2k")),
+)  # fmt: skip
+
+
+def possible(encoder: str) -> list[Choice]:
+    """The choices whose method has trained weights at this width."""
+    there = available(encoder)
+    return [choice for choice in CHOICES if _checkpoint(choice, encoder) in there]
+
+
+def _checkpoint(choice: Choice, encoder: str) -> str:
+    return run_name(choice.method, next(iter(METHODS[choice.method].variants)), encoder, 0)
+
+
+@lru_cache
+def _model(method: str, changes: tuple[tuple[str, object], ...], encoder: str) -> Method:
+    """The shipped weights of a method in a changed variant. Raises UserError when they do not fit."""
+    kind = METHODS[method]
+    name = run_name(method, next(iter(kind.variants)), encoder, 0)
+    model = kind(load_encoder(encoder), replace(next(iter(kind.variants.values())), **dict(changes)))
+    fill_trained(model, load_checkpoint(name), name)
+    return model.eval().requires_grad_(False)
+
+
+def _tensor(image: PIL.Image) -> Image:
+    return torch.from_numpy(np.array(image)).movedim(2, 0)[None].float() / 255
+
+
+def prepared(picture: Picture, size: int, prepare: str | None) -> Image:
+    """A picture as (1, 3, size, size): ours (bicubic, cropped), cropped and resized with another of Pillow's filters, or "squeezed"."""
+    if prepare is None:
+        return picture.tensor(size)[None]
+    whole = PIL.fromarray(to_uint8(picture.tensor()))
+    if prepare == "squeezed":
+        return _tensor(whole.resize((size, size), PIL.Resampling.BICUBIC))
+    return _tensor(ImageOps.fit(whole, (size, size), PIL.Resampling[prepare.upper()]))
+
+
+def saved(image: Float[Tensor, "1 3 h w"], quality: int) -> Image:
+    """What is read back after saving as JPEG."""
+    buffer = io.BytesIO()
+    PIL.fromarray(to_uint8(image[0])).save(buffer, "JPEG", quality=quality)
+    return _tensor(PIL.open(buffer).convert("RGB"))
+
+
+def evaluate(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:
+    """One line a choice, way ("ours" or "other"), photograph and painting, with the metrics; computes what is not stored."""
+    wanted = []
+    for choice in choices:
+        name = _checkpoint(choice, profile.encoder)
+        common = {"sources": source_hash((*SOURCES, "sensitivity.py", f"methods/{choice.method}.py")), "weights": card(name)["sha256"], "vgg19": vgg19_hash(), "size": profile.size}
+        for way, made in (("ours", Choice("", choice.method)), ("other", choice)):
+            for content in contents(profile.contents):
+                for style in styles(profile.styles):
+                    wanted.append((choice, way, made, content, style, {**common, **made.facts(), "content": content.sha256, "style": style.sha256}))
+
+    @torch.inference_mode()
+    def measure(cell: tuple[Choice, str, Choice, Picture, Picture, dict]) -> None:
+        _, _, made, content, style, key = cell
+        if cell_path(key).is_file():  # several choices share what is ours
+            return
+        images = [prepared(picture, profile.size, made.prepare) for picture in (content, style)]
+        result = _model(made.method, tuple(made.changes.items()), profile.encoder)(*images)
+        result = result if made.jpeg is None else saved(result, made.jpeg)
+        values = metrics.measure(result, *map(metrics.Target, images))
+        files.write_json(cell_path(key), {"key": key, "metrics": {name: values[name].item() for name in SHOWN}})
+
+    in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[5]), cell[5]) is None], "choices")
+    return pd.DataFrame(
+        {"row": way, "seed": 0, "choice": choice.title, "method": TITLES[choice.method], "content": content.name, "style": style.name, **read_cell(cell_path(key), key)}
+        for choice, way, _, content, style, key in wanted
+    )
+
+
+def table(cells: pd.DataFrame, spread: dict[str, float], profile: Profile) -> pd.DataFrame:
+    """Columns choice, method, metric, ours, difference, low, high, of_spread: with the other choice minus with ours, its interval, and the
+    difference as a share of `spread`, the range over methods of each metric.
+    """
+    lines = []
+    for (choice, method), part in cells.groupby(["choice", "method"], sort=False):
+        for metric in SHOWN:
+            other, ours = (tables.matrix(part, way, metric) for way in ("other", "ours"))
+            found = stats.difference(other, ours, profile.bootstrap, seed=0)
+            share = abs(found["difference"]) / spread[metric] if spread.get(metric) else float("nan")
+            lines.append({"choice": choice, "method": method, "metric": metric, "ours": float(ours.mean()), **found, "of_spread": share})
+    return pd.DataFrame(lines)
+
+
+def spread(cells: pd.DataFrame, rows: Sequence[str]) -> dict[str, float]:
+    """Largest minus smallest mean over rows, of every metric of SHOWN."""
+    means = cells[cells.row.isin(rows)].groupby("row")[list(SHOWN)].mean()
+    return (means.max() - means.min()).to_dict()
+
+
+# Metrics that are meant to be one: ours first.
+DEFINITIONS = {
+    "SSIM": ("ssim_grey", "ssim_rgb", "ssim_gaussian"), "content loss": ("content_loss", "content_loss_b"), "edge F1": ("edge_f1", "edge_f1_low", "edge_f1_high"),
+    "edge noise": ("edge_noise", "edge_noise_low", "edge_noise_high"),
+}  # fmt: skip
+
+
+def definitions(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Columns metric, other, difference, low, high (means over all rows, other minus ours), tau, tau_low, tau_high: whether the methods
+    come in the same order, by Kendall's tau between our means and replicates of the other's.
+    """
+    lines = []
+    chosen = cells[cells.row.isin(rows)]
+    for title, (ours, *others) in DEFINITIONS.items():
+        means = np.array([tables.matrix(chosen, row, ours).mean() for row in rows])
+        for other in others:
+            grids = [tables.matrix(chosen, row, other) for row in rows]
+            pooled = [sum(tables.matrix(chosen, row, name) for row in rows) / len(rows) for name in (other, ours)]
+            agreement = stats.rank_agreement(means, grids, profile.bootstrap, seed=0)
+            found = stats.difference(*pooled, profile.bootstrap, seed=0)
+            order = {"tau": agreement["tau"], "tau_low": agreement["low"], "tau_high": agreement["high"]}
+            lines.append({"metric": title, "other": other, "definition": metrics.METRICS[other].definition, **found, **order})
+    return pd.DataFrame(lines)
+
+

@@ -1,0 +1,220 @@
+"""The ledger: the format of claims, margins on made-up tables, verdicts over replicates, and what one edited cell can flip."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication import files, ledger, papers, plots
+from replication.errors import UserError
+from replication.ledger import Claim, Term
+from replication.profiles import Profile
+
+SIZES = replace(Profile.load("smoke"), name="made-up", bootstrap=400)
+ROWS = ("StyA2K", "StyTr2", "AdaAttN", "SANet", "MST", "Avatar-Net", "AdaIN")
+
+
+def claim(*predicate: str, **changes) -> Claim:
+    facts = {"id": "X-01", "paper": "StyA2K", "table": "Table 1", "statement": "A sentence.", "source": "Table 1", "needs": "runs", "notebook": "20_stya2k_table1"}
+    return Claim(**{**facts, **changes, "predicate": predicate})
+
+
+def write_cells(folder, name="stya2k-table1", offsets=None, noise=0.1, contents=6, styles=6, rows=ROWS, metric="content_loss"):
+    """Cells whose rows differ by `offsets`, with the same images' noise in all rows and a little of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    common, lines = rng.normal(0, 1, (contents, styles)), []
+    for number, row in enumerate(rows):
+        values = 5 + common + (offsets or {}).get(row, number) + rng.normal(0, noise, (contents, styles))
+        lines += [{"row": row, "seed": 0, "content": f"c{i}", "style": f"s{j}", metric: values[i, j]} for i in range(contents) for j in range(styles)]
+    pd.DataFrame(lines).to_csv(folder / f"{name}.cells.csv", index=False)
+
+
+def decide(folder, *predicate, **changes):
+    return ledger.decide(claim(*predicate, **changes), ledger.Ours(SIZES, folder))
+
+
+def number(values: dict[str, float]):
+    return lambda term: np.array([values[term.row]]) if term.row in values else None
+
+
+@pytest.mark.parametrize(
+    ("comparison", "expected"),
+    [
+        ("content_loss[StyA2K] < content_loss[SANet]", 2), ("content_loss[StyA2K] > content_loss[SANet]", -2), ("content_loss[SANet] / content_loss[StyA2K] > 2.5", 0.5),
+        ("abs(content_loss[StyA2K] - content_loss[SANet]) < 1", -1), ("-content_loss[StyA2K] + 2 * content_loss[SANet] > (1 + 1) * 2", 1),
+    ],
+)  # fmt: skip
+def test_a_margin_is_positive_where_the_comparison_holds(comparison, expected):
+    assert ledger.margin(claim(comparison), comparison, number({"StyA2K": 1.0, "SANet": 3.0})).tolist() == [expected]
+
+
+def test_others_are_the_printed_rows_that_are_not_named():
+    parts = ledger.expand(claim(), "content_loss[StyA2K] < content_loss[others but SANet, MST]")
+    assert parts == [f"content_loss[StyA2K] < content_loss[{row}]" for row in ("StyTr2", "AdaAttN", "Avatar-Net", "AdaIN")]
+    parts = ledger.expand(claim(), "style_loss[Full model @ Table 2] < style_loss[others @ Table 2]")
+    assert "style_loss[Full model @ Table 2] < style_loss[w/o DA @ Table 2]" in parts and len(parts) == 5
+    assert ledger.expand(claim(table="Figure 8"), "style_loss_to_a[weight 1] < style_loss_to_a[others]")[0].endswith("[weight 0]")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "reason"),
+    [
+        ("content_loss[Nobody] < 1", "no row 'Nobody'"), ("loss[StyA2K] < 1", "no metric 'loss'"), ("content_loss[StyA2K @ Table 9] < 1", "no table StyA2K Table 9"),
+        ("content_loss[StyA2K] == 1", "with < or >"), ("content_loss[StyA2K]", "one comparison"), ("1 < content_loss[StyA2K] < 2", "one comparison"),
+        ("content_loss[StyA2K] < open('x')", "neither a number"), ("content_loss[StyA2K] ** 2 < 1", "neither a number"), ("content_loss[StyA2K] <", "one comparison"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decided_is_refused(comparison, reason):
+    with pytest.raises(UserError, match=reason):
+        ledger.margin(claim(comparison), comparison, lambda term: np.ones(1))
+
+
+def test_the_claims_of_the_papers_are_valid():
+    claims = ledger.load()
+    assert len(claims) >= 91 and {c.paper for c in claims} == {"StyA2K", "DatNet", "DAG-Style", "SCSA"}
+    assert all(c.statement.endswith(".") and c.source for c in claims)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('needs = "runs"', 'needs = "luck"', "needs must be one of"), ("content_loss[StyA2K]", "content_los[StyA2K]", "no metric"), ("[StyA2K]", "[StyA3K]", "no row"),
+        ('table = "Table 1"', "", "table"), ('notebook = "20_stya2k_table1"', 'notebook = "20_nothing"', "no notebook"), ('id = "A2K-02"', 'id = "A2K-01"', "A2K-01 more than once"),
+        ("[[claim]]", "[[claim]", "cannot be read"), ('source = "', 'sauce = "', "sauce"),
+    ],
+)  # fmt: skip
+def test_a_wrong_claim_fails_the_build_and_is_named(tmp_path, old, new, reason):
+    path = tmp_path / "claims.toml"
+    path.write_text((files.ROOT / "replication/papers/claims.toml").read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=reason) as raised:
+        ledger.load(path)
+    assert "claims.toml" in str(raised.value) and ("A2K-" in str(raised.value) or reason == "cannot be read")
+
+
+def test_a_claim_is_decided_over_replicates(tmp_path):
+    write_cells(tmp_path, offsets={"StyA2K": 0.0, "SANet": 1.0, "MST": 0.005, "AdaIN": -1.0})
+    clear = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]")
+    assert clear["verdict"] == "supported" and clear["share"] == 1 and clear["low"] < 1 < clear["high"] and clear["high"] - clear["low"] < 0.2
+    assert decide(tmp_path, "content_loss[StyA2K] < content_loss[AdaIN]")["verdict"] == "contradicted"
+    assert decide(tmp_path, "content_loss[StyA2K] < content_loss[MST]")["verdict"] == "undecided"
+    both = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]", "content_loss[StyA2K] < content_loss[AdaIN]")
+    assert both["verdict"] == "contradicted" and both["of"] == "content_loss[StyA2K] < content_loss[AdaIN]" and both["effect"] == pytest.approx(-1, abs=0.1)
+    enough = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]", "content_loss[StyA2K] < content_loss[AdaIN]", at_least=1)
+    assert enough["verdict"] == "supported"
+
+
+def test_a_difference_is_paired(tmp_path):
+    """The spread over images is 10 times the difference of the rows, which is on every image the same."""
+    write_cells(tmp_path, offsets={"StyA2K": 0.0, "SANet": 0.1}, noise=0.01)
+    assert decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]")["verdict"] == "supported"
+
+
+def test_what_is_missing_is_said(tmp_path):
+    write_cells(tmp_path, rows=ROWS[:3])
+    line = decide(tmp_path, "content_loss[StyA2K] < content_loss[others]")
+    assert line["verdict"] == "not testable here" and "content_loss[SANet] of StyA2K Table 1" in line["note"]
+    assert decide(tmp_path / "nowhere", "content_loss[StyA2K] < 1")["verdict"] == "not testable here"
+    people = decide(tmp_path, needs="people", note="needs voters")
+    assert people["verdict"] == "not testable here" and people["note"] == "needs voters"
+
+
+def test_printed_numbers_are_asked_too(tmp_path):
+    write_cells(tmp_path)
+    assert decide(tmp_path, "content_loss[StyA2K] < content_loss[others]")["printed"] == "holds"
+    assert decide(tmp_path, "content_loss[StyA2K] > content_loss[others]")["printed"] == "contradicted"
+    assert decide(tmp_path, "ssim_grey[StyA2K] > ssim_grey[SANet]")["printed"] == ""
+    mean = " + ".join(f"flow_error_style{i}[StyA2K]" for i in range(1, 6))
+    line = decide(tmp_path, f"abs(({mean}) / 5 - flow_error[StyA2K]) < 0.006", table="Table 3", needs="print")
+    assert line["verdict"] == "contradicted" and "printed numbers" in line["note"]
+
+
+def test_pairs_times_counts_and_sets_have_their_own_spread(tmp_path):
+    pd.DataFrame({"row": ["SANet"] * 8 + ["SANet+SCSA"] * 8, "pair": [0, 0, 1, 1, 2, 2, 3, 3] * 2, "ssl": [*range(8), *(x - 0.5 for x in range(8))]}).to_csv(
+        tmp_path / "scsa-comparison.cells.csv", index=False
+    )
+    pd.DataFrame({"row": ["SANet", "SANet+SCSA"], "metric": "frechet_substitute", "measured": [2.0, 1.0]}).to_csv(tmp_path / "scsa-comparison.csv", index=False)
+    lower = decide(tmp_path, "ssl[SANet+SCSA] < ssl[SANet]", paper="SCSA", table="Comparison")
+    assert lower["verdict"] == "supported" and lower["low"] == lower["high"] == 0.5, "the same on every pair"
+    sets = decide(tmp_path, "fid[SANet+SCSA] < fid[SANet]", paper="SCSA", table="Comparison")
+    assert sets["verdict"] == "undecided" and sets["effect"] == 1 and "no interval" in sets["note"] and "stands for fid" in sets["note"]
+    costs = {"size": 512, "device": "cpu", "parameters": 1e6, "macs": 1e9}
+    pd.DataFrame([
+        {"row": "StyA2K", "times": "1.0 1.1 1.2", "seconds": 1.1, **costs}, {"row": "SANet", "times": "0.5 0.6", "seconds": 0.55, **costs},
+        {"row": "AdaAttN", "times": "3", "seconds": 3.0, **costs},
+    ]).to_csv(tmp_path / "efficiency.csv", index=False)  # fmt: skip
+    slower = decide(tmp_path, "inference_time[StyA2K] > inference_time[SANet]")
+    assert slower["verdict"] == "supported" and slower["effect"] == pytest.approx(0.55) and 0.4 <= slower["low"] < slower["high"] <= 0.7
+    single = decide(tmp_path, "inference_time[StyA2K] < inference_time[AdaAttN]")
+    assert single["verdict"] == "undecided" and "single run" in single["note"]
+    pd.DataFrame({"row": ["A2K", "all-to-all"], "metric": "macs", "value": [1.0, 40.0]}).to_csv(tmp_path / "counts.csv", index=False)
+    exact = decide(tmp_path, "macs[A2K] * 20 < macs[all-to-all]", table="Counts", needs="counts")
+    assert exact["verdict"] == "supported" and exact["low"] == exact["high"] == 20
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    (tmp_path / "stya2k-table1.cells.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="stya2k-table1.cells.csv is damaged"):
+        decide(tmp_path, "content_loss[StyA2K] < 1")
+
+
+def terms_of(one: Claim) -> set[Term]:
+    return {term for part in one.predicate for each in ledger.expand(one, part) for term in ledger._terms(one, each)[1]}
+
+
+RESULTS = files.RESULTS / "cpu"
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "row", "metric"),
+    [("StyA2K", "Table 1", "StyA2K", "content_loss"), ("DatNet", "Table 3", "full network", "ssim_grey"), ("StyA2K", "Table 5", "λ2 = 1", "style_loss"), ("SCSA", "Comparison", "SANet+SCSA", "ssl")],
+)  # fmt: skip
+def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_path, paper, table, row, metric):
+    """On the committed results: one cell made absurd, upwards and downwards."""
+    if not (RESULTS / "claims.csv").is_file():
+        pytest.fail(f"{RESULTS}/claims.csv is missing; run `make`")
+    sizes, claims = replace(Profile.load("cpu"), bootstrap=200), ledger.load()
+    before, _ = ledger.decide_all(sizes, RESULTS, claims)
+    dependent = {one.id for one in claims if any((t.paper, t.table, t.row, t.metric) == (paper, table, row, metric) for t in terms_of(one)) and one.needs not in ("print", "people", "absent")}
+    assert dependent
+    name = f"{paper.lower()}-{table.lower().replace(' ', '')}.cells.csv"
+    flipped = set()
+    for value in (1e9, -1e9):
+        folder = tmp_path / f"{value:g}"
+        shutil.copytree(RESULTS, folder)
+        cells = pd.read_csv(folder / name)
+        where = cells.index[cells.row == row][0]
+        cells[metric] = cells[metric].astype(float)
+        cells.loc[where, metric] = value
+        cells.to_csv(folder / name, index=False)
+        after, _ = ledger.decide_all(sizes, folder, claims)
+        same = [a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(before.effect, after.effect, strict=True)]
+        changed = set(before.id[[not s or v != w for s, v, w in zip(same, before.verdict, after.verdict, strict=True)]])
+        assert changed <= dependent, f"{changed - dependent} do not depend on {metric}[{row}] of {paper} {table}"
+        flipped |= set(before.id[before.verdict != after.verdict])
+    supported = {one for one in dependent if before.set_index("id").verdict[one] == "supported"}
+    assert flipped and supported <= flipped, f"{supported - flipped} did not move"
+
+
+def test_the_committed_ledger_is_what_the_committed_cells_say():
+    stored = pd.read_csv(RESULTS / "claims.csv", keep_default_na=False)
+    now, _ = ledger.decide_all(Profile.load("cpu"), RESULTS)
+    assert dict(zip(stored.id, stored.verdict, strict=True)) == dict(zip(now.id, now.verdict, strict=True))
+
+
+def test_ledger_as_people_read_it_and_as_a_figure(tmp_path):
+    write_cells(tmp_path)
+    frame, read = ledger.decide_all(SIZES, tmp_path, [claim("content_loss[StyA2K] < content_loss[SANet]"), claim(id="X-02", needs="people", note="needs voters")])
+    assert list(read) == ["stya2k-table1.cells.csv"] and ledger.summary(frame).loc["all", "supported"] == 1
+    shown = ledger.show(frame)
+    assert shown.loc["X-01", "weakest margin"].endswith("content_loss[StyA2K] < content_loss[SANet]") and shown.loc["X-02", "note"] == "needs voters"
+    plots.close(plots.verdicts(frame, ledger.VERDICTS))
+
+
+def test_every_printed_number_is_known_to_the_ledger():
+    known = ledger.known()
+    for line in papers.everything().itertuples():
+        rows, names = known[line.paper, line.table]
+        assert line.row in rows and line.metric in names

@@ -1,0 +1,111 @@
+"""Small measurements behind single claims, on made-up cells and at small sizes."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from replication import files, pretrained, probes, sensitivity, tables
+from replication.data import contents
+from replication.evaluate import REFERENCES
+from replication.profiles import Profile
+
+SIZES = replace(Profile.load("smoke"), contents=2, styles=3, bootstrap=100)
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("REPLICATION_BUILD", str(tmp_path / "build"))
+
+
+def test_means_are_over_pairs_or_over_the_grid():
+    pairs = pd.DataFrame({"row": "a", "pair": [0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 6.0]})
+    found = tables.means(pairs, ["a", "absent"], ["x"], SIZES)
+    assert found.row.tolist() == ["a"] and found.measured[0] == 3 and found.low[0] == pytest.approx(1.5) and found.high[0] == pytest.approx(4.5) and found.n[0] == 4
+    grid = pd.DataFrame([{"row": "a", "seed": 0, "content": c, "style": s, "x": float(c)} for c in range(3) for s in range(3)])
+    found = tables.means(grid, ["a"], ["x"], SIZES)
+    assert found.measured[0] == 1 and found.low[0] < 1 < found.high[0]
+
+
+def test_the_weight_of_a_painting_brings_the_mixture_nearer_to_it():
+    cells = probes.interpolation(SIZES, pairs=2)
+    assert len(cells) == 2 * 2 * 3
+    means = probes.record("StyA2K", "Figure 8", cells, SIZES).set_index("row").measured
+    assert means["weight 1"] < means["weight 0"]
+    assert (files.RESULTS / SIZES.name / "stya2k-figure8.cells.csv").is_file()
+
+
+def test_identity_is_measured_for_every_training():
+    cells = probes.identity(SIZES)
+    assert cells.groupby("row").seed.nunique().to_dict() == {"dual attention": 3, "full network": 1} and cells.psnr.between(5, 60).all()
+
+
+def test_allocation_is_a_correlation():
+    cells = probes.allocation(SIZES)
+    assert cells["pair"].nunique() == 2 and cells.correlation.between(-1, 1).all()
+
+
+def test_attention_inside_classes_does_not_cross_them():
+    cells = probes.regions(replace(SIZES, contents=1))
+    crossing = cells.groupby("row").crossing.agg(["min", "max"])
+    assert crossing.loc["universal attention", "min"] > 0.01
+    assert crossing.loc[["SCA", "SSA"], "max"].abs().max() < 1e-5
+    variance = cells.groupby("row").variance.mean()
+    assert variance["SCA"] < variance["universal attention"]
+
+
+def test_counts_are_those_of_the_formulas():
+    frame = probes.counts(SIZES).set_index(["row", "metric"]).value
+    assert set(frame.index) == set(probes.COUNTED)
+    assert frame["all-to-all", "macs"] == 2 * 4096**2 * 512 and frame["A2K", "macs"] == (5 + 2 * 64 + 64) * 4096 * 512
+    assert frame["all-to-all", "slope"] == pytest.approx(2) and 1.3 < frame["A2K", "slope"] < 1.6
+    assert frame["DatNet 512", "attention_macs"] == 16 * frame["DatNet 256", "attention_macs"] and frame["ECA", "params"] == 23
+    assert frame["SCSA", "new_params"] == 0 and frame["SANet+SCSA", "macs"] > frame["SANet", "macs"] and frame["PA", "constancy"] == 1
+
+
+def test_constancy_is_lost_when_every_query_chooses_for_itself(monkeypatch):
+    model = pretrained("stya2k")
+    image = contents(1)[0].tensor(64)[None]
+    assert probes.constancy(model, image, image) == 1
+    records = model.attention(model.encode_content(image), model.encode_style(image))
+    mixed = [replace(r, query_group=torch.arange(len(r.query_group))) if r.step == "PA 2" else r for r in records]
+    monkeypatch.setattr(type(model), "attention", lambda *_: mixed)
+    assert probes.constancy(model, image, image) == 0
+
+
+def test_a_choice_that_changes_nothing_differs_by_nothing():
+    nothing = sensitivity.Choice("nothing", "adain")
+    other = sensitivity.Choice("saved badly", "adain", jpeg=5)
+    cells = sensitivity.evaluate([nothing, other], SIZES)
+    frame = sensitivity.table(cells, sensitivity.spread(cells.assign(row=cells.method + cells.row + cells.choice), ["AdaINours" + nothing.title, "AdaINother" + other.title]), SIZES)
+    by_choice = frame.set_index(["choice", "metric"])
+    assert (by_choice.loc["nothing", "difference"] == 0).all() and by_choice.loc[("saved badly", "ssim_grey"), "difference"] != 0
+    assert by_choice.loc[("saved badly", "detail"), "of_spread"] == pytest.approx(1)
+
+
+def test_every_choice_fits_the_shipped_weights_and_changes_something():
+    assert sensitivity.possible("student") == list(sensitivity.CHOICES)
+    image = contents(2)
+    for choice in sensitivity.CHOICES:
+        made = [sensitivity.prepared(picture, 96, choice.prepare) for picture in image]
+        with torch.inference_mode():
+            usual = sensitivity._model(choice.method, (), "student")(*(picture.tensor(96)[None] for picture in image))
+            changed = sensitivity._model(choice.method, tuple(choice.changes.items()), "student")(*made)
+        changed = changed if choice.jpeg is None else sensitivity.saved(changed, choice.jpeg)
+        # Below 1024 positions nothing is dropped.
+        assert torch.equal(usual, changed) == ("max_keys" in choice.changes), choice.title
+
+
+def test_definitions_that_agree_have_one_order():
+    rows = [row.name for row in REFERENCES[:2]] + ["third"]
+    columns = [name for names in sensitivity.DEFINITIONS.values() for name in names]
+    lines = [
+        {"row": row, "seed": 0, "content": c, "style": s, **{name: number + 0.01 * c + (2 - 2 * number if name == "ssim_rgb" else 0) for name in columns}}
+        for number, row in enumerate(rows) for c in range(3) for s in range(3)
+    ]  # fmt: skip
+    found = sensitivity.definitions(pd.DataFrame(lines), rows, SIZES).set_index("other")
+    assert found.tau["ssim_gaussian"] == 1 and found.tau["ssim_rgb"] == -1 and found.difference["ssim_gaussian"] == 0
+
+

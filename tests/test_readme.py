@@ -1,0 +1,58 @@
+"""README.md: its parts that are made from results, and that what it says of the project is so."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from test_tables import SIZES, cells
+
+from replication import files, ledger, readme, tables
+from replication.__main__ import parser
+from replication.errors import UserError
+from replication.evaluate import Row
+
+TEXT = (files.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    with pytest.raises(UserError, match="run `make` first"):
+        readme.headline()
+    sizes = replace(SIZES, name="cpu")
+    rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
+    found = cells(AdaIN=(0.5, 1.0, 0.5), SANet=(0.7, 2.0, 0.5)).assign(lpips_vgg_substitute=0.25)
+    tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, sizes), "Workbook", "All methods", found, rows, sizes)
+    ledger.write(sizes)
+    path = tmp_path / "README.md"
+    path.write_text("nothing")
+    with pytest.raises(UserError, match="must hold"):
+        readme.write(path)
+    path.write_text("".join(f"before\n<!-- {name}: made by `make readme` from results/cpu -->\nold\n<!-- /{name} -->\nafter\n" for name in readme.BLOCKS))
+    for _ in range(2):  # writing again changes nothing
+        readme.write(path)
+        text = path.read_text()
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert "| AdaIN | " in text and "| SANet | " in text and "profile cpu" in text and text.count("LPIPS substitute") == 1
+        assert all(f"| {name} | " in text for name in readme.HIGHLIGHTS)
+
+
+def test_the_committed_readme_is_up_to_date(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(TEXT, encoding="utf-8")
+    readme.write(path)
+    assert path.read_text(encoding="utf-8") == TEXT, "run `make readme`"
+
+
+def test_every_notebook_command_and_target_it_names_exists():
+    named = set(re.findall(r"^\| `(\d\d_\w+)` \|", TEXT, re.MULTILINE))
+    assert named == {path.stem for path in (files.ROOT / "notebooks").glob("*.ipynb")}
+    commands = next(action for action in parser()._actions if action.dest == "command").choices
+    assert set(re.findall(r"python -m replication (\w[\w-]*)", TEXT)) <= set(commands)
+    targets = set(re.findall(r"^([a-z]+):", (files.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)", TEXT)) <= targets
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert link.startswith("https://") or (files.ROOT / link).exists(), link
+
+
+def test_claims_that_it_shows_exist():
+    assert set(readme.HIGHLIGHTS) <= {claim.id for claim in ledger.load()}
