@@ -20,7 +20,7 @@ from .profiles import NAMES
 
 # Everything a notebook's result depends on besides itself: sources, data tables and weights of the package.
 INPUTS = ("replication/**/*.py", "replication/**/*.csv", "replication/**/*.toml", "replication/**/*.html", "replication/**/*.json", "checkpoints/*", "requirements.lock")
-ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG")
+ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -1,7 +1,8 @@
 """Video: clips, the flow between their frames, and how much a stylised clip flickers.
 
 Frames are stylised independently, as StyA2K's Table 3 does. A clip has the flow of its INPUT frames: exact for clips made from a
-still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones.
+still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones, or RAFT (Teed and Deng, ECCV 2020) where
+REPLICATION_RAFT names torchvision's weights of its small network.
 
     e = 100 sqrt( mean over t of  sum_p M_t(p) |O_t(p) - W_t(O_{t-1})(p)|^2 / 3  /  sum_p M_t(p) )
 
@@ -10,8 +11,11 @@ scale: this is Ruder's and Chen's stability error in per cent of the range. The 
 flow and interpolation themselves leave.
 """
 
+import os
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -21,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torchvision.models.optical_flow import raft_small
 
 from . import assets, files
 from .data import Picture, to_uint8
@@ -156,8 +161,36 @@ def _grey(frame: Float[Tensor, "3 h w"]) -> np.ndarray:
     return (to_uint8(frame) @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
 
 
+def estimator() -> dict[str, str]:
+    """What estimates flow: its name, and the hash of its weights where it has any."""
+    given = os.environ.get("REPLICATION_RAFT")
+    return {"flow": "RAFT, small", "weights": files.sha256_file(given)} if given else {"flow": "DIS"}
+
+
+@lru_cache
+def _raft(path: str) -> torch.nn.Module:
+    """Raises UserError unless the file holds the weights of torchvision's raft_small."""
+    model = raft_small(weights=None)
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        raise UserError(f"REPLICATION_RAFT: {path} does not hold torchvision's raft_small ({str(error)[:200]}); unset it to use DIS") from error
+    return model.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
 def optical_flow(later: Float[Tensor, "3 h w"], earlier: Float[Tensor, "3 h w"]) -> Float[Tensor, "2 h w"]:
-    """DIS flow from one frame to another: where each point of `later` is in `earlier`, minus where it is, in pixels."""
+    """Flow from one frame to another: where each point of `later` is in `earlier`, minus where it is, in pixels.
+
+    Raises UserError when RAFT is asked for frames under 128 px, or its weights cannot be read.
+    """
+    given = os.environ.get("REPLICATION_RAFT")
+    if given:
+        height, width = later.shape[1:]
+        if min(height, width) < 128:
+            raise UserError(f"RAFT needs frames of at least 128 px, these are {width}x{height}; unset REPLICATION_RAFT to use DIS")
+        pair = (F.pad(2 * frame[None] - 1, (0, -width % 8, 0, -height % 8), mode="replicate") for frame in (later, earlier))
+        return _raft(given)(*pair)[-1][0, :, :height, :width]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(_grey(later), _grey(earlier), None)
     return torch.from_numpy(flow).movedim(2, 0)
 

@@ -68,7 +68,7 @@ def table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.Data
     frame = tables.assemble("StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile))
     facts = {**tables.grid_facts(profile), "contents": list(dict.fromkeys(cells["content"])), "styles": list(dict.fromkeys(cells["style"]))}
     definitions = {name: metrics.METRICS[name].definition for name in METRICS}
-    facts |= {"paper": "StyA2K", "table": "Table 3", "rows": row_facts(rows, profile), "metrics": definitions}
+    facts |= {"estimated": video.estimator(), "paper": "StyA2K", "table": "Table 3", "rows": row_facts(rows, profile), "metrics": definitions}
     tables.write_results(frame, tables.slug("StyA2K", "Table 3"), profile, cells.drop(columns="steps"), **facts)
     return frame
 

@@ -151,3 +151,34 @@ def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     assert curve.step.tolist() == [1, 2, 3] and (curve.low <= curve.measured).all()
     assert set(video_experiments.by_flow(cells, [made[1].name]).columns) == {"filmed, estimated flow", "synthetic, exact flow"}
     assert video_experiments.side_by_side([made[0].frames, made[1].frames]).shape == (4, 3, 64, 132)
+
+
+def test_raft_takes_the_place_of_dis_where_its_weights_are_given(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    path = tmp_path / "raft.pth"
+    torch.save(video.raft_small(weights=None).state_dict(), path)
+    monkeypatch.setenv("REPLICATION_RAFT", str(path))
+    frames = clip("pan", 132).frames
+    flow = video.optical_flow(frames[1], frames[0])
+    assert flow.shape == (2, 132, 132) and flow.isfinite().all() and video.estimator()["flow"] == "RAFT, small"
+    with pytest.raises(UserError, match="at least 128 px"):
+        video.optical_flow(frames[1][:, :64], frames[0][:, :64])
+    wrong = tmp_path / "wrong.pth"
+    torch.save({"weight": torch.zeros(1)}, wrong)
+    monkeypatch.setenv("REPLICATION_RAFT", str(wrong))
+    with pytest.raises(UserError, match=r"wrong.pth does not hold torchvision's raft_small"):
+        video.optical_flow(frames[1], frames[0])
+    wrong.write_bytes(b"no weights")
+    video._raft.cache_clear()
+    with pytest.raises(UserError, match=r"wrong.pth does not hold"):
+        video.optical_flow(frames[1], frames[0])
+
+
+@pytest.mark.parametrize("raft", [False, True])
+def test_estimated_flow_of_a_pan_is_its_speed(raft, request, monkeypatch):
+    if raft:
+        monkeypatch.setenv("REPLICATION_RAFT", str(request.getfixturevalue("shared") / "weights" / "raft_small.pth"))
+    made = clip("pan", 192)
+    flow = video.optical_flow(made.frames[1], made.frames[0])
+    inner = (flow - made.flow[0]).square().sum(dim=0).sqrt()[16:-16, 16:-16]
+    assert inner.median() < 0.25, "pixels"
