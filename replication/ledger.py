@@ -44,7 +44,7 @@ COUNTS = "Counts"
 # Claims of these metrics are decided on the benchmark, whatever table prints them.
 COSTS = {"params", "macs_256", *tables.TIMES}
 # Where in a notebook a table is made.
-MAKES = ("experiments.fill(", ".table(", "tables.write_results(")
+MAKES = ("experiments.fill(", ".table(", "tables.write_results(", "probes.record(", "probes.counts(")
 
 
 @dataclass(frozen=True)
