@@ -153,7 +153,7 @@ def expand(claim: Claim, comparison: str) -> list[str]:
     if not open_terms:
         return [comparison]
     excluded = {row for _, row, _ in terms} | {name.strip() for row, _ in open_terms for name in row.removeprefix("others").replace("but ", "", 1).split(",")}
-    return [re.sub(r"\[others[^\]@]*", f"[{row}", comparison) for row in _others(claim, open_terms[0][1], excluded)]
+    return [re.sub(r"\[others[^\]@]*?(?=\s*[\]@])", f"[{row}", comparison) for row in _others(claim, open_terms[0][1], excluded)]
 
 
 def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:

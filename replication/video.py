@@ -2,7 +2,7 @@
 
 Frames are stylised independently, as StyA2K's Table 3 does. A clip has the flow of its INPUT frames: exact for clips made from a
 still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones, or RAFT (Teed and Deng, ECCV 2020) where
-REPLICATION_RAFT names torchvision's weights of its small network.
+REPLICATION_RAFT names the weights of its small network.
 
     e = 100 sqrt( mean over t of  sum_p M_t(p) |O_t(p) - W_t(O_{t-1})(p)|^2 / 3  /  sum_p M_t(p) )
 
@@ -169,12 +169,15 @@ def estimator() -> dict[str, str]:
 
 @lru_cache
 def _raft(path: str) -> torch.nn.Module:
-    """Raises UserError unless the file holds the weights of torchvision's raft_small."""
+    """Raises UserError unless the file holds the weights of raft_small, as torchvision or the authors name them."""
     model = raft_small(weights=None)
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "module.fnet.conv1.weight" in state:  # the authors' file: other names, the same tensors in the same order
+            state = dict(zip(model.state_dict(), state.values(), strict=True))
+        model.load_state_dict(state)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise UserError(f"REPLICATION_RAFT: {path} does not hold torchvision's raft_small ({str(error)[:200]}); unset it to use DIS") from error
+        raise UserError(f"REPLICATION_RAFT: {path} does not hold RAFT's small network ({str(error)[:200]}); unset it to use DIS") from error
     return model.eval().requires_grad_(False)
 
 

@@ -83,7 +83,7 @@ def test_the_claims_of_the_papers_are_valid():
     [
         ('needs = "runs"', 'needs = "luck"', "needs must be one of"), ("content_loss[StyA2K]", "content_los[StyA2K]", "no metric"), ("[StyA2K]", "[StyA3K]", "no row"),
         ('table = "Table 1"', "", "table"), ('notebook = "20_stya2k_table1"', 'notebook = "20_nothing"', "no notebook"), ('id = "A2K-02"', 'id = "A2K-01"', "A2K-01 more than once"),
-        ("[[claim]]", "[[claim]", "cannot be read"), ('source = "', 'sauce = "', "sauce"),
+        ("[[claim]]", "[[claim]", "cannot be read"), ('source = "', 'sauce = "x"\nsource = "', "sauce"),
     ],
 )  # fmt: skip
 def test_a_wrong_claim_fails_the_build_and_is_named(tmp_path, old, new, reason):

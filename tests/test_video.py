@@ -159,6 +159,9 @@ def test_raft_takes_the_place_of_dis_where_its_weights_are_given(tmp_path, monke
     torch.save(video.raft_small(weights=None).state_dict(), path)
     monkeypatch.setenv("REPLICATION_RAFT", str(path))
     frames = clip("pan", 132).frames
+    renamed = {("module.fnet.conv1.weight" if number == 0 else str(number)): value for number, value in enumerate(video.raft_small(weights=None).state_dict().values())}
+    torch.save(renamed, tmp_path / "authors.pth")
+    assert torch.equal(next(iter(video._raft(str(tmp_path / "authors.pth")).state_dict().values())), renamed["module.fnet.conv1.weight"])
     flow = video.optical_flow(frames[1], frames[0])
     assert flow.shape == (2, 132, 132) and flow.isfinite().all() and video.estimator()["flow"] == "RAFT, small"
     with pytest.raises(UserError, match="at least 128 px"):
@@ -166,7 +169,7 @@ def test_raft_takes_the_place_of_dis_where_its_weights_are_given(tmp_path, monke
     wrong = tmp_path / "wrong.pth"
     torch.save({"weight": torch.zeros(1)}, wrong)
     monkeypatch.setenv("REPLICATION_RAFT", str(wrong))
-    with pytest.raises(UserError, match=r"wrong.pth does not hold torchvision's raft_small"):
+    with pytest.raises(UserError, match=r"wrong.pth does not hold RAFT's small network"):
         video.optical_flow(frames[1], frames[0])
     wrong.write_bytes(b"no weights")
     video._raft.cache_clear()
