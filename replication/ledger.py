@@ -361,7 +361,8 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     verdict = "supported" if share >= LEVEL else "contradicted" if share <= 1 - LEVEL else "undecided"
     terms = [term for part in claim.predicate for each in expand(claim, part) for term in _terms(claim, each)[1]]
     stand_ins = {f"{metrics.METRICS[ours.column(term)].title} stands for {term.metric}" for term in terms if ours.column(term) != term.metric and term.metric not in COSTS}
-    notes = [claim.note, *sorted(stand_ins), "no interval: a distance between sets, or a single run" if np.isnan(share) else ""]
+    timed = "the spread is that of a few runs of one benchmark" if any(term.metric in tables.TIMES for term in terms) else ""
+    notes = [claim.note, *sorted(stand_ins), timed, "no interval: a distance between sets, or a single run" if np.isnan(share) else ""]
     trainings = [count for count in map(ours.trainings, terms) if count]
     line |= {"verdict": verdict, "share": share, "effect": margins[0], "low": low, "high": high, "of": comparison, "note": _join(*notes)}
     return line | {"trainings": min(trainings) if trainings else None}
