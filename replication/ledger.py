@@ -4,7 +4,8 @@ A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Ea
 holds, and evaluated on every replicate of the bootstrap, not on means alone:
 
     supported            the claim holds in at least 97.5 % of the replicates
-    contradicted         in at most 2.5 %
+    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons never hold together,
+                         each of which may hold, contradicts nothing
     undecided            between, or nothing is known about the spread
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
@@ -358,7 +359,7 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     low, high = stats.interval(margins[1:])
     replicates = found.holds[1:][np.isfinite(found.holds[1:])]
     share = replicates.mean() if len(replicates) else np.nan
-    verdict = "supported" if share >= LEVEL else "contradicted" if share <= 1 - LEVEL else "undecided"
+    verdict = "supported" if share >= LEVEL else "contradicted" if share <= 1 - LEVEL and high <= 0 else "undecided"
     terms = [term for part in claim.predicate for each in expand(claim, part) for term in _terms(claim, each)[1]]
     stand_ins = {f"{metrics.METRICS[ours.column(term)].title} stands for {term.metric}" for term in terms if ours.column(term) != term.metric and term.metric not in COSTS}
     timed = "the spread is that of a few runs of one benchmark" if any(term.metric in tables.TIMES for term in terms) else ""

@@ -106,6 +106,13 @@ def test_a_claim_is_decided_over_replicates(tmp_path):
     assert enough["verdict"] == "supported"
 
 
+def test_comparisons_that_exclude_each_other_contradict_nothing(tmp_path):
+    """Both halves are undecided, together they never hold."""
+    write_cells(tmp_path, offsets={"StyA2K": 0.0, "SANet": 0.001})
+    line = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]", "content_loss[StyA2K] > content_loss[SANet]")
+    assert line["share"] == 0 and line["verdict"] == "undecided"
+
+
 def test_a_difference_is_paired(tmp_path):
     """The spread over images is 10 times the difference of the rows, which is on every image the same."""
     write_cells(tmp_path, offsets={"StyA2K": 0.0, "SANet": 0.1}, noise=0.01)
