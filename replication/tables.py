@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from . import benchmark, files, metrics, papers, stats
-from .errors import UserError
 from .evaluate import Row, row_facts
 from .methods import METHODS
 from .profiles import Profile

@@ -66,6 +66,7 @@ def open_page(browser, address: str, **context):
     errors: list[str] = []
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("requestfailed", lambda request: errors.append(request.url))
+    # A page that is left may still have been loading.
+    opened.on("requestfailed", lambda request: errors.append(request.url) if request.failure != "net::ERR_ABORTED" else None)
     opened.goto(address)
     return opened, errors
