@@ -36,7 +36,7 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
         assert all(f"| {name} | " in text for name in readme.HIGHLIGHTS)
 
 
-def test_the_committed_readme_is_up_to_date(tmp_path):
+def test_the_committed_readme_is_up_to_date(tmp_path, committed_results):
     path = tmp_path / "README.md"
     path.write_text(TEXT, encoding="utf-8")
     readme.write(path)
