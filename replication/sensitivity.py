@@ -1,8 +1,8 @@
 """How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an image.
 
 Each choice keeps the shipped weights and changes one thing; what changes is measured on the grid of the ablations, as the
-metric with the other choice minus the metric with ours: an upper bound, since the weights do not know the other choice. A reading that is trained in (losses, rates, kernels) is not among them: it
-would need a training of its own. `definitions` compares definitions of one metric by the order of methods that they give.
+metric with the other choice minus the metric with ours: an upper bound, since the weights do not know the other choice. A reading
+that is trained in (losses, rates, kernels) is not among them: it would need a training of its own. `definitions` compares definitions of one metric by the order of methods that they give.
 """
 
 import io
