@@ -47,7 +47,7 @@ def matrix(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
 def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
     """Mean over the grid with its 95 % crossed-bootstrap interval."""
     values = matrix(cells, row, metric)
-    low, high = stats.interval(stats.crossed_bootstrap(values, profile.bootstrap, seed=0))
+    low, high = stats.interval(replicates(cells, row, metric, profile)[1:])
     pairs = int(np.isfinite(values).any(axis=0).sum())
     return {"measured": float(np.nanmean(values)) if pairs else float("nan"), "low": low, "high": high, "n": pairs, "trainings": len(values)}
 
