@@ -22,7 +22,8 @@ factor on a channel up to the 1e-5 in the root. So ECA acts through the values V
 the content image and at levels 1 and 2 not at all. The small difference between the arms `spatial` and `dual` in the
 paper's Table 3 (0.008 SSIM) fits.
 
-Arms: `full`, `dual` (without L_re), `spatial` (without L_re and ECA: AdaAttN with DatNet's settings).
+Arms: `full`, `dual` (without L_re), `spatial` (without L_re and ECA: AdaAttN with DatNet's settings); `kernel-3` and `kernel-9`
+have one kernel at every level, the least and the largest that ECA-Net tries, for the paper prints neither size nor rule.
 """
 
 from dataclasses import dataclass
@@ -44,11 +45,13 @@ class Variant(adaattn.Variant):
     """One arm of DatNet.
 
     channel_attention  ECA before AdaAttN
+    eca_kernel         of every level's conv1d; None follows ECA-Net's rule
     restoration        weight of L_re; 0 leaves the extra pass out
     """
 
     key_resize: str = "bilinear"
     channel_attention: bool = True
+    eca_kernel: int | None = None
     restoration: float = 5.0
 
     def learning_rate(self, step: int, batch: int) -> float:
@@ -70,9 +73,9 @@ def kernel_size(channels: int) -> int:
 class ECA(nn.Module):
     """Efficient channel attention: k parameters. Names as in ECA-Net."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, kernel: int | None = None):
         super().__init__()
-        size = kernel_size(channels)
+        size = kernel or kernel_size(channels)
         self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -87,11 +90,12 @@ class DatNet(AdaAttN):
     """DatNet at relu3_1, relu4_1, relu5_1. 13 629 914 trainable parameters at VGG-19 width, 23 of them in ECA."""
 
     title = "DatNet"
-    variants = {"full": FULL, "dual": DUAL, "spatial": SPATIAL}
+    variants = {"full": FULL, "dual": DUAL, "spatial": SPATIAL, "kernel-3": Variant(eca_kernel=3), "kernel-9": Variant(eca_kernel=9)}
 
     def __init__(self, encoder: Encoder, variant: Variant = FULL):
         super().__init__(encoder, variant)
-        self.eca = nn.ModuleDict({tap: ECA(c) for tap, c in zip(TAPS, encoder.channels, strict=True)} if variant.channel_attention else {})
+        levels = zip(TAPS, encoder.channels, strict=True) if variant.channel_attention else ()
+        self.eca = nn.ModuleDict({tap: ECA(c, variant.eca_kernel) for tap, c in levels})
 
     def reweigh(self, raw: Encoded, taps: tuple[str, ...] = TAPS) -> Encoded:
         """Features after channel attention at `taps`, as they are elsewhere."""

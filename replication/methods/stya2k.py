@@ -20,8 +20,8 @@ Two truths (LearningHx/StyA2K is the code)
   code   blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the image. The default.
   paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. The same at relu3_1 and relu5_1 of a 256-px image.
 Where both texts differ in more than that
-  eq. 4 prints V = h(F_c); text, algorithm and code take the style. The divisor of k^ is 1/n in eq. 8, p_size in Algorithm 1
-  and r + 1 in the code, the only one that makes a weighted mean: taken here. Keys of the loss version are AdaAttN's
+  eq. 4 prints V = h(F_c); text, algorithm and code take the style. The divisor of k^ and v^ is r in eq. 8, p_size in Algorithm 1
+  (the side of a block?) and r + 1 in the code, the only one that makes a weighted mean: taken here; DIVISORS has all three. Keys of the loss version are AdaAttN's
   concatenation of levels in the code, single levels in the text: the code's are taken. Rate: the paper decays linearly to 0
   in the last three epochs, the code by 0.3 an epoch. "400K iterations" are images: 5 epochs of 82 783 are 51 740 steps of 8.
 
@@ -50,6 +50,8 @@ from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, con
 
 Size = tuple[int, int]
 Blocks = Float[Tensor, "batch blocks points channels"]
+# What regional keys and values are divided by, from the points of a block.
+DIVISORS = {"points + 1": lambda points: points + 1, "points": lambda points: points, "side": lambda points: points**0.5}
 BLOCK = {"relu2_1": 16, "relu3_1": 8, "relu4_1": 8, "relu5_1": 4}
 
 
@@ -61,6 +63,7 @@ class Variant:
     all_to_all    ordinary attention to every style position in place of DA and PA
     distributed, progressive, coarse
                   DA, PA, and PA's first step, present
+    divisor       of regional keys and values, a key of DIVISORS
     """
 
     fixed_count: bool = False
@@ -69,6 +72,7 @@ class Variant:
     progressive: bool = True
     coarse: bool = True
     heads: int = 8
+    divisor: str = "points + 1"
     global_style: float = 10.0
     local_feature: float = 1.25
 
@@ -113,13 +117,16 @@ def join(blocks: Blocks, sides: Size, size: Size) -> Float[Tensor, "batch channe
 
 def distil_keys(
     keys: Float[Tensor, "b blocks points k"], values: Float[Tensor, "b blocks points v"], heads: int,
-    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0,
+    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0, divisor: str = "points + 1",
 ) -> tuple[Float[Tensor, "b blocks k"], Float[Tensor, "b blocks v"]]:  # fmt: skip
-    """One key and one value a block: the points that resemble the block's mean key, gated and averaged (eq. 6 to 8)."""
+    """One key and one value a block: the points that resemble the block's mean key, gated and averaged (eq. 6 to 8).
+
+    divisor  of both sums, a key of DIVISORS
+    """
     k = full_precision(keys).unflatten(3, (heads, -1))
     v = full_precision(values).unflatten(3, (heads, -1))
     gate = torch.sigmoid(beta + alpha * (k * k.mean(dim=2, keepdim=True)).sum(dim=4, keepdim=True))
-    count = keys.shape[2] + 1
+    count = DIVISORS[divisor](keys.shape[2])
     return tuple((((gate * x).sum(dim=2) + x.mean(dim=2)) / count).flatten(2) for x in (k, v))
 
 
@@ -152,10 +159,10 @@ def progress(
 
 def attend_keys(
     q: Float[Tensor, "b k h w"], k: Float[Tensor, "b k _ _"], v: Float[Tensor, "b v _ _"], sides: Size, heads: int,
-    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0,
+    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0, divisor: str = "points + 1",
 ) -> Float[Tensor, "b v h w"]:  # fmt: skip
     """DA of maps: queries of every content position, one key a style block."""
-    return grid(attend(tokens(q), *distil_keys(cut(k, sides), cut(v, sides), heads, alpha, beta), heads=heads), tuple(q.shape[2:]))
+    return grid(attend(tokens(q), *distil_keys(cut(k, sides), cut(v, sides), heads, alpha, beta, divisor), heads=heads), tuple(q.shape[2:]))
 
 
 def attend_blocks(
@@ -189,7 +196,8 @@ class A2K(nn.Module):
             return self.fusion1(grid(everywhere, size)) + content
         out = content
         if chosen.distributed:
-            out = out + self.fusion1(attend_keys(self.q(c), self.k(s), self.v(style), sides, chosen.heads, self.sim_alpha[0], self.sim_beta[0]))
+            gates = self.sim_alpha[0], self.sim_beta[0], chosen.divisor
+            out = out + self.fusion1(attend_keys(self.q(c), self.k(s), self.v(style), sides, chosen.heads, *gates))
         if chosen.progressive:
             out = out + self.fusion2(attend_blocks(self.q2(c), self.k2(s), self.v2(style), sides, chosen.heads, chosen.coarse))
         return out
@@ -255,7 +263,7 @@ class StyA2K(Method):
         if chosen.all_to_all:
             return out + grid(attend(tokens(q), tokens(k), tokens(v), heads=chosen.heads), size)
         if chosen.distributed:
-            out = out + attend_keys(q, k, v, sides, chosen.heads)
+            out = out + attend_keys(q, k, v, sides, chosen.heads, divisor=chosen.divisor)
         if chosen.progressive:
             out = out + attend_blocks(q, k, v, sides, chosen.heads, chosen.coarse)
         return out
@@ -273,7 +281,8 @@ class StyA2K(Method):
             if chosen.all_to_all:
                 steps.append(("", tokens(block.q(c)), tokens(block.k(s)), size, other))
             elif chosen.distributed:
-                keys, _ = distil_keys(cut(block.k(s), sides), cut(block.v(style_map), sides), chosen.heads, block.sim_alpha[0], block.sim_beta[0])
+                gates = block.sim_alpha[0], block.sim_beta[0], chosen.divisor
+                keys, _ = distil_keys(cut(block.k(s), sides), cut(block.v(style_map), sides), chosen.heads, *gates)
                 steps.append(("DA", tokens(block.q(c)), keys, size, block_grid(other, sides)))
             for step, queries, keys, *grids in steps:
                 heads = zip(split_heads(queries, chosen.heads)[0], split_heads(keys, chosen.heads)[0], strict=True)
