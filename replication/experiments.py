@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import metrics, tables
+from . import metrics, sensitivity, tables
 from .errors import UserError
 from .evaluate import REFERENCES, Row, evaluate, shipped
 from .methods import METHODS, TITLES
@@ -83,9 +83,10 @@ TABLES = {
 
 
 def arms() -> list[tuple[str, str, int, bool]]:
-    """(method, variant, seed, continued) of every training that the tables need; the compared methods come first."""
-    tables = sorted(TABLES.values(), key=lambda table: table.ablation)
-    return list(dict.fromkeys(row.arm for table in tables for row in table.rows if row.method in METHODS))
+    """(method, variant, seed, continued) of every training that the tables and `sensitivity` need; the compared methods come first."""
+    rows = [row for table in sorted(TABLES.values(), key=lambda table: table.ablation) for row in table.rows]
+    rows += [row for choice in sensitivity.CHOICES for row in choice.rows]
+    return list(dict.fromkeys(row.arm for row in rows if row.method in METHODS))
 
 
 @dataclass(frozen=True)

@@ -400,6 +400,11 @@ def decide_all(profile: Profile, folder: Path | None = None, claims: Sequence[Cl
     return frame, ours.read
 
 
+def of_table(paper: str, table: str, profile: Profile) -> pd.DataFrame:
+    """The ledger's lines on one table of a paper, decided on what its notebook has just written."""
+    return decide_all(profile, claims=[claim for claim in load() if (claim.paper, claim.table) == (paper, table)])[0]
+
+
 def write(profile: Profile) -> pd.DataFrame:
     """Decide every claim and write results/<profile>/claims.csv with its provenance."""
     frame, read = decide_all(profile)

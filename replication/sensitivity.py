@@ -1,8 +1,9 @@
 """How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an image.
 
-Each choice keeps the shipped weights and changes one thing; what changes is measured on the grid of the ablations, as the
-metric with the other choice minus the metric with ours: an upper bound, since the weights do not know the other choice. A reading
-that is trained in (losses, rates, kernels) is not among them: it would need a training of its own. `definitions` compares definitions of one metric by the order of methods that they give.
+A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice minus
+the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A choice with an
+arm of its own was trained on from the shipped weights, and is compared with those weights trained on for as long.
+`definitions` compares definitions of one metric by the order of methods that they give.
 """
 
 import io
@@ -19,10 +20,10 @@ from PIL import ImageOps
 from torch import Tensor
 
 from . import files, metrics, stats, tables
-from .checkpoints import available, card, fill_trained, load_checkpoint, run_name
+from .checkpoints import card, fill_trained, load_checkpoint
 from .data import Picture, contents, styles, to_uint8
 from .encoder import Image, load_encoder, vgg19_hash
-from .evaluate import SOURCES, cell_path, in_parallel, read_cell, source_hash
+from .evaluate import SOURCES, Row, cell_path, in_parallel, read_cell, shipped, source_hash
 from .methods import METHODS, TITLES, Method
 from .profiles import Profile
 
@@ -39,6 +40,7 @@ class Choice:
     changes  fields of the method's variant
     prepare  how photograph and painting are brought to size, see `prepared`
     jpeg     quality at which the result is saved before it is measured; None measures the result itself
+    arm      the method's variant that was trained with the other choice; None keeps the shipped weights
     """
 
     title: str
@@ -46,15 +48,25 @@ class Choice:
     changes: dict = field(default_factory=dict)
     prepare: str | None = None
     jpeg: int | None = None
+    arm: str | None = None
+
+    @property
+    def rows(self) -> tuple[Row, Row]:
+        """The trainings of our way and of the other."""
+        return Row("ours", self.method, continued=self.arm is not None), Row("other", self.method, self.arm)
 
     def facts(self) -> dict:
-        """What determines its results."""
+        """What determines its results, beside the weights."""
         return {"method": self.method, "changes": {name: str(value) for name, value in self.changes.items()}, "prepare": self.prepare, "jpeg": self.jpeg}
 
 
 CHOICES = (
     Choice("biased variance without epsilon, as printed, in place of the code's", "adain", {"content_correction": 0, "style_correction": 0, "style_eps": 0.0}),
     Choice("a fixed number of blocks, as printed, in place of blocks of a fixed side", "stya2k", {"fixed_count": True}),
+    Choice("regional keys divided by the points of a block, as printed in eq. 8, in place of one more", "stya2k", {"divisor": "points"}),
+    Choice("regional keys divided by the side of a block, as Algorithm 1 may mean, in place of points + 1", "stya2k", {"divisor": "side"}),
+    Choice("channel attention with kernel 3 at every level, trained so, in place of ECA-Net's rule", "datnet", arm="kernel-3"),
+    Choice("channel attention with kernel 9 at every level, trained so, in place of ECA-Net's rule", "datnet", arm="kernel-9"),
     Choice("keys resized to the nearest, as in AdaAttN's code, in place of bilinearly", "datnet", {"key_resize": "nearest"}),
     Choice("keys resized bilinearly, as printed, in place of to the nearest", "adaattn", {"key_resize": "bilinear"}),
     Choice("at most 1024 keys, drawn at random as the code does above 4096, in place of all", "adaattn", {"max_keys": 1024}),
@@ -70,21 +82,15 @@ CHOICES = (
 
 
 def possible(encoder: str) -> list[Choice]:
-    """The choices whose method has trained weights at this width."""
-    there = available(encoder)
-    return [choice for choice in CHOICES if _checkpoint(choice, encoder) in there]
-
-
-def _checkpoint(choice: Choice, encoder: str) -> str:
-    return run_name(choice.method, next(iter(METHODS[choice.method].variants)), encoder, 0)
+    """The choices whose trainings are shipped at this width."""
+    return [choice for choice in CHOICES if len(shipped(choice.rows, encoder)) == 2]
 
 
 @lru_cache
-def _model(method: str, changes: tuple[tuple[str, object], ...], encoder: str) -> Method:
-    """The shipped weights of a method in a changed variant. Raises UserError when they do not fit."""
-    kind = METHODS[method]
-    name = run_name(method, next(iter(kind.variants)), encoder, 0)
-    model = kind(load_encoder(encoder), replace(next(iter(kind.variants.values())), **dict(changes)))
+def _model(row: Row, changes: tuple[tuple[str, object], ...], encoder: str) -> Method:
+    """The shipped weights of a row in a changed variant. Raises UserError when they do not fit."""
+    kind, (_, variant, *_), name = METHODS[row.method], row.arm, row.checkpoint(encoder)
+    model = kind(load_encoder(encoder), replace(kind.variants[variant], **dict(changes)))
     fill_trained(model, load_checkpoint(name), name)
     return model.eval().requires_grad_(False)
 
@@ -114,28 +120,28 @@ def evaluate(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:
     """One line a choice, way ("ours" or "other"), photograph and painting, with the metrics; computes what is not stored."""
     wanted = []
     for choice in choices:
-        name = _checkpoint(choice, profile.encoder)
-        common = {"sources": source_hash((*SOURCES, "sensitivity.py", f"methods/{choice.method}.py")), "weights": card(name)["sha256"], "vgg19": vgg19_hash(), "size": profile.size}
-        for way, made in (("ours", Choice("", choice.method)), ("other", choice)):
+        common = {"sources": source_hash((*SOURCES, "sensitivity.py", f"methods/{choice.method}.py")), "vgg19": vgg19_hash(), "size": profile.size}
+        for row, made in zip(choice.rows, (Choice("", choice.method), choice), strict=True):
+            common["weights"] = card(row.checkpoint(profile.encoder))["sha256"]
             for content in contents(profile.contents):
                 for style in styles(profile.styles):
-                    wanted.append((choice, way, made, content, style, {**common, **made.facts(), "content": content.sha256, "style": style.sha256}))
+                    wanted.append((choice, row, made, content, style, {**common, **made.facts(), "content": content.sha256, "style": style.sha256}))
 
     @torch.inference_mode()
-    def measure(cell: tuple[Choice, str, Choice, Picture, Picture, dict]) -> None:
-        _, _, made, content, style, key = cell
+    def measure(cell: tuple[Choice, Row, Choice, Picture, Picture, dict]) -> None:
+        _, row, made, content, style, key = cell
         if cell_path(key).is_file():  # several choices share what is ours
             return
         images = [prepared(picture, profile.size, made.prepare) for picture in (content, style)]
-        result = _model(made.method, tuple(made.changes.items()), profile.encoder)(*images)
+        result = _model(row, tuple(made.changes.items()), profile.encoder)(*images)
         result = result if made.jpeg is None else saved(result, made.jpeg)
         values = metrics.measure(result, *map(metrics.Target, images))
         files.write_json(cell_path(key), {"key": key, "metrics": {name: values[name].item() for name in SHOWN}})
 
     in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[5]), cell[5]) is None], "choices")
     return pd.DataFrame(
-        {"row": way, "seed": 0, "choice": choice.title, "method": TITLES[choice.method], "content": content.name, "style": style.name, **read_cell(cell_path(key), key)}
-        for choice, way, _, content, style, key in wanted
+        {"row": row.name, "seed": 0, "choice": choice.title, "method": TITLES[choice.method], "content": content.name, "style": style.name, **read_cell(cell_path(key), key)}
+        for choice, row, _, content, style, key in wanted
     )
 
 

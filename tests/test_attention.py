@@ -209,6 +209,22 @@ def test_distributed_attention_is_made_of_its_records():
     assert torch.allclose(mixed(of(made, pair, "relu4_1", "DA"), values), tokens(expected))
 
 
+def test_regional_keys_are_divided_as_the_variant_says():
+    keys, values = torch.randn(1, 3, 16, 8), torch.randn(1, 3, 16, 8)
+    for divisor, factor in (("points + 1", 1), ("points", 17 / 16), ("side", 17 / 4)):
+        found = stya2k.distil_keys(keys, values, 2, divisor=divisor)
+        for x, usual in zip(found, stya2k.distil_keys(keys, values, 2), strict=True):
+            assert torch.allclose(x, factor * usual)
+    pair, default = images(), model("stya2k")
+    other = model("stya2k")
+    for block in (other.A2K, other.transform.attn_adain_4_1, other.transform.attn_adain_5_1):
+        block.variant = replace(block.variant, divisor="side")
+    assert not torch.equal(other(*pair), default(*pair))
+    other.variant = replace(other.variant, divisor="side")
+    records = [of(made, pair, "relu4_1", "DA")[0].keys for made in (other, default)]
+    assert torch.allclose(records[0], records[1] * 65 / 8)
+
+
 def test_the_blocks_that_match_are_those_of_the_records():
     made = model("stya2k")
     pair = images(content=(80, 64), style=(64, 96))

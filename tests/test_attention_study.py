@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from replication import attention_study, plots
+from replication import attention_study, files, ledger, plots, tables
 from replication.attention import AttentionRecord
 from replication.data import contents
 from replication.errors import UserError
@@ -109,32 +109,32 @@ def test_scenes_are_functions_of_their_seed_with_every_material():
         scene(0, 32, ("lava",))
 
 
-def pairs(**rows: float) -> pd.DataFrame:
-    """Three photographs and four paintings: every metric of a row is its number plus what the pair adds."""
+def pairs(shifts: tuple[int, ...] = (1, 2), **rows: float) -> pd.DataFrame:
+    """Three photographs and four paintings: every metric of a row is its number times the shift plus what the pair adds."""
     rng = np.random.default_rng(0)
     effect = {(c, s): 0.01 * rng.standard_normal() for c in range(3) for s in range(4)}
-    metrics = {metric for _, metric, *_ in attention_study.CLAIMS}
+    names = (*attention_study.SHARPNESS, *attention_study.STABILITY)
     return pd.DataFrame(
-        {"row": row, "seed": 0, "content": c, "style": s, "shift": shift, **{metric: value * shift + e for metric in metrics}}
-        for row, value in rows.items()
-        for shift in (1, 2)
-        for (c, s), e in effect.items()
-    )
+        {"row": row, "seed": 0, "content": c, "style": s, "shift": shift, **{metric: value * shift + e for metric in names}}
+        for row, value in rows.items() for shift in shifts for (c, s), e in effect.items()
+    )  # fmt: skip
 
 
-def test_claims_are_decided_by_their_intervals():
-    study = attention_study
-    frame = pairs(**{study.ALL_TO_ALL[0]: 0.9, study.DISTRIBUTED: 0.2, study.COARSE: 0.3})
-    metrics = [metric for _, metric, *_ in study.CLAIMS]
-    sharp, moved = frame.query("shift == 1").drop(columns=["shift", *metrics[2:]]), frame.drop(columns=metrics[:2])
-    found = study.verdicts(sharp, moved, SIZES)
-    mine = found[found["all-to-all of"] == study.ALL_TO_ALL[0]]
-    assert mine["shift"].fillna(0).tolist() == [0, 0, 1, 2, 1, 2, 1, 2]
-    assert mine.verdict.tolist() == ["supported", "contradicted"] + 6 * ["supported"]
-    assert mine.difference.tolist() == pytest.approx([0.4, -0.7, 0.7, 1.4, 0.7, 1.4, 0.6, 1.2], abs=0.02)
-    assert found[found["all-to-all of"] == study.ALL_TO_ALL[1]].verdict.str.contains("weights are missing").all()
-    noisy = moved.assign(changed=np.random.default_rng(1).normal(size=len(moved)))
-    assert study.verdicts(sharp, noisy, SIZES).verdict[4] == "undecided"
+def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    study, rng = attention_study, np.random.default_rng(1)
+    level = {study.ALL_TO_ALL[0]: 0.9, study.ALL_TO_ALL[1]: 0.8, "StyA2K relu4_1, DA": 0.2, "StyA2K relu4_1, PA 1": 0.3, "StyA2K relu4_1, PA 2": 0.4}
+    moved = pairs(study.SHIFTS, **level)
+
+    def decided(moved: pd.DataFrame) -> pd.Series:
+        measured = study.cells(moved[moved["shift"] == study.SHIFTS[0]], moved)
+        tables.write_results(tables.means(measured, study.ROWS, study.cell_metrics(), SIZES), "stya2k-figure5", SIZES, measured)
+        return ledger.of_table("StyA2K", "Figure 5", SIZES).set_index("id").verdict
+
+    found = decided(moved)
+    assert found[["A2K-27", "A2K-28", "A2K-29", "A2K-36", "A2K-37", "A2K-38"]].eq("supported").all() and found["A2K-35"] == "contradicted"
+    noisy = decided(moved.assign(changed=moved.changed.where(moved["shift"] == study.SHIFTS[0], rng.normal(size=len(moved)))))
+    assert found.index[found != noisy].tolist() == ["A2K-36"] and noisy["A2K-36"] == "undecided"
 
 
 def test_the_operation_shown_is_at_relu4_1_where_there_is_one():

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from replication import files, pretrained, probes, sensitivity, tables
-from replication.data import contents
+from replication import files, metrics, pretrained, probes, sensitivity, tables
+from replication.data import contents, styles
 from replication.evaluate import REFERENCES
 from replication.profiles import Profile
 
@@ -91,11 +91,24 @@ def test_every_choice_fits_the_shipped_weights_and_changes_something():
     for choice in sensitivity.CHOICES:
         made = [sensitivity.prepared(picture, 96, choice.prepare) for picture in image]
         with torch.inference_mode():
-            usual = sensitivity._model(choice.method, (), "student")(*(picture.tensor(96)[None] for picture in image))
-            changed = sensitivity._model(choice.method, tuple(choice.changes.items()), "student")(*made)
+            usual = sensitivity._model(choice.rows[0], (), "student")(*(picture.tensor(96)[None] for picture in image))
+            changed = sensitivity._model(choice.rows[1], tuple(choice.changes.items()), "student")(*made)
         changed = changed if choice.jpeg is None else sensitivity.saved(changed, choice.jpeg)
         # Below 1024 positions nothing is dropped.
         assert torch.equal(usual, changed) == ("max_keys" in choice.changes), choice.title
+
+
+def test_a_choice_with_an_arm_is_compared_with_what_was_trained_for_as_long():
+    trained = [choice for choice in sensitivity.CHOICES if choice.arm]
+    assert trained and all(ours.continued and other.variant == choice.arm for choice in trained for ours, other in (choice.rows,))
+    cells = sensitivity.evaluate(trained[:1], SIZES)
+    direct = [row.name for row in trained[0].rows for _ in range(len(cells) // 2)]
+    assert cells.row.tolist() == direct
+    content, style = contents(SIZES.contents)[0], styles(SIZES.styles)[0]
+    images = [picture.tensor(SIZES.size)[None] for picture in (content, style)]
+    for row, known in zip(trained[0].rows, cells.groupby("row", sort=False).first().ssim_grey, strict=True):
+        model = pretrained(row.method, row.variant, continued=row.continued)
+        assert metrics.ssim_grey(model(*images).clamp(0, 1), images[0]).item() == pytest.approx(known, abs=1e-6)
 
 
 def test_definitions_that_agree_have_one_order():
