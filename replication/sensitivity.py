@@ -9,7 +9,7 @@ arm of its own was trained on from the shipped weights, and is compared with tho
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -127,15 +127,19 @@ def evaluate(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:
                 for style in styles(profile.styles):
                     wanted.append((choice, row, made, content, style, {**common, **made.facts(), "content": content.sha256, "style": style.sha256}))
 
+    @cache
+    def target(picture: Picture, prepare: str | None) -> metrics.Target:
+        return metrics.Target(prepared(picture, profile.size, prepare))
+
     @torch.inference_mode()
     def measure(cell: tuple[Choice, Row, Choice, Picture, Picture, dict]) -> None:
         _, row, made, content, style, key = cell
         if cell_path(key).is_file():  # several choices share what is ours
             return
-        images = [prepared(picture, profile.size, made.prepare) for picture in (content, style)]
-        result = _model(row, tuple(made.changes.items()), profile.encoder)(*images)
+        pair = [target(picture, made.prepare) for picture in (content, style)]
+        result = _model(row, tuple(made.changes.items()), profile.encoder)(*(each.image for each in pair))
         result = result if made.jpeg is None else saved(result, made.jpeg)
-        values = metrics.measure(result, *map(metrics.Target, images))
+        values = metrics.measure(result, *pair)
         files.write_json(cell_path(key), {"key": key, "metrics": {name: values[name].item() for name in SHOWN}})
 
     in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[5]), cell[5]) is None], "choices")
