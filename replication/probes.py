@@ -3,13 +3,13 @@
 Each function returns cells, one line a cell; `record` writes them with their means, where `ledger` finds them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import benchmark, build, experiments, metrics, semantic_pairs, several, tables
@@ -117,13 +117,27 @@ def allocation(profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-@torch.inference_mode()
-def regions(profile: Profile) -> pd.DataFrame:
-    """SANet's attention at relu4_1 beside SCSA's two, on our pairs with maps.
+def region_facts(
+    see: Callable[[Float[Tensor, "1 m _"]], Float[Tensor, "1 n _"]], values: Float[Tensor, "1 m c"], own: Int[Tensor, " n"], theirs: Int[Tensor, " m"]
+) -> dict[str, float]:
+    """What attention does to classes, over the queries whose class the style has.
 
-    crossing  share of attention on other classes than the query's, over queries whose class the style has
+    see           attention from n queries to m positions, as a function of what lies there
+    own, theirs   classes of the queries and of the positions
+
+    crossing  share of attention on other classes than the query's
     variance  of the attended values inside a class, mean over channels and classes
     """
+    shared = torch.isin(own, theirs)
+    right = see(F.one_hot(theirs, int(max(own.max(), theirs.max())) + 1).to(values)[None])[0].gather(1, own[:, None])[:, 0]
+    attended = see(values)[0]
+    spread = [attended[own == label].var(dim=0, correction=0).mean().item() for label in own[shared].unique()]
+    return {"crossing": 1 - right[shared].mean().item(), "variance": float(np.mean(spread))}
+
+
+@torch.inference_mode()
+def regions(profile: Profile) -> pd.DataFrame:
+    """SANet's attention at relu4_1 beside SCSA's two, on our pairs with maps: `region_facts`."""
     host = pretrained("sanet", encoder=profile.encoder)
     block, lines = host.transformer.sanet4_1, []
     for number, job in enumerate(semantic_pairs.own_jobs(profile.size, profile.contents)):
@@ -132,18 +146,12 @@ def regions(profile: Profile) -> pd.DataFrame:
         c, s, cm, sm = (host.encode_content(image).features["relu4_1"] for image in images)
         labels = [m.labels(tuple(x.shape[2:])) for m, x in zip(job.maps, (c, s), strict=True)]
         (q, k, v), (q1, k1, _), inside = block.project(c, s), block.project(cm, sm), Regions(*labels)
-        classes = F.one_hot(labels[1].flatten(), len(job.maps[0].palette)).to(v)[None]
         for row, see in {
             "universal attention": lambda values, q=q, k=k: attend(q, k, values),
             "SCA": lambda values, q=q1, k=k1, inside=inside: continuous(q, k, values, inside),
             "SSA": lambda values, q=q, k=k, inside=inside: sparse(q, k, values, inside, keep=1),
         }.items():
-            own = labels[0].flatten()
-            shared = torch.isin(own, labels[1])
-            right = see(classes)[0].gather(1, own[:, None])[:, 0]
-            attended = see(v)[0]
-            spread = [attended[own == label].var(dim=0, correction=0).mean().item() for label in own[shared].unique()]
-            lines.append({"row": row, "pair": number // 2, "job": job.name, "crossing": 1 - right[shared].mean().item(), "variance": float(np.mean(spread))})
+            lines.append({"row": row, "pair": number // 2, "job": job.name, **region_facts(see, v, *(x.flatten() for x in labels))})
     return pd.DataFrame(lines)
 
 

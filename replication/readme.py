@@ -1,10 +1,7 @@
 """The parts of README.md that are made from results/cpu: between their marks, and nothing else of the file."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from . import files, ledger, metrics, tables
 from .errors import UserError
@@ -16,21 +13,13 @@ HIGHLIGHTS = (
 )  # fmt: skip
 
 
-def _result(name: str) -> tuple[pd.DataFrame, dict]:
-    """A table of results/cpu and its provenance. Raises UserError when it is missing."""
-    path = files.RESULTS / "cpu" / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; run `make` first")
-    return pd.read_csv(path, keep_default_na=False, na_values=[""]), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-
-
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
 
 
 def headline() -> str:
     """All methods with their intervals."""
-    frame, facts = _result(tables.slug(tables.WORKBOOK, "All methods"))
+    frame, facts = tables.read_results(tables.slug(tables.WORKBOOK, "All methods"))
     shown = tables.show(frame, SHOWN)
     where = f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile {facts['profile']}, commit {facts['commit'][:7]}"
     lines = _markdown(["", *(metrics.METRICS[name].title for name in SHOWN)], [[row, *cells] for row, *cells in shown.itertuples()])
@@ -39,7 +28,7 @@ def headline() -> str:
 
 def verdicts() -> str:
     """Number of claims by paper and verdict, and what became of HIGHLIGHTS."""
-    frame, _ = _result("claims")
+    frame, _ = tables.read_results("claims")
     counts = [[paper, *map(str, line)] for paper, *line in ledger.summary(frame).itertuples()]
     chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
     claims = [[name, claim.statement, claim.verdict, ledger.margin_text(claim)] for name, claim in chosen.iterrows()]

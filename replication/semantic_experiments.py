@@ -7,7 +7,7 @@ independent, so intervals resample pairs. Distances between sets are one number 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -106,21 +106,20 @@ def evaluate(rows: Sequence[Row], jobs: Sequence[Job], encoder: str) -> pd.DataF
 
     Jobs come in pairs, a direction and its reverse. Computes only what is not stored.
     """
-    targets: dict[str, metrics.Target] = {}
-
-    def look(name: str, image: Tensor) -> metrics.Target:
-        if name not in targets:
-            targets[name] = metrics.Target(image)
-        return targets[name]
-
     hashes = {job.name: _hash(job) for job in jobs}
-    wanted = [(row, job, {**_common(encoder), **row_facts(row, encoder), "job": hashes[job.name]}) for row in rows for job in jobs]
-    missing = [cell for cell in wanted if read_cell(cell_path(cell[2]), cell[2]) is None]
+    wanted = {(row.name, job.name): (row, job, {**_common(encoder), **row_facts(row, encoder), "job": hashes[job.name]}) for row in rows for job in jobs}
+    by_job = [wanted[row.name, job.name] for job in jobs for row in rows]
+    missing = [cell for cell in by_job if read_cell(cell_path(cell[2]), cell[2]) is None]
+    named = {job.name: job for job in jobs}
+
+    @lru_cache(maxsize=16)  # all rows of a job follow each other, so the features of few jobs are held
+    def look(name: str) -> tuple[metrics.Target, metrics.Target]:
+        return metrics.Target(named[name].content), metrics.Target(named[name].style)
 
     @torch.inference_mode()
     def measure(cell: tuple[Row, Job, dict]) -> None:
         row, job, key = cell
-        pair = look(hashes[job.name] + " content", job.content), look(hashes[job.name] + " style", job.style)
+        pair = look(job.name)
         result = stylise(row, job, encoder).clamp(0, 1)
         features = metrics.encode(result)
         found = {
@@ -135,7 +134,7 @@ def evaluate(rows: Sequence[Row], jobs: Sequence[Job], encoder: str) -> pd.DataF
         files.write_json(cell_path(key), {"key": key, "metrics": values})
 
     in_parallel(measure, missing, "cells")
-    return pd.DataFrame({"row": row.name, "job": job.name, **read_cell(cell_path(key), key)} for row, job, key in wanted)
+    return pd.DataFrame({"row": row, "job": job, **read_cell(cell_path(key), key)} for (row, job), (_, _, key) in wanted.items())
 
 
 def matrix(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:

@@ -4,6 +4,7 @@ Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note.
 why. A substitute metric has its own name and never stands in the paper's column.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from . import benchmark, files, metrics, papers, stats
+from .errors import UserError
 from .evaluate import Row, row_facts
 from .methods import METHODS
 from .profiles import Profile
@@ -175,6 +177,14 @@ def write_results(frame: pd.DataFrame, name: str, profile: Profile, cells: pd.Da
     path = _write_csv(frame, folder / f"{name}.csv")
     files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts))
     return path
+
+
+def read_results(name: str, profile: str = "cpu") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What `write_results` has written, and its provenance. Raises UserError when it is missing."""
+    path = files.RESULTS / profile / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; restore it with git or run `make`")
+    return pd.read_csv(path, keep_default_na=False, na_values=[""]), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def cells_file(folder: Path, name: str) -> Path:

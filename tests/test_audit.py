@@ -35,8 +35,18 @@ def test_a_column_is_rounded_alike():
 
 def test_weights_of_clips():
     columns = np.array([[1.0, 3.0], [2.0, 6.0]])
-    for means, exist in (((2.0, 4.0), True), ((1.5, 3.0), True), ((2.0, 5.0), False), ((3.1, 6.1), False), ((3.01, 6.01), True)):
+    for means, exist in (((2.0, 4.0), True), ((1.5, 3.0), True), ((2.0, 5.0), False), ((3.1, 6.1), False), ((3.019, 6.019), True), ((3.021, 6.021), False)):
         assert stya2k.weights_exist(columns, np.array(means), 0.01) is exist, means
+
+
+@pytest.mark.parametrize("metric", stya2k.LOSSES)
+def test_the_sweep_is_monotone_each_metric_in_its_direction(metric):
+    assert verdicts(stya2k.chosen_weight(Printed()))[0] == "consistent"
+    frame = Printed().frame.copy()
+    chosen = (frame.table == "Table 5") & (frame.metric == metric)
+    frame.loc[chosen, "reported"] = frame.reported[chosen].to_numpy()[::-1]
+    section = stya2k.chosen_weight(Printed(frame))
+    assert verdicts(section)[0] == "inconsistent" and "10 of 15" in section.findings[0].recomputed
 
 
 def test_one_changed_digit():

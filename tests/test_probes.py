@@ -42,7 +42,10 @@ def test_identity_is_measured_for_every_training():
     assert cells.groupby("row").seed.nunique().to_dict() == {"dual attention": 3, "full network": 1} and cells.psnr.between(5, 60).all()
 
 
-def test_allocation_is_a_correlation():
+def test_allocation_is_a_correlation(monkeypatch):
+    monkeypatch.setattr(probes, "allocation_facts", lambda shares, image: {"correlation with distance to edges": 0.25})
+    assert probes.allocation(SIZES).correlation.eq(0.25).all()
+    monkeypatch.undo()
     cells = probes.allocation(SIZES)
     assert cells["pair"].nunique() == 2 and cells.correlation.between(-1, 1).all()
 
@@ -56,12 +59,24 @@ def test_attention_inside_classes_does_not_cross_them():
     assert variance["SCA"] < variance["universal attention"]
 
 
+def test_facts_of_regions_are_over_the_classes_that_the_style_has():
+    # Of four queries the last has a class of its own; the first looks at another class for a quarter.
+    weights = torch.tensor([[0.75, 0.0, 0.25], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]])
+    values = torch.tensor([[[0.0, 4.0], [2.0, 0.0], [8.0, 8.0]]])
+    found = probes.region_facts(lambda x: weights @ x, values, torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1]))
+    assert found["crossing"] == pytest.approx(0.25 / 3)
+    # Class 0 attends to (2, 5) and (2, 0), class 1 to one value.
+    assert found["variance"] == pytest.approx((0 + 2.5**2) / 2 / 2)
+
+
 def test_counts_are_those_of_the_formulas():
     frame = probes.counts(SIZES).set_index(["row", "metric"]).value
     assert set(frame.index) == set(probes.COUNTED)
     assert frame["all-to-all", "macs"] == 2 * 4096**2 * 512 and frame["A2K", "macs"] == (5 + 2 * 64 + 64) * 4096 * 512
     assert frame["all-to-all", "slope"] == pytest.approx(2) and 1.3 < frame["A2K", "slope"] < 1.6
     assert frame["DatNet 512", "attention_macs"] == 16 * frame["DatNet 256", "attention_macs"] and frame["ECA", "params"] == 23
+    # Of relu3_1 at 512 px: 128 x 128 queries and keys, keys of 64 + 128 + 256 channels, values and their squares of 256.
+    assert frame["DatNet", "macs"] - frame["DatNet, two blocks", "macs"] == 128**4 * (448 + 512)
     assert frame["SCSA", "new_params"] == 0 and frame["SANet+SCSA", "macs"] > frame["SANet", "macs"] and frame["PA", "constancy"] == 1
 
 
