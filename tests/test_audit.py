@@ -162,6 +162,12 @@ def test_least_times_by_hand(monkeypatch):
     assert [timing.verdict_of_time(seconds, least) for seconds in (100.0, 99.0, 50.0, 49.0)] == ["consistent", "unclear", "unclear", "implausible"]
 
 
+def test_what_a_time_asks_of_a_card_is_its_share_of_the_peak():
+    frame = timing.times(Printed(), "StyA2K").frame
+    asked = (1e12 * frame["TFLOP/s asked for"] / benchmark.CARDS["RTX 3090"]).astype(float)
+    assert np.allclose(asked, frame["of the peak"].astype(float)) and asked.gt(0).all()
+
+
 def test_percentages_of_votes():
     assert votes.nearest_counts([33.33, 66.67], 3) == [1, 2]
     assert votes.possible([33.33, 66.67], 3, 0.005) and not votes.possible([33.33, 66.67], 4, 0.005)
