@@ -130,7 +130,8 @@ def known() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
     for (paper, table), wanted in experiments.TABLES.items():
         add(paper, table, (row.name for row in wanted.rows), metrics.METRICS)
     for table, rows in (("Comparison", semantic_experiments.comparison()), ("Ablation", semantic_experiments.ablation("sanet")), ("Sweep", semantic_experiments.sweep("sanet"))):
-        add("SCSA", table, (row.name for row in rows), (*metrics.METRICS, "fid", "cfsd"))
+        for name in (table, table + semantic_experiments.GIVEN):
+            add("SCSA", name, (row.name for row in rows), (*metrics.METRICS, "fid", "cfsd"))
     add("StyA2K", "Figure 5", attention_study.ROWS, attention_study.cell_metrics())
     for (paper, table), (rows, names) in probes.TABLES.items():
         add(paper, table, rows, names)
@@ -215,8 +216,8 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
 
 def printed(term: Term) -> np.ndarray | None:
     """The paper's own number."""
-    frame = papers.everything()
-    found = frame[(frame.paper == term.paper) & (frame.table == term.table) & (frame.row == term.row) & (frame.metric == term.metric)]
+    frame, table = papers.everything(), term.table.removesuffix(semantic_experiments.GIVEN)
+    found = frame[(frame.paper == term.paper) & (frame.table == table) & (frame.row == term.row) & (frame.metric == term.metric)]
     return found.reported.to_numpy()[:1] if len(found) else None
 
 

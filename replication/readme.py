@@ -9,7 +9,7 @@ from .errors import UserError
 SHOWN = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")
 # Claims that say what each paper is about.
 HIGHLIGHTS = (
-    "A2K-01", "A2K-04", "A2K-10", "A2K-18", "A2K-21", "A2K-29", "DAT-01", "DAT-15", "DAT-16", "DAT-19", "DAG-05", "DAG-07", "SCSA-01", "SCSA-02", "SCSA-11", "SCSA-13",
+    "A2K-01", "A2K-04", "A2K-10", "A2K-18", "A2K-21", "A2K-29", "DAT-01", "DAT-15", "DAT-16", "DAT-19", "DAG-05", "DAG-07", "SCSA-35", "SCSA-36", "SCSA-37", "SCSA-39", "SCSA-40",
 )  # fmt: skip
 
 

@@ -145,6 +145,8 @@ def test_pairs_times_counts_and_sets_have_their_own_spread(tmp_path):
     pd.DataFrame({"row": ["SANet", "SANet+SCSA"], "metric": "frechet_substitute", "measured": [2.0, 1.0]}).to_csv(tmp_path / "scsa-comparison.csv", index=False)
     lower = decide(tmp_path, "ssl[SANet+SCSA] < ssl[SANet]", paper="SCSA", table="Comparison")
     assert lower["verdict"] == "supported" and lower["low"] == lower["high"] == 0.5, "the same on every pair"
+    given = decide(tmp_path, "ssl[SANet+SCSA] < ssl[SANet]", paper="SCSA", table="Comparison-given-pairs")
+    assert given["verdict"] == "not testable here" and given["printed"] == "holds" and "not measured" in given["note"], "a table of its own, and the paper's numbers"
     sets = decide(tmp_path, "fid[SANet+SCSA] < fid[SANet]", paper="SCSA", table="Comparison")
     assert sets["verdict"] == "undecided" and sets["effect"] == 1 and "no interval" in sets["note"] and "stands for fid" in sets["note"]
     costs = {"size": 512, "device": "cpu", "parameters": 1e6, "macs": 1e9}
