@@ -16,7 +16,7 @@ TEXT = (files.ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
-    with pytest.raises(UserError, match="run `make` first"):
+    with pytest.raises(UserError, match="restore it with git or run `make`"):
         readme.headline()
     sizes = replace(SIZES, name="cpu")
     rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
