@@ -18,7 +18,9 @@ NAMES = [row.name for row in ROWS]
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    page = study.build(ROWS, Profile.load("smoke"), folder, groups=6)
+    with pytest.MonkeyPatch.context() as patch:  # apart from pictures that `make smoke` may have stored as JPEG
+        patch.setenv("REPLICATION_BUILD", str(tmp_path_factory.mktemp("build")))
+        page = study.build(ROWS, Profile.load("smoke"), folder, groups=6)
     return page, folder / "key.json"
 
 
