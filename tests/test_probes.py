@@ -130,10 +130,11 @@ def test_definitions_that_agree_have_one_order():
     rows = [row.name for row in REFERENCES[:2]] + ["third"]
     columns = [name for names in sensitivity.DEFINITIONS.values() for name in names]
     lines = [
-        {"row": row, "seed": 0, "content": c, "style": s, **{name: number + 0.01 * c + (2 - 2 * number if name == "ssim_rgb" else 0) for name in columns}}
+        {"row": row, "seed": 0, "content": c, "style": s, **{name: number + 0.01 * c + (3 - 2 * number if name == "ssim_rgb" else 0) for name in columns}}
         for number, row in enumerate(rows) for c in range(3) for s in range(3)
     ]  # fmt: skip
     found = sensitivity.definitions(pd.DataFrame(lines), rows, SIZES).set_index("other")
     assert found.tau["ssim_gaussian"] == 1 and found.tau["ssim_rgb"] == -1 and found.difference["ssim_gaussian"] == 0
+    assert found.difference["ssim_rgb"] == pytest.approx(1)
 
 
