@@ -106,28 +106,29 @@ def _stylise(arguments: argparse.Namespace) -> None:
 
 
 def _explore(arguments: argparse.Namespace) -> None:
-    from . import explorer
+    from .report.explorer import explore_files
 
-    print(f"wrote {explorer.explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)}")
+    print(f"wrote {explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)}")
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from .runner import run
+    from .run_notebooks import run_notebooks
 
-    run(arguments.notebooks, arguments.profile, arguments.set)
+    run_notebooks(arguments.notebooks, arguments.profile, arguments.set)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from .evaluate import REFERENCES, evaluate, method_rows
+    from .evaluation.grid import measure_grid
+    from .papers.rows import REFERENCES, method_rows
     from .profiles import Profile
 
     profile = Profile.load(arguments.profile)
-    cells = evaluate([*method_rows(profile.encoder), *REFERENCES], profile)
+    cells = measure_grid([*method_rows(profile.encoder), *REFERENCES], profile)
     print(cells.drop(columns=["content", "style"]).groupby("row", sort=False).mean().round(4).to_string())
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from .arms import train_arms
+    from .training.runs import train_arms
 
     train_arms(
         arguments.method, arguments.variant, arguments.profile, arguments.encoder, arguments.seed, arguments.content, arguments.style,
@@ -136,58 +137,57 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
-    from . import benchmark
+    from .evaluation import benchmark
     from .profiles import Profile
 
     frame = benchmark.benchmark(Profile.load(arguments.profile).benchmark)
     print(frame[["row", "size", "device", "parameters", "macs", "seconds", "peak_mib"]].to_string(index=False))
-    print(f"wrote {benchmark.write(frame)}")
+    print(f"wrote {benchmark.write_benchmark(frame)}")
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from . import study
-    from .evaluate import shipped
-    from .experiments import TABLES
+    from .experiments.user_study import write_study
     from .files import build_dir
+    from .papers.rows import TABLES, shipped_rows
     from .profiles import Profile
 
     sizes = Profile.load(arguments.profile)
-    rows = [row for row in shipped(TABLES["StyA2K", "Table 1"].rows, sizes.encoder) if row.alpha is None and row.method not in ("content", "style")]
-    page = study.build(rows, sizes, build_dir() / "study" / sizes.name)
+    rows = [row for row in shipped_rows(TABLES["StyA2K", "Table 1"].rows, sizes.encoder) if row.alpha is None and row.method not in ("content", "style")]
+    page = write_study(rows, sizes, build_dir() / "study" / sizes.name)
     print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from . import report
+    from .report.site import build_site
 
-    print(f"wrote {report.build(arguments.profile)}")
+    print(f"wrote {build_site(arguments.profile)}")
 
 
 def _readme(arguments: argparse.Namespace) -> None:
-    from . import readme
+    from .report.readme import write_readme
 
-    readme.write()
+    write_readme()
 
 
 def _scales(arguments: argparse.Namespace) -> None:
-    from .data import training_set
-    from .distil import measure_scales
+    from .data.images import training_set
+    from .training.student import measure_scales
 
     measure_scales(training_set("photograph", arguments.content))
 
 
 def _distil(arguments: argparse.Namespace) -> None:
-    from .data import training_set
-    from .distil import distil
+    from .data.images import training_set
+    from .training.student import make_student
 
-    distil(training_set("photograph", arguments.content), training_set("painting", arguments.style))
+    make_student(training_set("photograph", arguments.content), training_set("painting", arguments.style))
 
 
 def _fit_lpips(arguments: argparse.Namespace) -> None:
-    from .data import training_set
-    from .lpips_fit import fit
+    from .data.images import training_set
+    from .training.lpips_substitute import fit_substitute
 
-    fit(training_set("photograph", arguments.content), training_set("painting", arguments.style), arguments.squeezenet)
+    fit_substitute(training_set("photograph", arguments.content), training_set("painting", arguments.style), arguments.squeezenet)
 
 
 def main(argv: list[str] | None = None) -> int:

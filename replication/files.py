@@ -6,17 +6,13 @@ a full disk never leaves half a file under the real name.
 
 import hashlib
 import json
-import lzma
 import os
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from .errors import UserError
 
@@ -24,8 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = ROOT / "checkpoints"
 RESULTS = ROOT / "results"
 FIGURES = ROOT / "figures"
-# Two-byte weights: contexts that know which of the two bytes is next save a sixth more than xz's own choice.
-WEIGHT_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 3, "lp": 1, "pb": 1}]
 
 
 def build_dir() -> Path:
@@ -94,21 +88,3 @@ def sha256_file(path: str | Path) -> str:
     path = Path(path)
     stat = path.stat()
     return _sha256_file(path, stat.st_size, stat.st_mtime_ns)
-
-
-def write_weights(path: str | Path, state: dict[str, Tensor], dtype: torch.dtype) -> Path:
-    """Write tensors as safetensors of one type, compressed by xz."""
-    payload = save({key: value.detach().cpu().to(dtype).contiguous() for key, value in state.items()})
-    packed = lzma.compress(payload, filters=WEIGHT_FILTERS)
-    return write_atomic(path, lambda temporary: temporary.write_bytes(packed))
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a file of `write_weights`, in float32. Raises UserError when it is missing or damaged."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is missing; restore it with git")
-    try:
-        return {key: value.float() for key, value in load(lzma.decompress(path.read_bytes())).items()}
-    except (lzma.LZMAError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); restore it with git") from error

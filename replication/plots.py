@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from . import files
-from .attention import AttentionRecord
-from .data import to_uint8
-from .metrics import METRICS
+from .data.images import to_uint8
+from .nn.attention import AttentionRecord
 from .profiles import Profile
 from .provenance import provenance
 
@@ -378,19 +377,23 @@ def sharpness(records: dict[str, AttentionRecord]) -> Figure:
     return figure
 
 
-def choices(frame: pd.DataFrame, metrics: Sequence[str]) -> Figure:
-    """What another choice changes, in ranges over methods: one panel a metric, one line a choice with its interval; `frame` of `sensitivity.table`."""
+def choices(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
+    """What another choice changes, in ranges over methods: one panel per metric, one line per choice with its interval.
+
+    frame   of `sensitivity_table`
+    titles  of the metrics to show
+    """
     use_style()
     names = [f"{method}: {textwrap.fill(choice, 58)}" for choice, method in dict.fromkeys(zip(frame.choice, frame.method, strict=True))]
-    figure, axes = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics) + 4, 0.5 * len(names) + 1), squeeze=False, sharey=True)
-    for axis, metric in zip(axes[0], metrics, strict=True):
+    figure, axes = plt.subplots(1, len(titles), figsize=(2.3 * len(titles) + 4, 0.5 * len(names) + 1), squeeze=False, sharey=True)
+    for axis, metric in zip(axes[0], titles, strict=True):
         part, y = frame[frame.metric == metric], np.arange(len(names))[::-1]
         unit = (part.difference.abs() / part.of_spread).max()  # the range over methods, the same on every line
         axis.axvline(0, color="0.7", linewidth=1)
         bars = [(part.difference - part.low) / unit, (part.high - part.difference) / unit]
         axis.errorbar(part.difference / unit, y, xerr=bars, fmt="o", color=COLOURS[0], capsize=2, markersize=4)
         axis.set_yticks(y, names, fontsize=7)
-        axis.set_title(METRICS[metric].title)
+        axis.set_title(titles[metric])
     figure.supxlabel("difference, in ranges over all methods", fontsize=9)
     return figure
 

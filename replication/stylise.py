@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from . import video
-from .checkpoints import pretrained
-from .data import SUFFIXES, read_image, write_image
-from .encoder import AnyImage, Image
+from .data.clips import CLIP_SUFFIXES, frame_rate, frames_of, write_clip
+from .data.images import SUFFIXES, read_image, write_image
 from .errors import UserError
-from .methods import METHODS, Method
+from .methods import METHODS
+from .methods.base import Method
+from .nn.encoder import AnyImage, Image
+from .weights.shipped import pretrained
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
@@ -50,18 +51,18 @@ def stylise_file(method: str, content: Path, style: Path, out: Path, size: int |
 
 def stylise_video(method: str, clip: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None) -> None:
     """Stylise a video file frame by frame, each by itself; one frame is in memory at a time. Raises UserError as `stylise_file`."""
-    _check(out, video.SUFFIXES, size)
+    _check(out, CLIP_SUFFIXES, size)
     model = pretrained(method)
     options = options_for(model, alpha)
     code = model.encode_style(read_image(style, size)[None])
 
     @torch.inference_mode()
     def painted() -> Iterator[torch.Tensor]:
-        for frame in tqdm(video.frames_of(clip), desc="frames", mininterval=5):
+        for frame in tqdm(frames_of(clip), desc="frames", mininterval=5):
             if size is not None:
                 scale = size / min(frame.shape[1:])
                 shape = [max(size, round(side * scale)) for side in frame.shape[1:]]
                 frame = F.interpolate(frame[None], shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
             yield model.decode(model.transfer(model.encode_content(frame[None]), code, **options))[0]
 
-    video.write_clip(out, painted(), video.rate(clip))
+    write_clip(out, painted(), frame_rate(clip))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from replication.encoder import Encoder
 from replication.files import ROOT
+from replication.nn.encoder import Encoder
 
 TINY = (8, 16, 16, 24, 24)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -5,8 +5,9 @@ import reference
 import torch
 from conftest import tiny_encoder
 
-from replication import METHODS, build
-from replication.encoder import TAPS, Encoder
+from replication import build
+from replication.methods import METHODS
+from replication.nn.encoder import TAPS, Encoder
 
 VARIANTS = [(name, variant) for name, kind in METHODS.items() for variant in kind.variants]
 SIZES = {"content": (40, 36), "style": (33, 47)}

@@ -8,12 +8,15 @@ import torch
 from conftest import tiny_encoder
 from models import images, model
 
-from replication import METHODS, Method, benchmark, build
-from replication.attention import AttentionRecord, attend, attend_moments, grid, tokens
+from replication import build
 from replication.errors import UserError
-from replication.layers import normalise
-from replication.methods import avatarnet, dagstyle, mst, stya2k
+from replication.evaluation import benchmark
+from replication.methods import METHODS, avatarnet, mst, stya2k
 from replication.methods.adain import adain
+from replication.methods.base import Method
+from replication.methods.dagstyle import REDUCTIONS
+from replication.nn.attention import AttentionRecord, attend, attend_moments, grid, tokens
+from replication.nn.layers import normalise
 
 
 def qkv(n=50, m=70, k=12, c=9, seed=0):
@@ -274,7 +277,7 @@ def test_gdp_attention_is_made_of_its_records():
     block = made.middle[0]
     x = x + block.position(x)
     for group, (q, k, v) in enumerate(block.project(x, s["x3"])):
-        got = mixed(of(made, pair, "block 1", f"1/{dagstyle.REDUCTIONS[group]}"), tokens(v))
+        got = mixed(of(made, pair, "block 1", f"1/{REDUCTIONS[group]}"), tokens(v))
         assert torch.allclose(got, attend(tokens(q), tokens(k), tokens(v), scale=block.scale, heads=2))
 
 

@@ -8,13 +8,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from replication import attention_study, files, ledger, plots, tables
-from replication.attention import AttentionRecord
-from replication.data import contents
+from replication import files, plots
+from replication.data.images import contents
+from replication.data.scenes import MATERIALS, scene
 from replication.errors import UserError
-from replication.methods import Encoded, Method
+from replication.evaluation import tables
+from replication.experiments import attention
+from replication.experiments.attention import (
+    SHARPNESS,
+    STABILITY,
+    _moved,
+    operation,
+    over_pairs,
+    over_setting,
+    principal,
+    records,
+    right_materials,
+    sharpness,
+    stability,
+    summary,
+    wide,
+)
+from replication.experiments.ledger import of_table
+from replication.methods.base import Encoded, Method
+from replication.nn.attention import AttentionRecord
 from replication.profiles import Profile
-from replication.scenes import MATERIALS, scene
 
 CELL = 8
 SIZES = replace(Profile.load("smoke"), bootstrap=300)
@@ -49,13 +67,13 @@ def pictures(size=64, extra=16):
 
 def test_sharpness_of_a_blind_and_of_a_sharp_method():
     content, style = pictures()
-    frame = attention_study.sharpness(Colours(1e7), content[:, :, :64], style).set_index("operation")
+    frame = sharpness(Colours(1e7), content[:, :, :64], style).set_index("operation")
     assert list(frame.index) == ["colour", "colour, blind"]
     assert frame.loc["colour", ["effective", "single", "largest"]].tolist() == pytest.approx([1, 1, 1], abs=0.05)
     blind = frame.loc["colour, blind"]
     assert blind.effective == pytest.approx(64) and blind.single == 0 and blind.largest == pytest.approx(1 / 64)
     assert blind.reuse == pytest.approx(1 / 64), "one of 64 positions is the most used hundredth"
-    alike = attention_study.sharpness(Colours(1e7), content[:, :1, :1].expand(3, 64, 64), style).set_index("operation")
+    alike = sharpness(Colours(1e7), content[:, :1, :1].expand(3, 64, 64), style).set_index("operation")
     assert alike.loc["colour", "reuse"] == pytest.approx(1, abs=0.01), "equal queries all take one key"
     positions = (torch.arange(8) + 0.5) / 8
     assert blind.spread == pytest.approx((2 * positions.var(correction=0)).sqrt().item(), rel=1e-4)
@@ -64,33 +82,33 @@ def test_sharpness_of_a_blind_and_of_a_sharp_method():
 def test_a_query_with_two_and_a_half_keys_is_not_single(monkeypatch):
     weights = torch.tensor([[0.6], [0.2], [0.2]])
     made = AttentionRecord("x", torch.ones(1, 1), weights.log(), (1, 1), (1, 3))
-    monkeypatch.setattr(attention_study, "records", lambda *_: [made])
-    line = attention_study.sharpness(Colours(), *pictures()).iloc[0]
+    monkeypatch.setattr(attention, "records", lambda *_: [made])
+    line = sharpness(Colours(), *pictures()).iloc[0]
     assert line.single == 0 and 2 < line.effective < 3 and line.largest == pytest.approx(0.6)
 
 
 def test_attention_moves_with_the_picture():
     """By whole cells nothing changes; in between it does, and blind attention never."""
     content, style = pictures()
-    frame = attention_study.stability(Colours(), content, style, (1, 4, 8, 16), 64).set_index(["operation", "shift"])
+    frame = stability(Colours(), content, style, (1, 4, 8, 16), 64).set_index(["operation", "shift"])
     assert frame.loc[("colour", 8), ["match", "centre", "changed"]].tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert frame.loc[("colour", 16), "changed"] == pytest.approx(0, abs=1e-5)
     assert 0 < frame.loc[("colour", 1), "changed"] < frame.loc[("colour", 4), "changed"] < 1 and frame.loc[("colour", 4), "match"] > 0
     assert frame.loc["colour, blind"].to_numpy() == pytest.approx(0, abs=1e-5)
     with pytest.raises(UserError, match="too small to move"):
-        attention_study.stability(Colours(), content, style, (17,), 64)
+        stability(Colours(), content, style, (17,), 64)
 
 
 def test_points_are_followed():
-    before, after = attention_study._moved((4, 4), 32, 8)
+    before, after = _moved((4, 4), 32, 8)
     assert before.tolist() == [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15] and (before - after == 1).all()
-    before, after = attention_study._moved((4, 4), 32, 3)
+    before, after = _moved((4, 4), 32, 3)
     assert (before == after).all() and len(before) == 16
 
 
 def test_colours_find_their_material_and_the_blind_find_chance():
     content, style = scene(1, 128), scene(2, 128)
-    frame = attention_study.found(Colours(), content, style).set_index("operation")
+    frame = right_materials(Colours(), content, style).set_index("operation")
     assert frame.loc["colour", "right"] > 0.8 > 0.4 > frame.loc["colour", "chance"]
     assert frame.loc["colour, blind", "right"] == pytest.approx(frame.loc["colour, blind", "chance"], rel=1e-4)
 
@@ -113,7 +131,7 @@ def pairs(shifts: tuple[int, ...] = (1, 2), **rows: float) -> pd.DataFrame:
     """Three photographs and four paintings: every metric of a row is its number times the shift plus what the pair adds."""
     rng = np.random.default_rng(0)
     effect = {(c, s): 0.01 * rng.standard_normal() for c in range(3) for s in range(4)}
-    names = (*attention_study.SHARPNESS, *attention_study.STABILITY)
+    names = (*SHARPNESS, *STABILITY)
     return pd.DataFrame(
         {"row": row, "seed": 0, "content": c, "style": s, "shift": shift, **{metric: value * shift + e for metric in names}}
         for row, value in rows.items() for shift in shifts for (c, s), e in effect.items()
@@ -122,14 +140,14 @@ def pairs(shifts: tuple[int, ...] = (1, 2), **rows: float) -> pd.DataFrame:
 
 def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
-    study, rng = attention_study, np.random.default_rng(1)
+    study, rng = attention, np.random.default_rng(1)
     level = {study.ALL_TO_ALL[0]: 0.9, study.ALL_TO_ALL[1]: 0.8, "StyA2K relu4_1, DA": 0.2, "StyA2K relu4_1, PA 1": 0.3, "StyA2K relu4_1, PA 2": 0.4}
     moved = pairs(study.SHIFTS, **level)
 
     def decided(moved: pd.DataFrame) -> pd.Series:
         measured = study.cells(moved[moved["shift"] == study.SHIFTS[0]], moved)
         tables.write_results(tables.means(measured, study.ROWS, study.cell_metrics(), SIZES), "stya2k-figure5", SIZES, measured)
-        return ledger.of_table("StyA2K", "Figure 5", SIZES).set_index("id").verdict
+        return of_table("StyA2K", "Figure 5", SIZES).set_index("id").verdict
 
     found = decided(moved)
     assert found[["A2K-27", "A2K-28", "A2K-29", "A2K-36", "A2K-37", "A2K-38"]].eq("supported").all() and found["A2K-35"] == "contradicted"
@@ -139,8 +157,8 @@ def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
 
 def test_the_operation_shown_is_at_relu4_1_where_there_is_one():
     made = [AttentionRecord(layer, torch.zeros(1, 2), torch.zeros(1, 2), (1, 1), (1, 1), step=step) for layer, step in (("relu3_1", "DA"), ("relu4_1", "DA"), ("block 2", "1/4"))]
-    assert attention_study.principal(made) is made[1] and attention_study.principal(made[::2]) is made[0]
-    assert attention_study.operation(made[2]) == "scale 1/4"
+    assert principal(made) is made[1] and principal(made[::2]) is made[0]
+    assert operation(made[2]) == "scale 1/4"
 
 
 def test_every_pair_of_every_method_is_measured():
@@ -149,7 +167,7 @@ def test_every_pair_of_every_method_is_measured():
     def measure(model, content, style):
         return pd.DataFrame({"operation": ["a", "b"], "value": [content * style, float(model is models["B"])]})
 
-    found = attention_study.over_pairs(models, {"c": 2.0, "d": 3.0}, {"s": 5.0}, measure)
+    found = over_pairs(models, {"c": 2.0, "d": 3.0}, {"s": 5.0}, measure)
     assert found.row.tolist() == ["A a", "A b"] * 2 + ["B a", "B b"] * 2
     assert found.query("row == 'A a' and content == 'd'").value.tolist() == [15.0]
     assert found.query("operation == 'b'").value.tolist() == [0.0, 0.0, 1.0, 1.0]
@@ -157,15 +175,15 @@ def test_every_pair_of_every_method_is_measured():
 
 def test_summaries_and_curves_are_means_with_intervals():
     frame = pairs(a=0.5)
-    curve = attention_study.over_setting(frame, ["changed"], "shift", SIZES).set_index("shift")
+    curve = over_setting(frame, ["changed"], "shift", SIZES).set_index("shift")
     assert curve.measured.tolist() == pytest.approx([0.5, 1.0], abs=0.01) and (curve.low < curve.measured).all() and (curve.measured < curve.high).all()
-    assert attention_study.summary(frame.query("shift == 2"), ["changed"], SIZES).loc["a", "changed"].split()[0] in ("1", "0.998", "0.999", "1.01")
+    assert summary(frame.query("shift == 2"), ["changed"], SIZES).loc["a", "changed"].split()[0] in ("1", "0.998", "0.999", "1.01")
     plots.close(plots.curves(curve.reset_index(), "shift", {"changed": "changed"}, "px"))
 
 
 def test_a_wide_window_is_cut_from_the_middle():
     picture = contents(1)[0]
-    image = attention_study.wide(picture, 64, 8)
+    image = wide(picture, 64, 8)
     whole = picture.tensor(72, square=False)
     top, left = (whole.shape[1] - 64) // 2, (whole.shape[2] - 72) // 2
     assert image.shape == (3, 64, 72) and torch.equal(image, whole[:, top : top + 64, left : left + 72])
@@ -173,7 +191,7 @@ def test_a_wide_window_is_cut_from_the_middle():
 
 def test_figure_5_has_a_line_a_point_and_a_panel_a_column():
     content, style = (x[:, :64, :64] for x in pictures())
-    record = attention_study.records(Colours(), content, style)[:1]
+    record = records(Colours(), content, style)[:1]
     figure = plots.attention_panels(content, style, {"picture": content, "scores": (record, False), "attention": (record, True)}, [(0.1, 0.2), (0.8, 0.9)])
     assert len(figure.axes) == 8
     plots.close(figure)

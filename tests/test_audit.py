@@ -5,11 +5,32 @@ import pandas as pd
 import pytest
 import torch
 
-from replication import audit, benchmark
-from replication.audit import Printed, common, datnet, equations, secondary, stya2k, text, timing, training, votes
-from replication.audit.timing import Cost
-from replication.audit.training import Training
+from replication.audit import summary
+from replication.audit.common import VERDICTS, Printed, Section, rounds_to
+from replication.audit.datnet import columns_agree, variance_in_words
+from replication.audit.equations import (
+    AXES,
+    EINSUMS,
+    block_sizes,
+    counts_of_complexity,
+    divisors,
+    growth_of_saving,
+    imbalance,
+    influence_of_style,
+    listing,
+    slips_of,
+    sum_of_weights,
+    values_of_attention,
+)
+from replication.audit.secondary import closest_subset
+from replication.audit.stya2k import FULL_MODEL, LOSSES, chosen_weight, clip_means, full_model, one_digit_away, weights_exist
+from replication.audit.text import behind, lead
+from replication.audit.timing import Cost, cost, least_times, products_of, times, verdict_of_time
+from replication.audit.training import Training, decay_readings, decayed, iterations, least_hours, passes
+from replication.audit.votes import least_votes_each, multiplied, nearest_counts, possible, votes_needed, wilson
 from replication.errors import UserError
+from replication.evaluation import benchmark
+from replication.evaluation.operations import CARDS
 
 
 def made(**columns: dict[str, float]) -> Printed:
@@ -22,7 +43,7 @@ def of(printed: Printed, paper: str, table: str) -> Printed:
     return Printed(printed.frame.assign(paper=paper, table=table))
 
 
-def verdicts(section: audit.Section) -> list[str]:
+def verdicts(section: Section) -> list[str]:
     return [finding.verdict for finding in section.findings]
 
 
@@ -36,23 +57,23 @@ def test_a_column_is_rounded_alike():
 def test_weights_of_clips():
     columns = np.array([[1.0, 3.0], [2.0, 6.0]])
     for means, exist in (((2.0, 4.0), True), ((1.5, 3.0), True), ((2.0, 5.0), False), ((3.1, 6.1), False), ((3.019, 6.019), True), ((3.021, 6.021), False)):
-        assert stya2k.weights_exist(columns, np.array(means), 0.01) is exist, means
+        assert weights_exist(columns, np.array(means), 0.01) is exist, means
 
 
-@pytest.mark.parametrize("metric", stya2k.LOSSES)
+@pytest.mark.parametrize("metric", LOSSES)
 def test_the_sweep_is_monotone_each_metric_in_its_direction(metric):
-    assert verdicts(stya2k.chosen_weight(Printed()))[0] == "consistent"
+    assert verdicts(chosen_weight(Printed()))[0] == "consistent"
     frame = Printed().frame.copy()
     chosen = (frame.table == "Table 5") & (frame.metric == metric)
     frame.loc[chosen, "reported"] = frame.reported[chosen].to_numpy()[::-1]
-    section = stya2k.chosen_weight(Printed(frame))
+    section = chosen_weight(Printed(frame))
     assert verdicts(section)[0] == "inconsistent" and "10 of 15" in section.findings[0].recomputed
 
 
 def test_one_changed_digit():
-    assert stya2k.one_digit_away(7.23, 7.815, 7.905, 2) == [7.83]
-    assert stya2k.one_digit_away(1.5, 1.4, 2.5, 1) == [1.4, 1.6, 1.7, 1.8, 1.9, 2.5]
-    assert stya2k.one_digit_away(4.99, 5.57, 5.67, 2) == []
+    assert one_digit_away(7.23, 7.815, 7.905, 2) == [7.83]
+    assert one_digit_away(1.5, 1.4, 2.5, 1) == [1.4, 1.6, 1.7, 1.8, 1.9, 2.5]
+    assert one_digit_away(4.99, 5.57, 5.67, 2) == []
 
 
 def clips(own: tuple[float, ...], mean: float) -> Printed:
@@ -63,138 +84,138 @@ def clips(own: tuple[float, ...], mean: float) -> Printed:
 
 
 def test_the_mean_of_clips():
-    good = stya2k.clip_means(clips((1.1, 1.1, 1.1, 1.1, 1.1), 1.2))  # 1.1 is 1.2 if all were rounded down
+    good = clip_means(clips((1.1, 1.1, 1.1, 1.1, 1.1), 1.2))  # 1.1 is 1.2 if all were rounded down
     assert verdicts(good) == ["consistent"] * 2
-    section = stya2k.clip_means(clips((1.1, 1.1, 1.1, 1.1, 1.1), 1.6))
+    section = clip_means(clips((1.1, 1.1, 1.1, 1.1, 1.1), 1.6))
     assert verdicts(section) == ["consistent", "inconsistent"]
     # 5 x 1.6 - 4 x 1.1 = 3.6, give or take ten halves of the last digit.
     assert section.frame["mean needs, from"].tolist() == pytest.approx([3.1] * 5) and section.frame["to"].tolist() == pytest.approx([4.1] * 5)
     assert section.frame["one digit away"].tolist() == [[3.1, 4.1]] * 5
     assert section.frame["then below AdaAttN"].tolist() == [False, False, False, True, True]
     # Weights (1, 0, 0, 0, 1) / 2 give 4.0 and 3.0, where the plain mean is 1.5.
-    assert verdicts(stya2k.clip_means(clips((5.1, 0.5, 0.5, 0.5, 0.9), 3.0))) == ["consistent", "unclear"]
+    assert verdicts(clip_means(clips((5.1, 0.5, 0.5, 0.5, 0.9), 3.0))) == ["consistent", "unclear"]
 
 
 @pytest.mark.parametrize(("third", "verdict"), [(0.52, "consistent"), (0.53, "unclear"), (0.54, "inconsistent")])
 def test_one_value_for_three_tables(third, verdict):
     parts = []
-    for (table, row), lpips in zip(stya2k.FULL_MODEL.items(), (0.52, 0.52, third), strict=True):
+    for (table, row), lpips in zip(FULL_MODEL.items(), (0.52, 0.52, third), strict=True):
         parts.append(of(made(content_loss={row: 0.55}, style_loss={row: 1.04}, lpips={row: lpips}), "StyA2K", table).frame)
-    assert verdicts(stya2k.full_model(Printed(pd.concat(parts)))) == ["consistent", "consistent", verdict]
+    assert verdicts(full_model(Printed(pd.concat(parts)))) == ["consistent", "consistent", verdict]
 
 
 def test_margins_of_sentences():
     column = pd.Series({"a": 1.0, "b": 3.0, "c": 2.0})
-    assert text.lead(column, "a", -1).to_dict() == {"b": 2.0, "c": 1.0} and text.lead(column, "b", 1, "a").to_dict() == {"c": 1.0}
+    assert lead(column, "a", -1).to_dict() == {"b": 2.0, "c": 1.0} and lead(column, "b", 1, "a").to_dict() == {"c": 1.0}
     # b is the largest, c comes second: behind b alone, not behind a.
-    assert (text.behind("c", 1, "b")(column) > 0).all() and text.behind("c", 1, "a")(column).to_dict() == {"b": -1.0, "a": -1.0}
-    assert common.rounds_to(0.0108, 0.01, 0.01) > 0 > common.rounds_to(0.0151, 0.01, 0.01)
+    assert (behind("c", 1, "b")(column) > 0).all() and behind("c", 1, "a")(column).to_dict() == {"b": -1.0, "a": -1.0}
+    assert rounds_to(0.0108, 0.01, 0.01) > 0 > rounds_to(0.0151, 0.01, 0.01)
 
 
 def test_counts_that_multiply():
     lines = {("P", "here", "right"): ((3, 4), 12), ("P", "there", "wrong"): ((3, 4), 13)}
-    assert verdicts(votes.multiplied(lines)) == ["consistent", "unclear"]
+    assert verdicts(multiplied(lines)) == ["consistent", "unclear"]
 
 
 def test_passes_and_hours():
-    assert training.passes(Training("", 1000, 10, 500, 4)) == {"steps": 20.0, "images": 2.0}
-    assert training.least_hours(3600.0, 5, benchmark.CARDS["RTX 3090"], "RTX 3090") == pytest.approx(10)
+    assert passes(Training("", 1000, 10, 500, 4)) == {"steps": 20.0, "images": 2.0}
+    assert least_hours(3600.0, 5, CARDS["RTX 3090"], "RTX 3090") == pytest.approx(10)
     cases = {"steps fit": (Training("", 200, 10, 500, 4), "consistent"), "images fit": (Training("", 2000, 10, 500, 4), "inconsistent")}
     for title, (case, verdict) in cases.items():
-        found = training.iterations({"StyA2K": case}).findings[0]
+        found = iterations({"StyA2K": case}).findings[0]
         assert found.verdict == verdict and ("counts images" in found.explanation) == (title == "images fit")
 
 
 def test_readings_of_a_decay():
-    assert list(training.decayed(1.0, 0.5, 2).values()) == [0.5, 0.25, 0.0, 1.0]
-    assert verdicts(training.decay_readings(1.0, 1e-9, 10)) == ["consistent"] and verdicts(training.decay_readings(1.0, 0.5, 10)) == ["unclear"]
+    assert list(decayed(1.0, 0.5, 2).values()) == [0.5, 0.25, 0.0, 1.0]
+    assert verdicts(decay_readings(1.0, 1e-9, 10)) == ["consistent"] and verdicts(decay_readings(1.0, 0.5, 10)) == ["unclear"]
 
 
 def test_values_decide_whether_the_style_arrives():
-    assert equations.influence_of_style("content") < 1e-3 < 0.5 < equations.influence_of_style("style")
-    assert [verdicts(equations.values_of_attention(source)) for source in ("content", "style")] == [["inconsistent"], ["consistent"]]
+    assert influence_of_style("content") < 1e-3 < 0.5 < influence_of_style("style")
+    assert [verdicts(values_of_attention(source)) for source in ("content", "style")] == [["inconsistent"], ["consistent"]]
 
 
 def test_complexity_by_hand():
     """8 x 8 positions, 2 channels, 2 x 2 blocks of 16 points."""
-    found = equations.counts_of_complexity(8, 1, 2, 2)
+    found = counts_of_complexity(8, 1, 2, 2)
     assert found["scores alone"].tolist() == [64 * 64 * 2, (5 + 4 + 4 + 16) * 64 * 2]
     assert found["all products"].tolist() == [2 * 64 * 64 * 2, (5 + 8 + 4 + 32) * 64 * 2]
     assert found["whole module"].tolist() == [2 * 64 * 64 * 2 + 4 * 64 * 4, (5 + 8 + 4 + 32) * 64 * 2 + 8 * 64 * 4]
-    assert equations.growth_of_saving("all products") == pytest.approx(0.5, abs=0.01)
+    assert growth_of_saving("all products") == pytest.approx(0.5, abs=0.01)
 
 
 def test_blocks_and_divisors_by_hand():
-    assert [equations.imbalance(8, 2), equations.imbalance(8, 4), equations.imbalance(16, 4)] == [4, 4, 1]
+    assert [imbalance(8, 2), imbalance(8, 4), imbalance(16, 4)] == [4, 4, 1]
     for block, verdict in ((16, "consistent"), (4, "inconsistent")):
-        assert verdicts(equations.block_sizes({"relu2_1": block, "relu3_1": 8}))[0] == verdict
-    assert list(equations.sum_of_weights(4, 0.5).values()) == pytest.approx([0.75, 1.5, 0.6])
-    assert verdicts(equations.divisors(1)) == ["consistent"] and "factor of 4" in equations.divisors(16).findings[0].recomputed
+        assert verdicts(block_sizes({"relu2_1": block, "relu3_1": 8}))[0] == verdict
+    assert list(sum_of_weights(4, 0.5).values()) == pytest.approx([0.75, 1.5, 0.6])
+    assert verdicts(divisors(1)) == ["consistent"] and "factor of 4" in divisors(16).findings[0].recomputed
 
 
 def test_slips_are_those_that_torch_refuses():
-    assert equations.slips_of("ab,bc->ac", [2, 2]) == []
-    assert equations.slips_of("ab,bc->ad", [2, 3]) == ["operand 2 has 3 axes, the equation names 2", "result index d is in no operand"]
-    axes = dict(equations.AXES)
-    for result, equation, operands in equations.EINSUMS:
+    assert slips_of("ab,bc->ac", [2, 2]) == []
+    assert slips_of("ab,bc->ad", [2, 3]) == ["operand 2 has 3 axes, the equation names 2", "result index d is in no operand"]
+    axes = dict(AXES)
+    for result, equation, operands in EINSUMS:
         counts = [axes[name] for name in operands]
         axes[result] = len(equation.split("->")[1])
-        if equations.slips_of(equation, counts):
+        if slips_of(equation, counts):
             with pytest.raises(RuntimeError):
                 torch.einsum(equation, *(torch.ones([2] * count) for count in counts))
         else:
             assert torch.einsum(equation, *(torch.ones([2] * count) for count in counts)).ndim == axes[result]
-    assert verdicts(equations.listing(equations.EINSUMS[:3])) == ["consistent"]
+    assert verdicts(listing(EINSUMS[:3])) == ["consistent"]
 
 
 def test_costs_by_shapes():
-    adain = timing.cost("adain", 64)
+    adain = cost("adain", 64)
     # Beside its 3x3 convolutions AdaIN has the encoder's 1x1 convolution of three channels, once an image.
     assert adain.total - adain.small_kernels == 2 * 9 * 64 * 64
-    assert timing.cost("mst", 64) == adain  # the lower bound of MST is an encoder and a decoder like AdaIN's
-    assert timing.products_of("adain", 64) == 0 and timing.products_of("sanet", 64) == 2 * 512 * (64**2 + 16**2)
+    assert cost("mst", 64) == adain  # the lower bound of MST is an encoder and a decoder like AdaIN's
+    assert products_of("adain", 64) == 0 and products_of("sanet", 64) == 2 * 512 * (64**2 + 16**2)
 
 
 def test_least_times_by_hand(monkeypatch):
     monkeypatch.setattr(benchmark, "CARDS", {"card": 2.0})  # one multiply-add a second
-    least = timing.least_times(Cost(100, 90, 60), "card")
+    least = least_times(Cost(100, 90, 60), "card")
     assert least == pytest.approx({"as counted": 100, "Winograd 2x2": 50, "Winograd 4x4": 32.5, "style encoded before": 70, "both encoded before": 40})
-    assert [timing.verdict_of_time(seconds, least) for seconds in (100.0, 99.0, 50.0, 49.0)] == ["consistent", "unclear", "unclear", "implausible"]
+    assert [verdict_of_time(seconds, least) for seconds in (100.0, 99.0, 50.0, 49.0)] == ["consistent", "unclear", "unclear", "implausible"]
 
 
 def test_what_a_time_asks_of_a_card_is_its_share_of_the_peak():
-    frame = timing.times(Printed(), "StyA2K").frame
-    asked = (1e12 * frame["TFLOP/s asked for"] / benchmark.CARDS["RTX 3090"]).astype(float)
+    frame = times(Printed(), "StyA2K").frame
+    asked = (1e12 * frame["TFLOP/s asked for"] / CARDS["RTX 3090"]).astype(float)
     assert np.allclose(asked, frame["of the peak"].astype(float)) and asked.gt(0).all()
 
 
 def test_percentages_of_votes():
-    assert votes.nearest_counts([33.33, 66.67], 3) == [1, 2]
-    assert votes.possible([33.33, 66.67], 3, 0.005) and not votes.possible([33.33, 66.67], 4, 0.005)
-    assert votes.least_votes_each([33.33, 66.67], 1, 0.005) == 3 and votes.least_votes_each([33.33], 1, 0.005, most=2) is None
+    assert nearest_counts([33.33, 66.67], 3) == [1, 2]
+    assert possible([33.33, 66.67], 3, 0.005) and not possible([33.33, 66.67], 4, 0.005)
+    assert least_votes_each([33.33, 66.67], 1, 0.005) == 3 and least_votes_each([33.33], 1, 0.005, most=2) is None
 
 
 def test_intervals_and_leads_by_hand():
-    assert votes.wilson(0.5, 100) == pytest.approx((0.40383, 0.59617), abs=1e-5) and votes.wilson(0.0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson(0.5, 100) == pytest.approx((0.40383, 0.59617), abs=1e-5) and wilson(0.0, 10)[0] == pytest.approx(0, abs=1e-12)
     # Variance of the difference of two shares: 0.6 + 0.4 - 0.2^2 over n; 1.96 of its roots are 0.2.
-    assert votes.votes_needed(0.6, 0.4) == pytest.approx(1.959964**2 * 0.96 / 0.04)
+    assert votes_needed(0.6, 0.4) == pytest.approx(1.959964**2 * 0.96 / 0.04)
 
 
 def test_parts_and_words_by_hand():
-    assert secondary.closest_subset({"a": 1, "b": 2, "c": 4}, 5.2) == (("a", "c"), 5)
-    assert list(datnet.variance_in_words([0.0, 2.0]).values()) == [1.0, -1.0, 1.0]
+    assert closest_subset({"a": 1, "b": 2, "c": 4}, 5.2) == (("a", "c"), 5)
+    assert list(variance_in_words([0.0, 2.0]).values()) == [1.0, -1.0, 1.0]
 
 
 def test_three_columns_that_disagree():
     rows = dict(zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True))
     alike = made(ssim_grey=rows, psnr=rows, lpips={row: -value for row, value in rows.items()})
     against = made(ssim_grey=rows, psnr=rows, lpips=rows)
-    assert [verdicts(datnet.columns_agree(of(printed, "DatNet", "Table 1"))) for printed in (alike, against)] == [["consistent"], ["unclear"]]
+    assert [verdicts(columns_agree(of(printed, "DatNet", "Table 1"))) for printed in (alike, against)] == [["consistent"], ["unclear"]]
 
 
 def all_verdicts(printed: Printed) -> dict[tuple[str, str], str]:
-    frame = audit.summary(printed)
-    assert not frame.duplicated(["paper", "where", "finding"]).any() and set(frame.verdict) <= set(audit.VERDICTS)
+    frame = summary(printed)
+    assert not frame.duplicated(["paper", "where", "finding"]).any() and set(frame.verdict) <= set(VERDICTS)
     assert (frame.explanation != "")[frame.verdict != "consistent"].all()
     return dict(zip(zip(frame.paper, frame.finding, strict=True), frame.verdict, strict=True))
 

@@ -11,10 +11,13 @@ import torch
 from conftest import tiny_encoder
 from torch.utils.flop_counter import FlopCounterMode
 
-from replication import METHODS, attention, benchmark, build, files
-from replication.encoder import Encoder
+from replication import build, files
 from replication.errors import UserError
-from replication.methods import mst
+from replication.evaluation import benchmark
+from replication.evaluation.operations import a2k, closed_form_macs, complexity_of_a2k, count_macs, least_seconds
+from replication.methods import METHODS, mst
+from replication.nn import attention
+from replication.nn.encoder import Encoder
 
 ALL = [(name, variant) for name, kind in METHODS.items() for variant in kind.variants if not variant.startswith("lambda")]
 
@@ -31,7 +34,7 @@ def test_counted_is_closed_form(name, variant, monkeypatch):
     monkeypatch.setattr(mst, "graph_cut", lambda cost, size, variant: np.arange(len(cost)) % cost.shape[1])
     model = build(name, tiny_encoder(), variant)
     content, style, images = pair()
-    assert benchmark.count_macs(model, *images) == benchmark.closed_form_macs(name, model, content, style)
+    assert count_macs(model, *images) == closed_form_macs(name, model, content, style)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -39,7 +42,7 @@ def test_counted_is_what_a_dense_map_takes(name, monkeypatch):
     """Brute force: attention as two dense products, all counted by torch."""
     model = build(name, tiny_encoder())
     images = pair()[2]
-    expected = benchmark.count_macs(model, *images)
+    expected = count_macs(model, *images)
 
     def dense(q, k, v, scale, dropout):
         return (scale * q @ k.transpose(2, 3)).softmax(dim=3) @ v
@@ -61,15 +64,15 @@ KNOWN = {
 def test_known_operations_at_256_px(name):
     torch.manual_seed(0)
     images = torch.rand(2, 1, 3, 256, 256)
-    macs = benchmark.count_macs(build(name, Encoder()), *images) / 1e9
+    macs = count_macs(build(name, Encoder()), *images) / 1e9
     assert macs == pytest.approx(KNOWN[name], rel=2e-3)
 
 
 def test_eq_15_of_stya2k():
     """At relu4_1 of 512 px, by hand; and a count of all steps is what the module multiplies, but for the gates' 5 HWC."""
-    facts = benchmark.complexity_of_a2k(512, 4, 512, 8)
+    facts = complexity_of_a2k(512, 4, 512, 8)
     assert facts["eq_15"] == (5 + 64 + 64 + 64) * 4096 * 512 and facts["all_to_all"] / facts["eq_15"] == pytest.approx(41.6, abs=0.05)
-    products = sum(benchmark.a2k((64, 64), (64, 64), (8, 8), 512).values())
+    products = sum(a2k((64, 64), (64, 64), (8, 8), 512).values())
     assert facts["all_steps"] - 5 * 4096 * 512 == products
 
 
@@ -81,7 +84,7 @@ def test_exponents_are_those_of_power_laws():
 
 def test_a_printed_time_that_cannot_be():
     """AdaIN's 3.8 ms at 512 px on a card that needs almost three times that for the operations alone."""
-    assert benchmark.least_seconds(189.8e9, "RTX 3090") == pytest.approx(0.01067, rel=1e-3)
+    assert least_seconds(189.8e9, "RTX 3090") == pytest.approx(0.01067, rel=1e-3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
@@ -108,7 +111,7 @@ def test_measurements_are_stored_and_written(build_folder, tmp_path, monkeypatch
     monkeypatch.setattr(benchmark, "_apart", lambda *_: pytest.fail("measured again"))
     again = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
     pd.testing.assert_frame_equal(frame, again)
-    path = benchmark.write(frame)
+    path = benchmark.write_benchmark(frame)
     assert f"torch{torch.__version__.split('+')[0]}" in path.name and "threads" in path.name
     assert json.loads(path.with_suffix(".json").read_text())["precision"]["dtype"] == "float32"
     stored = next((build_folder / "bench").glob("*.json"))

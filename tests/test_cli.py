@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from replication.__main__ import main
-from replication.data import contents, read_image, styles
+from replication.data.images import contents, read_image, styles
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from replication.compare_encoders import match_agreement, scale_agreement, statistics_agreement
-from replication.encoder import CONVOLUTIONS, SCALES_FILE, TAPS, Encoder
+from replication.data.images import contents, styles
 from replication.errors import UserError
+from replication.nn.encoder import CONVOLUTIONS, SCALES_FILE, TAPS, Encoder
+from replication.training.student_agreement import match_agreement, scale_agreement, statistics_agreement
 
 
 @pytest.fixture
@@ -43,9 +44,8 @@ def test_scales_against_themselves(tmp_path):
 
 
 def test_student_orders_held_out_images_like_vgg19():
-    from replication import data
     from replication.encoder import load_encoder
 
-    images = [p.tensor(96) for p in data.contents(4) + data.styles(6)]
+    images = [p.tensor(96) for p in contents(4) + styles(6)]
     agreement = statistics_agreement(load_encoder("vgg19"), load_encoder("student"), images)
     assert all(agreement[tap] > 0.6 for tap in TAPS), agreement

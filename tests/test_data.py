@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from replication import assets, data, encoder, files
-from replication.data import folder, read_image, to_uint8, training_set, write_image
+from replication import files
+from replication.data import assets
+from replication.data.images import contents, read_folder_of_pictures, read_image, styles, to_uint8, training_set, write_image
 from replication.errors import UserError
+from replication.nn.encoder import CONVOLUTIONS, TAPS, Encoder, dequantised_vgg19, normalisation_scales, normalised, vgg19_state
 
 
 @pytest.fixture
@@ -104,13 +106,13 @@ def test_folders(tmp_path):
     for name in ("b.png", "a.JPG", "c.txt"):
         Image.new("RGB", (4, 4)).save(tmp_path / name, format="PNG")
     (tmp_path / "manifest.csv").write_text("file,licence\nb.png,CC0\n")
-    pictures = folder(tmp_path)
+    pictures = read_folder_of_pictures(tmp_path)
     assert [p.name for p in pictures] == ["a.JPG", "b.png"] and [p.licence for p in pictures] == ["not stated", "CC0"]
     with pytest.raises(UserError, match="is not a folder"):
-        folder(tmp_path / "none")
+        read_folder_of_pictures(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image"):
-        folder(tmp_path / "empty")
+        read_folder_of_pictures(tmp_path / "empty")
 
 
 def test_every_asset_is_there_and_unaltered():
@@ -122,10 +124,10 @@ def test_every_asset_is_there_and_unaltered():
 
 def test_what_is_evaluated_is_never_trained_on():
     trained = {p.sha256 for p in training_set("photograph", ["builtin"]) + training_set("painting", ["builtin"])}
-    evaluated = {p.sha256 for p in data.contents(99) + data.styles(99)}
+    evaluated = {p.sha256 for p in contents(99) + styles(99)}
     assert not trained & evaluated
     # The split is fixed: moving an image across it would make shipped results incomparable.
-    assert (len(data.contents(99)), len(data.styles(99)), len(trained)) == (8, 20, 3 + 154)
+    assert (len(contents(99)), len(styles(99)), len(trained)) == (8, 20, 3 + 154)
 
 
 def test_shipped_training_lists_hold_no_evaluated_image():
@@ -137,7 +139,7 @@ def test_shipped_training_lists_hold_no_evaluated_image():
 
 
 def test_training_on_an_evaluated_image_is_refused(tmp_path):
-    source = data.contents(1)[0].path
+    source = contents(1)[0].path
     (tmp_path / f"holiday{source.suffix}").write_bytes(source.read_bytes())
     with pytest.raises(UserError, match="holiday.* must not be trained on|must not be trained on: holiday"):
         training_set("photograph", [str(tmp_path)])
@@ -156,44 +158,44 @@ def test_altered_and_missing_assets_name_the_fix(tmp_path):
 
 
 def test_paintings_have_title_artist_and_date():
-    for picture in data.styles(99):
+    for picture in styles(99):
         entry = assets.museum()[picture.name]
         assert entry["title"] and entry["artist"] and entry["date"] and entry["title"] in picture.caption
 
 
 def test_dequantisation_is_table_look_up():
     stored = torch.load(assets.find("vgg19-8bit").path(), weights_only=True)
-    weights = encoder.dequantised_vgg19()
+    weights = dequantised_vgg19()
     rng = np.random.default_rng(0)
-    for index, name in encoder.CONVOLUTIONS.items():
+    for index, name in CONVOLUTIONS.items():
         for _ in range(20):
             position = tuple(int(rng.integers(n)) for n in weights[f"{index}.weight"].shape)
             assert weights[f"{index}.weight"][position] == stored[f"{name}_W_table"][int(stored[f"{name}_W_q"][position])]
 
 
 def test_normalisation_divides_activations_by_their_scales():
-    weights = encoder.dequantised_vgg19()
+    weights = dequantised_vgg19()
     generator = torch.Generator().manual_seed(0)
-    scales = {index: torch.rand(weights[f"{index}.bias"].numel(), generator=generator) + 0.5 for index in encoder.CONVOLUTIONS}
-    plain, scaled = encoder.Encoder(), encoder.Encoder()
+    scales = {index: torch.rand(weights[f"{index}.bias"].numel(), generator=generator) + 0.5 for index in CONVOLUTIONS}
+    plain, scaled = Encoder(), Encoder()
     plain.layers.load_state_dict(weights, strict=False)
-    scaled.layers.load_state_dict(encoder.normalised(weights, scales), strict=False)
+    scaled.layers.load_state_dict(normalised(weights, scales), strict=False)
     image = torch.rand(1, 3, 40, 40, generator=generator)
-    for tap, index in zip(encoder.TAPS, (2, 9, 16, 29, 42), strict=True):
+    for tap, index in zip(TAPS, (2, 9, 16, 29, 42), strict=True):
         assert torch.allclose(scaled(image)[tap] * scales[index][:, None, None], plain(image)[tap], rtol=1e-3, atol=1e-2)
 
 
 def test_measured_scales_are_mean_activations(tiny):
     images = [torch.rand(1, 3, 24, 32), torch.rand(1, 3, 40, 20)]
-    scales = encoder.normalisation_scales(tiny, images)
+    scales = normalisation_scales(tiny, images)
     features = [tiny(image)["relu2_1"] for image in images]
     mean = sum(f.sum(dim=(0, 2, 3)) for f in features) / sum(f.shape[2] * f.shape[3] for f in features)
     assert torch.allclose(scales[9], mean.clamp(min=0.1 * mean.median()), rtol=1e-5)
 
 
 def test_a_damaged_cache_is_made_again(build_folder):
-    first = encoder.vgg19_state()
+    first = vgg19_state()
     (cached,) = (build_folder / "cache").glob("vgg19-*.safetensors")
     cached.write_bytes(cached.read_bytes()[:1000])
-    again = encoder.vgg19_state()
+    again = vgg19_state()
     assert all(torch.equal(first[key], again[key]) for key in first)

@@ -11,16 +11,18 @@ from replication import files
 SCRIPT = """
 import torch
 from conftest import tiny_encoder
-from replication import arms, evaluate
-from replication.data import training_set
+from replication.data.images import training_set
+from replication.evaluation.grid import measure_grid
 from replication.methods.adain import AdaIN
+from replication.papers.rows import Row
 from replication.profiles import Profile
-from replication.train import train
+from replication.training.loop import train
+from replication.training.runs import MethodObjective
 
 sizes = Profile.load("smoke")
 torch.manual_seed(0)
-train("run", arms.MethodObjective(AdaIN(tiny_encoder())), training_set("photograph", ["builtin"]), training_set("painting", ["builtin"]), sizes.train)
-cells = evaluate.evaluate([evaluate.Row("AdaIN", "adain")], sizes)
+train("run", MethodObjective(AdaIN(tiny_encoder())), training_set("photograph", ["builtin"]), training_set("painting", ["builtin"]), sizes.train)
+cells = measure_grid([Row("AdaIN", "adain")], sizes)
 assert len(cells) == sizes.contents * sizes.styles
 """
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from replication import edges, metrics
+from replication.metrics.edges import THRESHOLDS, compare_edges, find_canny_edges, leakage
+from replication.metrics.image import edge_scores, find_edges
+from replication.metrics.registry import METRICS
 
 
 def by_loops(result: np.ndarray, content: np.ndarray) -> dict[str, float]:
@@ -28,7 +30,7 @@ def by_loops(result: np.ndarray, content: np.ndarray) -> dict[str, float]:
 def test_scores_agree_with_loops(seed):
     rng = np.random.default_rng(seed)
     result, content = rng.random((40, 32)) < 0.02, rng.random((40, 32)) < 0.005
-    assert edges.compare(result, content) == pytest.approx(by_loops(result, content))
+    assert compare_edges(result, content) == pytest.approx(by_loops(result, content))
 
 
 def square(offset: int = 0) -> np.ndarray:
@@ -38,35 +40,35 @@ def square(offset: int = 0) -> np.ndarray:
 
 
 def test_known_answers():
-    found = edges.find(square())
+    found = find_canny_edges(square())
     assert found.any() and not found[20:44, 20:44].any() and not found[:12].any()
-    assert edges.compare(found, found) == {"edge_precision": 1, "edge_recall": 1, "edge_f1": 1, "edge_density": 1, "edge_noise": 0}
-    assert edges.compare(edges.find(square(2)), found)["edge_f1"] == 1
-    moved = edges.compare(edges.find(square(5)), found)
+    assert compare_edges(found, found) == {"edge_precision": 1, "edge_recall": 1, "edge_f1": 1, "edge_density": 1, "edge_noise": 0}
+    assert compare_edges(find_canny_edges(square(2)), found)["edge_f1"] == 1
+    moved = compare_edges(find_canny_edges(square(5)), found)
     assert 0.3 < moved["edge_f1"] < 1 and moved["edge_noise"] == 0
-    assert edges.compare(edges.find(square(14)), found)["edge_noise"] > 0
+    assert compare_edges(find_canny_edges(square(14)), found)["edge_noise"] > 0
 
 
 def test_nothing_to_compare():
-    none, some = np.zeros((30, 30), bool), edges.find(square())[10:40, 10:40]
-    blank = edges.compare(none, some)
+    none, some = np.zeros((30, 30), bool), find_canny_edges(square())[10:40, 10:40]
+    blank = compare_edges(none, some)
     assert blank["edge_f1"] == blank["edge_recall"] == blank["edge_density"] == blank["edge_noise"] == 0 and math.isnan(blank["edge_precision"])
-    invented = edges.compare(some, none)
+    invented = compare_edges(some, none)
     assert math.isnan(invented["edge_f1"]) and math.isnan(invented["edge_recall"]) and invented["edge_noise"] > 0
 
 
 def test_higher_thresholds_find_fewer_edges():
     grey = np.kron(np.random.default_rng(0).uniform(0, 255, (8, 8)), np.ones((8, 8)))
-    counts = [edges.find(grey, *thresholds).sum() for thresholds in edges.THRESHOLDS.values()]
+    counts = [find_canny_edges(grey, *thresholds).sum() for thresholds in THRESHOLDS.values()]
     assert counts[0] > counts[1] > counts[2]
 
 
 def test_the_metrics_are_those_of_the_8_bit_grey_images():
     images = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)), torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1))
-    scores = metrics.edge_scores(images[0], metrics.find_edges(images[1]), metrics.find_edges(images[1]))
-    assert scores.keys() == {name for name in metrics.METRICS if name.startswith("edge_")}
+    scores = edge_scores(images[0], find_edges(images[1]), find_edges(images[1]))
+    assert scores.keys() == {name for name in METRICS if name.startswith("edge_")}
     a, b = ((x[1].mul(255).round() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0).round().numpy() for x in images)
-    expected = edges.compare(edges.find(a, 50.0, 100.0), edges.find(b, 50.0, 100.0))
+    expected = compare_edges(find_canny_edges(a, 50.0, 100.0), find_canny_edges(b, 50.0, 100.0))
     assert {name.removesuffix("_low"): value[1].item() for name, value in scores.items() if name.endswith("_low")} == pytest.approx(expected, rel=0.05)
 
 
@@ -75,10 +77,10 @@ def test_leakage_is_one_for_the_paintings_edges_and_about_zero_for_edges_from_el
     content, style = grid.copy(), grid.copy()
     content[:, 20], style[120, :] = True, True
     own = content | style
-    assert edges.leakage(own, content, style) == pytest.approx(1 - 5 / 200)
+    assert leakage(own, content, style) == pytest.approx(1 - 5 / 200)
     elsewhere = content.copy()
     elsewhere[60, :] = True
-    assert edges.leakage(elsewhere, content, style) == pytest.approx(-5 / 200)
+    assert leakage(elsewhere, content, style) == pytest.approx(-5 / 200)
     scattered = np.random.default_rng(0).random((200, 200)) < 0.05
-    assert abs(edges.leakage(scattered, content, style)) < 0.02
-    assert math.isnan(edges.leakage(content, content, style)) and math.isnan(edges.leakage(own, content, style[:100]))
+    assert abs(leakage(scattered, content, style)) < 0.02
+    assert math.isnan(leakage(content, content, style)) and math.isnan(leakage(own, content, style[:100]))

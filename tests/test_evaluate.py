@@ -6,10 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from replication import evaluate, files, metrics, plots, tables
-from replication.data import contents, styles
+from replication import files, plots
+from replication.data.images import contents, styles
 from replication.errors import UserError
-from replication.evaluate import REFERENCES, Row, _method_sources, cell_path, keys, method_rows
+from replication.evaluation import contact_sheets, grid, tables
+from replication.evaluation.cells import cell_path
+from replication.evaluation.contact_sheets import _pairs_sheet, best_and_worst, contact_sheet, method_sheet
+from replication.evaluation.grid import Gallery, Stylist, _method_sources, grid_keys, measure_grid, row_key
+from replication.metrics.image import measure_image
+from replication.papers.rows import REFERENCES, Row, method_rows
 from replication.profiles import Profile
 
 ROWS = [Row("AdaIN", "adain"), REFERENCES[0], REFERENCES[1]]
@@ -38,19 +43,19 @@ class Killed(BaseException):
 
 
 def kill_after(monkeypatch, cells: int) -> None:
-    measure, left = metrics.measure, iter(range(cells))
+    measure, left = measure_image, iter(range(cells))
 
     def counted(*arguments):
         if next(left, None) is None:
             raise Killed
         return measure(*arguments)
 
-    monkeypatch.setattr(metrics, "measure", counted)
+    monkeypatch.setattr(grid, "measure_image", counted)
 
 
 def table_bytes(sizes, monkeypatch, folder) -> bytes:
     monkeypatch.setattr(files, "RESULTS", folder)
-    cells = evaluate.evaluate(ROWS, sizes)
+    cells = measure_grid(ROWS, sizes)
     tables.write_table(tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes), "StyA2K", "Table 1", cells, ROWS, sizes)
     return (folder / "smoke" / "stya2k-table1.csv").read_bytes()
 
@@ -62,7 +67,7 @@ def test_a_killed_run_gives_the_same_table(cells, sizes, store, monkeypatch, tmp
     store("killed")
     with monkeypatch.context() as context, pytest.raises(Killed):
         kill_after(context, cells)
-        evaluate.evaluate(ROWS, sizes)
+        measure_grid(ROWS, sizes)
     assert len(list((files.build_dir() / "cells").rglob("*.json"))) == cells
     assert table_bytes(sizes, monkeypatch, tmp_path / "b") == expected
 
@@ -71,71 +76,71 @@ def test_figures_take_the_grids_pictures(sizes, store, monkeypatch):
     """A picture that the grid made is read; another is made: both are the same up to JPEG."""
     store("pictures")
     pair = contents(1)[0], styles(sizes.styles)[0]
-    fresh = evaluate.Gallery(ROWS, sizes).picture(ROWS[0], *pair)
-    cells = evaluate.evaluate(ROWS, sizes)
-    monkeypatch.setattr(evaluate.Stylist, "stylise", None)
-    stored = evaluate.Gallery(ROWS, sizes).picture(ROWS[0], *pair)
+    fresh = Gallery(ROWS, sizes).picture(ROWS[0], *pair)
+    cells = measure_grid(ROWS, sizes)
+    monkeypatch.setattr(Stylist, "stylise", None)
+    stored = Gallery(ROWS, sizes).picture(ROWS[0], *pair)
     assert stored.shape == fresh.shape and (stored - fresh.clamp(0, 1)).abs().mean() < 0.02
-    for figure in (evaluate.contact_sheet(ROWS, sizes), evaluate.method_sheet(ROWS[0], sizes), evaluate.best_and_worst(ROWS[0], cells, sizes, 1)):
+    for figure in (contact_sheet(ROWS, sizes), method_sheet(ROWS[0], sizes), best_and_worst(ROWS[0], cells, sizes, 1)):
         plots.close(figure)
 
 
 def test_best_and_worst_are_what_they_say(sizes, store, monkeypatch):
     store("ranks")
-    cells = evaluate.evaluate(ROWS, sizes)
+    cells = measure_grid(ROWS, sizes)
     content, style = contents(sizes.contents), styles(sizes.styles)
     own = cells[cells.row == "AdaIN"].assign(content_loss=5.0, style_loss=5.0)
     own.loc[(own.content == content[1].name) & (own["style"] == style[0].name), ["content_loss", "style_loss"]] = [1.0, 2.0]
     own.loc[(own.content == content[0].name) & (own["style"] == style[1].name), ["content_loss", "style_loss"]] = [8.0, 9.0]
-    seen, drawn = [], evaluate._pairs_sheet
+    seen, drawn = [], _pairs_sheet
 
     def sheet(pairs, rows, profile, titles, side):
         seen.extend(zip(pairs, titles, strict=True))
         return drawn(pairs, rows, profile, titles, side)
 
-    monkeypatch.setattr(evaluate, "_pairs_sheet", sheet)
-    plots.close(evaluate.best_and_worst(ROWS[0], own, sizes, 1))
+    monkeypatch.setattr(contact_sheets, "_pairs_sheet", sheet)
+    plots.close(best_and_worst(ROWS[0], own, sizes, 1))
     assert [(c.name, s.name) for (c, s), _ in seen] == [(content[1].name, style[0].name), (content[0].name, style[1].name)]
     assert [title for _, title in seen] == ["best: content 1.00\nstyle 2.0", "worst: content 8.00\nstyle 9.0"]
 
 
 def test_stored_cells_are_not_computed_again(sizes, store, monkeypatch):
     store("again")
-    first = evaluate.evaluate(ROWS, sizes)
+    first = measure_grid(ROWS, sizes)
     kill_after(monkeypatch, 0)
-    assert evaluate.evaluate(ROWS, sizes).equals(first)
+    assert measure_grid(ROWS, sizes).equals(first)
 
 
 def test_a_change_recomputes_exactly_its_row(sizes, store, monkeypatch):
     store("change")
-    evaluate.evaluate(ROWS, sizes)
-    facts = Row.facts
-    monkeypatch.setattr(Row, "facts", lambda row, encoder: {**facts(row, encoder), **({"weights": "other"} if row.method == "adain" else {})})
-    missing = [row.name for row, _, _, key in keys(ROWS, sizes) if not cell_path(key).is_file()]
+    measure_grid(ROWS, sizes)
+    key = grid.row_key
+    monkeypatch.setattr(grid, "row_key", lambda row, encoder: {**key(row, encoder), **({"weights": "other"} if row.method == "adain" else {})})
+    missing = [row.name for row, _, _, key in grid_keys(ROWS, sizes) if not cell_path(key).is_file()]
     assert missing == ["AdaIN"] * sizes.contents * sizes.styles
 
 
 def test_a_damaged_cell_is_named(sizes, store):
     store("damaged")
-    evaluate.evaluate(ROWS, sizes)
-    path = cell_path(next(keys(ROWS, sizes))[3])
+    measure_grid(ROWS, sizes)
+    path = cell_path(next(grid_keys(ROWS, sizes))[3])
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=path.name):
-        evaluate.evaluate(ROWS, sizes)
+        measure_grid(ROWS, sizes)
 
 
 def test_a_cell_of_another_pair_is_refused(sizes, store):
     store("foreign")
-    evaluate.evaluate(ROWS, sizes)
-    first, second = (cell_path(cell[3]) for cell in list(keys(ROWS, sizes))[:2])
+    measure_grid(ROWS, sizes)
+    first, second = (cell_path(cell[3]) for cell in list(grid_keys(ROWS, sizes))[:2])
     second.write_bytes(first.read_bytes())
     with pytest.raises(UserError, match="its key is not the one"):
-        evaluate.evaluate(ROWS, sizes)
+        measure_grid(ROWS, sizes)
 
 
 def test_reference_rows_have_known_answers(sizes, store):
     store("references")
-    cells = evaluate.evaluate(ROWS, sizes).set_index("row")
+    cells = measure_grid(ROWS, sizes).set_index("row")
     content, style = cells.loc["content image"], cells.loc["style image"]
     assert np.allclose(content.content_loss, 0, atol=1e-6) and np.allclose(content.ssim_grey, 1)
     assert np.allclose(style.style_loss, 0, atol=1e-6) and (style.content_loss > 0.5).all()
@@ -144,7 +149,7 @@ def test_reference_rows_have_known_answers(sizes, store):
 
 def test_table_columns_and_absent_rows(sizes, store):
     store("table")
-    cells = evaluate.evaluate(ROWS, sizes)
+    cells = measure_grid(ROWS, sizes)
     frame = tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes)
     assert list(frame.columns) == ["row", "metric", "reported", "measured", "low", "high", "n", "trainings", "note"]
     by_cell = frame.set_index(["row", "metric"])
@@ -178,6 +183,6 @@ def test_only_trained_methods_enter_a_grid():
 
 
 def test_the_strength_of_a_row_is_the_variants_when_none_is_asked_for(monkeypatch):
-    monkeypatch.setattr("replication.evaluate.card", lambda name: {"sha256": "w", "encoder_sha256": "e"})
-    assert Row("Avatar-Net", "avatarnet").facts("student")["alpha"] == 0.8
-    assert Row("AdaIN", "adain").facts("student")["alpha"] == 1.0 and Row("AdaIN", "adain", alpha=0.5).facts("student")["alpha"] == 0.5
+    monkeypatch.setattr("replication.evaluation.grid.model_card", lambda name: {"sha256": "w", "encoder_sha256": "e"})
+    assert row_key(Row("Avatar-Net", "avatarnet"), "student")["alpha"] == 0.8
+    assert row_key(Row("AdaIN", "adain"), "student")["alpha"] == 1.0 and row_key(Row("AdaIN", "adain", alpha=0.5), "student")["alpha"] == 0.5

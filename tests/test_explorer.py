@@ -14,11 +14,14 @@ from conftest import open_page
 from scipy.stats import spearmanr
 from test_attention import kinds, record
 
-from replication import explorer, files, pretrained
-from replication.attention import AttentionRecord
-from replication.data import contents, styles
+from replication import files
+from replication.data.images import contents, styles
 from replication.errors import UserError
-from replication.methods import Method
+from replication.methods.base import Method
+from replication.nn.attention import AttentionRecord
+from replication.report import explorer
+from replication.report.explorer import LIMIT, Quantised, explore_files, packing_error, page, seen_by_the_page, widget
+from replication.weights.shipped import pretrained
 
 
 def single(r: AttentionRecord) -> AttentionRecord:
@@ -28,18 +31,18 @@ def single(r: AttentionRecord) -> AttentionRecord:
 @pytest.mark.parametrize("kind", [np.int16, np.int8])
 def test_quantised_tokens_are_close_and_use_the_range(kind):
     tokens = torch.randn(50, 12) * torch.logspace(-3, 3, 50)[:, None]
-    packed = explorer.Quantised.of(tokens, kind)
+    packed = Quantised.of(tokens, kind)
     assert packed.numbers.dtype == kind and (np.abs(packed.numbers.astype(int)).max(axis=1) == np.iinfo(kind).max).all()
     assert ((packed.tokens() - tokens).abs() <= 0.501 * torch.from_numpy(packed.factors)[:, None]).all()
-    assert (explorer.Quantised.of(torch.zeros(2, 3), kind).tokens() == 0).all()
+    assert (Quantised.of(torch.zeros(2, 3), kind).tokens() == 0).all()
 
 
 def test_the_error_is_what_it_says():
     r = single(record())
-    exact, rough = r.weights(), explorer.seen_by_the_page(r, np.int8).weights()
-    found = explorer.error(r, np.int8, points=1000)
+    exact, rough = r.weights(), seen_by_the_page(r, np.int8).weights()
+    found = packing_error(r, np.int8, points=1000)
     assert found["distance"] == pytest.approx(0.5 * (exact - rough).abs().sum(dim=1).max().item(), rel=1e-4)
-    assert explorer.error(r, np.int16)["distance"] < found["distance"] / 20 and found["correlation"] < 1
+    assert packing_error(r, np.int16)["distance"] < found["distance"] / 20 and found["correlation"] < 1
 
 
 class Recorded(Method):
@@ -70,11 +73,11 @@ def data_of(text: str) -> dict:
 
 def test_a_page_is_one_file_and_holds_what_it_shows():
     image = torch.rand(3, 40, 56)
-    text = explorer.page(image, image, {"A <b>": Recorded(single(record()))}, "x </script> y")
+    text = page(image, image, {"A <b>": Recorded(single(record()))}, "x </script> y")
     assert "http://" not in text and "https://" not in text and "<b>" not in re.sub(r"const DATA.*", "", text)
     data = data_of(text)
     shown = data["methods"][0]["records"][0]
-    r = explorer.seen_by_the_page(single(record()), np.int16)
+    r = seen_by_the_page(single(record()), np.int16)
     assert np.frombuffer(base64.b64decode(shown["sums"]), "<f4") == pytest.approx(r.scores().logsumexp(dim=1).numpy(), rel=1e-5)
     assert (data["wide"], data["all"]) == (1, 1) and data["correlation"] > 0.999 and shown["content"] == [5, 7] and shown["style"] == [4, 6]
 
@@ -83,29 +86,29 @@ def test_what_one_byte_distorts_most_has_two_while_there_is_room(monkeypatch):
     image, r = torch.rand(3, 32, 32), single(record())
     sharp, flat = replace(r, queries=30 * r.queries), replace(r, queries=r.queries / 30)
     models = {"A": Recorded(sharp), "B": Recorded(flat)}
-    whole = explorer.page(image, image, models)
+    whole = page(image, image, models)
     monkeypatch.setattr(explorer, "LIMIT", len(whole.encode()) - 1)
-    text = explorer.page(image, image, models)
+    text = page(image, image, models)
     data = data_of(text)
-    assert data["wide"] == 1 and len(text.encode()) <= explorer.LIMIT
+    assert data["wide"] == 1 and len(text.encode()) <= LIMIT
     assert [method["records"][0]["bytes"] for method in data["methods"]] == [2, 1]
-    worst = max(explorer.error(flat, np.int8)["distance"], explorer.error(sharp, np.int16)["distance"])
+    worst = max(packing_error(flat, np.int8)["distance"], packing_error(sharp, np.int16)["distance"])
     assert data["distance"] == worst and data_of(whole)["wide"] == 2
     monkeypatch.setattr(explorer, "LIMIT", 1000)
     with pytest.raises(UserError, match="fewer methods"):
-        explorer.page(image, image, models)
+        page(image, image, models)
     with pytest.raises(UserError, match="no attention over positions"):
-        explorer.page(image, image, {"A": Recorded()})
+        page(image, image, {"A": Recorded()})
 
 
 def test_mistakes_are_explained_before_anything_is_computed(tmp_path):
     for out, size, match in ((tmp_path / "x.png", 256, "ending .html"), (tmp_path / "x.html", 8, "at least 64 px")):
         with pytest.raises(UserError, match=match):
-            explorer.explore_files(tmp_path / "a.jpg", tmp_path / "b.jpg", ["sanet"], out, size)
+            explore_files(tmp_path / "a.jpg", tmp_path / "b.jpg", ["sanet"], out, size)
 
 
 def test_the_widget_is_the_page_in_a_frame():
-    shown = explorer.widget("<!doctype html><p title=\"x\">'hello'</p>").data
+    shown = widget("<!doctype html><p title=\"x\">'hello'</p>").data
     assert "srcdoc=" in shown and "&lt;p title=&quot;x&quot;&gt;" in shown
 
 
@@ -129,7 +132,7 @@ def map_of(opened, number: int) -> np.ndarray:
 def test_every_kind_of_record_reads_the_same_in_the_browser(kind, browser, tmp_path):
     r = single(kinds()[kind])
     image = torch.rand(3, 48, 48)
-    opened, errors = visit(browser, explorer.page(image, image, {"A": Recorded(r)}), tmp_path)
+    opened, errors = visit(browser, page(image, image, {"A": Recorded(r)}), tmp_path)
     for (y, x), view in (((2, 3), "after"), ((4, 6), "after"), ((2, 3), "before")):
         opened.check(f"input[name=view][value={view}]")
         click(opened, "photograph", (y + 0.5) / 5, (x + 0.5) / 7)
@@ -146,7 +149,7 @@ def test_every_kind_of_record_reads_the_same_in_the_browser(kind, browser, tmp_p
 def shipped():
     models = {"SANet": pretrained("sanet"), "AdaAttN": pretrained("adaattn"), "StyA2K": pretrained("stya2k")}
     pair = contents(1)[0].tensor(128), styles(20)[1].tensor(128)
-    return pair, models, explorer.page(*pair, models)
+    return pair, models, page(*pair, models)
 
 
 @torch.inference_mode()

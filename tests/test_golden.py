@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from replication import official
-from replication.encoder import CONVOLUTIONS, TAPS
-from replication.methods import manet
 from replication.methods.adain import CODE, adain
+from replication.methods.manet import disentangled_content, disentangled_style
+from replication.nn.encoder import CONVOLUTIONS, TAPS
+from replication.weights import published
+from replication.weights.published import LAYOUTS
 
 
 def uniform(k: int, count: int) -> np.ndarray:
@@ -66,8 +67,9 @@ def golden():
 
 
 def load(method: str, tmp_path) -> torch.nn.Module:
-    from replication import build
     from replication.encoder import Encoder
+
+    from replication import build
 
     indices = [0, *CONVOLUTIONS, 45, 48, 51]
     layers = Encoder().layers
@@ -80,14 +82,14 @@ def load(method: str, tmp_path) -> torch.nn.Module:
     model = build(method, Encoder())
     states = {"vgg": vgg}
     for role, base in (("decoder", 40), ("transformer", 80), ("ma_module", 80), ("mcc_module", 80)):
-        if role in official.LAYOUTS[method].roles:
+        if role in LAYOUTS[method].roles:
             shapes = {name: tuple(value.shape) for name, value in model.get_submodule(role).state_dict().items()}
             states[role] = state(shapes, base)
     paths = {}
     for role, values in states.items():
         paths[role] = tmp_path / f"{role}.pth"
         torch.save(values, paths[role])
-    return official.load(method, paths)
+    return published.load(method, paths)
 
 
 def close(got: torch.Tensor, expected: np.ndarray, tolerance: float) -> None:
@@ -154,9 +156,9 @@ def test_manet(golden, tmp_path):
     # One content in both styles, both contents in one style; the two results are exchanged for one another.
     exchanged = torch.tensor([0, 1]), torch.tensor([1, 0])
     of_content, of_style = model.encoder(model(contents[:1].expand_as(contents), styles)), model.encoder(model(contents, styles[:1].expand_as(styles)))
-    got = sum(manet.disentangled_content(of_content, *exchanged, tap) for tap in ("relu4_1", "relu5_1"))
+    got = sum(disentangled_content(of_content, *exchanged, tap) for tap in ("relu4_1", "relu5_1"))
     assert got.item() == pytest.approx(expected["dis_c_swapped_pair"], rel=1e-4)
-    got = sum(manet.disentangled_style(of_style, *exchanged, tap) for tap in TAPS)
+    got = sum(disentangled_style(of_style, *exchanged, tap) for tap in TAPS)
     assert got.item() == pytest.approx(expected["dis_s_swapped_pair"], rel=1e-4)
 
 

@@ -10,12 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import images, model
 
-from replication import METHODS, build
-from replication.attention import attend, grid, tokens
-from replication.encoder import TAPS, Encoder
-from replication.layers import covariance, mean_std, normalise, symmetric_power, whiten_and_colour
-from replication.methods import Encoded, adaattn, artflow, avatarnet, dagstyle, datnet, microast, mst, stya2k, stytr2
+from replication import build
+from replication.methods import METHODS, avatarnet, mst, stya2k
+from replication.methods.adaattn import AttentiveNormalisation
 from replication.methods.adain import adain
+from replication.methods.artflow import Glow, wct
+from replication.methods.base import Encoded
+from replication.methods.dagstyle import DAConv, GDPAttention, allocation_facts
+from replication.methods.datnet import kernel_size
+from replication.methods.microast import ResidualLayer, contrast
+from replication.methods.stytr2 import MultiHeadAttention
+from replication.nn.attention import attend, grid, tokens
+from replication.nn.encoder import TAPS, Encoder
+from replication.nn.layers import covariance, mean_std, normalise, symmetric_power, whiten_and_colour
 
 
 def random(*size: int, seed: int = 0) -> torch.Tensor:
@@ -67,7 +74,7 @@ def test_style_patches_may_be_shuffled_before_stytr2_sees_them():
 
 
 def test_uniform_attention_makes_adaattn_adain():
-    block = adaattn.AttentiveNormalisation(5, 7).double()
+    block = AttentiveNormalisation(5, 7).double()
     with torch.no_grad():
         block.f.weight.zero_(), block.f.bias.zero_()
         block.h.weight.copy_(torch.eye(5)[:, :, None, None]), block.h.bias.zero_()
@@ -79,7 +86,7 @@ def test_uniform_attention_makes_adaattn_adain():
 
 def test_equal_style_vectors_make_adaattn_adain():
     """A style of equal vectors has no deviation: both give the style's mean everywhere."""
-    block = adaattn.AttentiveNormalisation(5, 7).double()
+    block = AttentiveNormalisation(5, 7).double()
     c, s = torch.rand(1, 5, 6, 7).double(), torch.rand(1, 5, 1, 1).double().expand(1, 5, 4, 5)
     got = block(c, s, torch.rand(1, 7, 6, 7).double(), torch.rand(1, 7, 4, 5).double())
     expected = adain(c, block.h(s), METHODS["adain"].variants["paper"])
@@ -137,7 +144,7 @@ def test_channel_attention_acts_through_the_style_values_alone():
 
 
 def test_kernel_sizes_of_channel_attention():
-    assert [datnet.kernel_size(c) for c in (16, 32, 64, 128, 256, 512)] == [3, 3, 3, 5, 5, 5]
+    assert [kernel_size(c) for c in (16, 32, 64, 128, 256, 512)] == [3, 3, 3, 5, 5, 5]
     assert [kernel.conv.weight.numel() for kernel in build("datnet", Encoder()).eca.values()] == [3, 5, 5, 5, 5]
 
 
@@ -203,7 +210,7 @@ def test_where_both_readings_of_the_block_size_agree(size, alike):
 def test_artflow_is_invertible(dtype, tolerance):
     """At the published size with weights that do something: untrained couplings are zero."""
     torch.manual_seed(0)
-    glow = artflow.Glow(hidden=512)
+    glow = Glow(hidden=512)
     for block in glow.blocks:
         for flow in block.flows:
             torch.nn.init.normal_(flow.coupling.net[4].conv.weight, 0, 0.002)
@@ -238,9 +245,9 @@ def test_actnorm_starts_from_the_first_batch():
 
 def test_a_batch_is_scrambled_by_the_published_wct_alone():
     c, s = random(2, 48, 6, 5), random(2, 48, 7, 4, seed=1)
-    assert torch.allclose(artflow.wct(c, s, False)[:1], artflow.wct(c[:1], s[:1], False))
-    assert torch.allclose(artflow.wct(c[:1], s[:1], True), artflow.wct(c[:1], s[:1], False))
-    assert not torch.allclose(artflow.wct(c, s, True), artflow.wct(c, s, False), rtol=1e-1)
+    assert torch.allclose(wct(c, s, False)[:1], wct(c[:1], s[:1], False))
+    assert torch.allclose(wct(c[:1], s[:1], True), wct(c[:1], s[:1], False))
+    assert not torch.allclose(wct(c, s, True), wct(c, s, False), rtol=1e-1)
 
 
 # Whitening and colouring
@@ -276,7 +283,7 @@ def test_gradient_of_matrix_powers(exponent):
 
 def test_microast_filters_are_modulated():
     """w conv(x) + b x is the convolution with the kernel w K + b I and the bias times w."""
-    layer = microast.ResidualLayer(64).double()
+    layer = ResidualLayer(64).double()
     x, w, b = random(1, 64, 7, 6), random(1, 64, 1, 1, seed=1), random(1, 64, 1, 1, seed=2)
     identity = torch.zeros(64, 64, 3, 3, dtype=torch.float64)
     identity[range(64), range(64), 1, 1] = 1
@@ -292,9 +299,9 @@ def test_microast_filters_are_modulated():
 
 def test_microast_contrast_of_alike_and_unlike_styles():
     style = {name: random(3, 64, *((6, 6) if "level" in name else (1, 1)), seed=i) for i, name in enumerate(("level1", "level2", "weight1", "bias1"))}
-    assert microast.contrast(style, style, "styles") == 0
+    assert contrast(style, style, "styles") == 0
     other = {name: x + 0.1 for name, x in style.items()}
-    assert 0 < microast.contrast(other, style, "styles") < 0.2
+    assert 0 < contrast(other, style, "styles") < 0.2
 
 
 # StyTr2
@@ -302,7 +309,7 @@ def test_microast_contrast_of_alike_and_unlike_styles():
 
 def test_attention_is_torchs():
     torch.manual_seed(0)
-    ours = stytr2.MultiHeadAttention(32).double().eval()
+    ours = MultiHeadAttention(32).double().eval()
     dense = torch.nn.MultiheadAttention(32, 8, batch_first=True).double().eval()
     dense.load_state_dict(ours.state_dict())
     q, k = random(2, 9, 32), random(2, 11, 32, seed=1)
@@ -423,15 +430,15 @@ def test_allocation_is_compared_with_the_scale_of_things():
     image[..., 32:] = 1
     far = (torch.arange(64) - 31.5).abs().expand(1, 1, 1, 64, 64) / 32
     zero = torch.zeros_like(far)
-    facts = dagstyle.allocation_facts(torch.cat([1 - far, zero, zero, far], dim=1), image)
+    facts = allocation_facts(torch.cat([1 - far, zero, zero, far], dim=1), image)
     assert facts["correlation with distance to edges"] > 0.95
     assert facts["kernel 3"] + facts["kernel 9"] == pytest.approx(1) and facts["kernel 5"] == 0 and 0 < facts["entropy"] < 1
-    assert dagstyle.allocation_facts(torch.cat([far, zero, zero, 1 - far], dim=1), image)["correlation with distance to edges"] < -0.95
+    assert allocation_facts(torch.cat([far, zero, zero, 1 - far], dim=1), image)["correlation with distance to edges"] < -0.95
 
 
 def test_equal_kernels_make_allocation_invisible():
     """If all branches answer alike, their weighted sum is that answer: DAConv is a static convolution then."""
-    block = dagstyle.DAConv(16).double()
+    block = DAConv(16).double()
     with torch.no_grad():
         for branch in block.branches:
             branch[1].weight.zero_(), branch[1].bias.fill_(0.0)
@@ -442,7 +449,7 @@ def test_equal_kernels_make_allocation_invisible():
 
 def test_gdp_attention_at_one_scale_is_cross_attention():
     """The group at reduction 1 sees every style position; its part is ordinary attention with two heads."""
-    block = dagstyle.GDPAttention(16).double()
+    block = GDPAttention(16).double()
     x, s = random(1, 16, 8, 8), random(1, 16, 8, 16, seed=1)
     groups = block.project(x, s)
     assert [tuple(k.shape[2:]) for _, k, _ in groups] == [(8, 16), (4, 8), (2, 4), (1, 2)]

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication import files, ledger, papers, plots
+from replication import files, plots
 from replication.errors import UserError
-from replication.ledger import Claim, Term
+from replication.experiments import ledger
+from replication.experiments.claims import Claim, Term, _terms, expand, known_terms, load_claims, margin
+from replication.experiments.ledger import VERDICTS, Ours, decide_all, show_ledger, summary
+from replication.papers.printed import all_printed
 from replication.profiles import Profile
 
 SIZES = replace(Profile.load("smoke"), name="made-up", bootstrap=400)
@@ -33,7 +36,7 @@ def write_cells(folder, name="stya2k-table1", offsets=None, noise=0.1, contents=
 
 
 def decide(folder, *predicate, **changes):
-    return ledger.decide(claim(*predicate, **changes), ledger.Ours(SIZES, folder))
+    return ledger.decide(claim(*predicate, **changes), Ours(SIZES, folder))
 
 
 def number(values: dict[str, float]):
@@ -48,15 +51,15 @@ def number(values: dict[str, float]):
     ],
 )  # fmt: skip
 def test_a_margin_is_positive_where_the_comparison_holds(comparison, expected):
-    assert ledger.margin(claim(comparison), comparison, number({"StyA2K": 1.0, "SANet": 3.0})).tolist() == [expected]
+    assert margin(claim(comparison), comparison, number({"StyA2K": 1.0, "SANet": 3.0})).tolist() == [expected]
 
 
 def test_others_are_the_printed_rows_that_are_not_named():
-    parts = ledger.expand(claim(), "content_loss[StyA2K] < content_loss[others but SANet, MST]")
+    parts = expand(claim(), "content_loss[StyA2K] < content_loss[others but SANet, MST]")
     assert parts == [f"content_loss[StyA2K] < content_loss[{row}]" for row in ("StyTr2", "AdaAttN", "Avatar-Net", "AdaIN")]
-    parts = ledger.expand(claim(), "style_loss[Full model @ Table 2] < style_loss[others @ Table 2]")
+    parts = expand(claim(), "style_loss[Full model @ Table 2] < style_loss[others @ Table 2]")
     assert "style_loss[Full model @ Table 2] < style_loss[w/o DA @ Table 2]" in parts and len(parts) == 5
-    assert ledger.expand(claim(table="Figure 8"), "style_loss_to_a[weight 1] < style_loss_to_a[others]")[0].endswith("[weight 0]")
+    assert expand(claim(table="Figure 8"), "style_loss_to_a[weight 1] < style_loss_to_a[others]")[0].endswith("[weight 0]")
 
 
 @pytest.mark.parametrize(
@@ -69,11 +72,11 @@ def test_others_are_the_printed_rows_that_are_not_named():
 )  # fmt: skip
 def test_what_cannot_be_decided_is_refused(comparison, reason):
     with pytest.raises(UserError, match=reason):
-        ledger.margin(claim(comparison), comparison, lambda term: np.ones(1))
+        margin(claim(comparison), comparison, lambda term: np.ones(1))
 
 
 def test_the_claims_of_the_papers_are_valid():
-    claims = ledger.load()
+    claims = load_claims()
     assert len(claims) >= 91 and {c.paper for c in claims} == {"StyA2K", "DatNet", "DAG-Style", "SCSA"}
     assert all(c.statement.endswith(".") and c.source for c in claims)
 
@@ -90,7 +93,7 @@ def test_a_wrong_claim_fails_the_build_and_is_named(tmp_path, old, new, reason):
     path = tmp_path / "claims.toml"
     path.write_text((files.ROOT / "replication/papers/claims.toml").read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(UserError, match=reason) as raised:
-        ledger.load(path)
+        load_claims(path)
     assert "claims.toml" in str(raised.value) and ("A2K-" in str(raised.value) or reason == "cannot be read")
 
 
@@ -170,7 +173,7 @@ def test_a_damaged_table_is_named(tmp_path):
 
 
 def terms_of(one: Claim) -> set[Term]:
-    return {term for part in one.predicate for each in ledger.expand(one, part) for term in ledger._terms(one, each)[1]}
+    return {term for part in one.predicate for each in expand(one, part) for term in _terms(one, each)[1]}
 
 
 RESULTS = files.RESULTS / "cpu"
@@ -184,8 +187,8 @@ def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_p
     """On the committed results: one cell made absurd, upwards and downwards."""
     if not (RESULTS / "claims.csv").is_file():
         pytest.fail(f"{RESULTS}/claims.csv is missing; run `make`")
-    sizes, claims = replace(Profile.load("cpu"), bootstrap=200), ledger.load()
-    before, _ = ledger.decide_all(sizes, RESULTS, claims)
+    sizes, claims = replace(Profile.load("cpu"), bootstrap=200), load_claims()
+    before, _ = decide_all(sizes, RESULTS, claims)
     dependent = {one.id for one in claims if any((t.paper, t.table, t.row, t.metric) == (paper, table, row, metric) for t in terms_of(one)) and one.needs not in ("print", "people", "absent")}
     assert dependent
     name = f"{paper.lower()}-{table.lower().replace(' ', '')}.cells.csv"
@@ -198,7 +201,7 @@ def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_p
         cells[metric] = cells[metric].astype(float)
         cells.loc[where, metric] = value
         cells.to_csv(folder / name, index=False)
-        after, _ = ledger.decide_all(sizes, folder, claims)
+        after, _ = decide_all(sizes, folder, claims)
         same = [a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(before.effect, after.effect, strict=True)]
         changed = set(before.id[[not s or v != w for s, v, w in zip(same, before.verdict, after.verdict, strict=True)]])
         assert changed <= dependent, f"{changed - dependent} do not depend on {metric}[{row}] of {paper} {table}"
@@ -209,21 +212,21 @@ def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_p
 
 def test_the_committed_ledger_is_what_the_committed_cells_say(committed_results):
     stored = pd.read_csv(committed_results / "claims.csv", keep_default_na=False)
-    now, _ = ledger.decide_all(Profile.load("cpu"), committed_results)
+    now, _ = decide_all(Profile.load("cpu"), committed_results)
     assert dict(zip(stored.id, stored.verdict, strict=True)) == dict(zip(now.id, now.verdict, strict=True))
 
 
 def test_ledger_as_people_read_it_and_as_a_figure(tmp_path):
     write_cells(tmp_path)
-    frame, read = ledger.decide_all(SIZES, tmp_path, [claim("content_loss[StyA2K] < content_loss[SANet]"), claim(id="X-02", needs="people", note="needs voters")])
-    assert list(read) == ["stya2k-table1.cells.csv"] and ledger.summary(frame).loc["all", "supported"] == 1
-    shown = ledger.show(frame)
+    frame, read = decide_all(SIZES, tmp_path, [claim("content_loss[StyA2K] < content_loss[SANet]"), claim(id="X-02", needs="people", note="needs voters")])
+    assert list(read) == ["stya2k-table1.cells.csv"] and summary(frame).loc["all", "supported"] == 1
+    shown = show_ledger(frame)
     assert shown.loc["X-01", "weakest margin"].endswith("content_loss[StyA2K] < content_loss[SANet]") and shown.loc["X-02", "note"] == "needs voters"
-    plots.close(plots.verdicts(frame, ledger.VERDICTS))
+    plots.close(plots.verdicts(frame, VERDICTS))
 
 
 def test_every_printed_number_is_known_to_the_ledger():
-    known = ledger.known()
-    for line in papers.everything().itertuples():
+    known = known_terms()
+    for line in all_printed().itertuples():
         rows, names = known[line.paper, line.table]
         assert line.row in rows and line.metric in names

@@ -10,10 +10,10 @@ import torch
 from conftest import tiny_encoder
 from models import arrays, images, model, part, sides_of
 
-from replication import METHODS
-from replication.encoder import TAPS
 from replication.errors import UserError
-from replication.methods import adaattn
+from replication.methods import METHODS
+from replication.methods.adaattn import key_subset
+from replication.nn.encoder import TAPS
 
 SMALL = {"content": (24, 20), "style": (18, 26)}
 
@@ -203,7 +203,7 @@ def test_adaattn_and_datnet(name):
     (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
     limit, local = s[1][0].size // 4, 0.0
     for level in range(2, 6):
-        subset = adaattn.key_subset(s[level - 1][0].size, limit, 3)
+        subset = key_subset(s[level - 1][0].size, limit, 3)
         kept = None if subset is None else subset.tolist()
         target = reference.adaattn_local_target(c, s, level, kept, "nearest" if name == "adaattn" else "bilinear")
         local += reference.mse(output[level - 1], target)

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import VARIANTS, arrays, check, error, images, model, reference_output, taps
 
-from replication import METHODS, build, layers
-from replication.encoder import TAPS, Encoder, check_image
+from replication import build
 from replication.errors import UserError
-from replication.methods import adaattn, parameter_count, stylisation_parameters
+from replication.methods import METHODS
+from replication.methods.adaattn import Variant, key_subset
+from replication.methods.base import parameter_count, stylisation_parameters
+from replication.nn.encoder import TAPS, Encoder, check_image
+from replication.nn.layers import ReflectionPad2d, upsample_to
 
 
 def test_encoder_agrees_with_the_reference(tiny):
@@ -30,12 +33,12 @@ def test_whole_method_agrees_with_the_reference(name, variant):
 
 def test_adaattn_code_variant_keeps_the_published_subset(monkeypatch):
     made = model("adaattn", "code")
-    made.variant = adaattn.Variant(max_keys=20)
+    made.variant = Variant(max_keys=20)
     content, style = images()
     c, s = taps(content, tiny_encoder()), taps(style, tiny_encoder())
     count = s[2][0].size
-    subset = adaattn.key_subset(count, 20, 6666).tolist()
-    assert adaattn.key_subset(16384, 4096, 6666)[:5].tolist() == [12209, 9403, 8243, 2047, 16010]  # the authors' own draw
+    subset = key_subset(count, 20, 6666).tolist()
+    assert key_subset(16384, 4096, 6666)[:5].tolist() == [12209, 9403, 8243, 2047, 16010]  # the authors' own draw
     expected = reference.adaattn_block(c, s, 3, arrays(made.adaattn_3), "", "nearest", subset)
     got = made.transfer(made.encode_content(content), made.encode_style(style)).features["relu3_1"][0]
     assert error(got, expected) < 1e-10
@@ -133,7 +136,7 @@ def test_published_sizes_are_not_changed(side):
     """At sides that the published SANet accepts, up-sampling by two needs no cut."""
     deep, shallow = -(-side // 16), -(-side // 8)
     x = torch.rand(1, 2, deep, deep)
-    assert torch.equal(layers.upsample_to(x, (shallow, shallow)), torch.nn.functional.interpolate(x, scale_factor=2))
+    assert torch.equal(upsample_to(x, (shallow, shallow)), torch.nn.functional.interpolate(x, scale_factor=2))
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -204,5 +207,5 @@ def test_wrong_names_are_explained():
 
 def test_padding_keeps_the_precision_of_autocast():
     with torch.autocast("cpu", torch.bfloat16):
-        assert layers.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+        assert ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
         assert torch.nn.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32  # else ours is not needed

@@ -8,9 +8,30 @@ import reference
 import torch
 from conftest import tiny_encoder
 
-from replication import checkpoints, data, metrics
-from replication.encoder import TAPS
+from replication.data.images import contents, styles
 from replication.errors import UserError
+from replication.metrics.image import (
+    SUBSTITUTE,
+    Target,
+    content_loss,
+    content_loss_b,
+    detail,
+    lpips,
+    lpips_vgg_substitute,
+    measure_image,
+    perceptual_column,
+    psnr,
+    ssim_gaussian,
+    ssim_grey,
+    ssim_rgb,
+    statistics,
+    style_loss,
+    style_spread,
+)
+from replication.metrics.registry import METRICS
+from replication.nn.encoder import TAPS
+from replication.nn.layers import mean_std
+from replication.weights.shipped import load_checkpoint, model_card
 
 
 def features(seed: int, batch: int = 2, size=(24, 28)):
@@ -29,10 +50,10 @@ def test_losses_agree_with_the_reference():
     for index in range(2):
         x, y, z = arrays(a, index), arrays(b, index), arrays(same, index)
         normal = sum(reference.mse(reference.normalise(p), reference.normalise(q)) for p, q in zip(x[3:], z[3:], strict=True))
-        assert metrics.content_loss(a, same)[index].item() == pytest.approx(normal, rel=1e-10)
+        assert content_loss(a, same)[index].item() == pytest.approx(normal, rel=1e-10)
         raw = sum(reference.mse(p, q) for p, q in zip(x[3:], z[3:], strict=True)) / 2
-        assert metrics.content_loss_b(a, same)[index].item() == pytest.approx(raw, rel=1e-10)
-        assert metrics.style_loss(a, metrics.statistics(b))[index].item() == pytest.approx(reference.style(x, y), rel=1e-10)
+        assert content_loss_b(a, same)[index].item() == pytest.approx(raw, rel=1e-10)
+        assert style_loss(a, statistics(b))[index].item() == pytest.approx(reference.style(x, y), rel=1e-10)
 
 
 def gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -60,96 +81,95 @@ def test_ssim_and_psnr_by_hand():
     generator = torch.Generator().manual_seed(0)
     a = torch.rand(1, 3, 20, 22, generator=generator)
     b = (a + 0.1 * torch.randn(1, 3, 20, 22, generator=generator)).clamp(0, 1)
-    assert metrics.ssim_gaussian(b, a).item() == pytest.approx(gaussian_ssim(grey(a[0]), grey(b[0])), abs=2e-3)
+    assert ssim_gaussian(b, a).item() == pytest.approx(gaussian_ssim(grey(a[0]), grey(b[0])), abs=2e-3)
     difference = np.floor(a.numpy() * 255 + 0.5) - np.floor(b.numpy() * 255 + 0.5)
-    assert metrics.psnr(b, a).item() == pytest.approx(10 * math.log10(255**2 / (difference**2).mean()), abs=1e-3)
-    values = [m(b, a).item() for m in (metrics.ssim_grey, metrics.ssim_rgb, metrics.ssim_gaussian)]
+    assert psnr(b, a).item() == pytest.approx(10 * math.log10(255**2 / (difference**2).mean()), abs=1e-3)
+    values = [m(b, a).item() for m in (ssim_grey, ssim_rgb, ssim_gaussian)]
     assert len({round(v, 6) for v in values}) == 3 and all(0 < v < 1 for v in values)
 
 
 @pytest.fixture(scope="module")
 def pair():
-    return data.contents(1)[0].tensor(96)[None], data.styles(2)[1].tensor(96)[None]
+    return contents(1)[0].tensor(96)[None], styles(2)[1].tensor(96)[None]
 
 
 def test_known_answers(pair):
     content, style = pair
-    c, s = metrics.Target(content), metrics.Target(style)
-    own = metrics.measure(content, c, s)
+    c, s = Target(content), Target(style)
+    own = measure_image(content, c, s)
     assert own["content_loss"] == 0 and own["content_loss_b"] == 0 and own["ssim_grey"] == 1 and own["psnr"] == 100
-    assert own[metrics.perceptual_column()] == 0
-    other = metrics.measure(style, c, s)
+    assert own[perceptual_column()] == 0
+    other = measure_image(style, c, s)
     assert other["style_loss"] == 0 and 0.5 < other["content_loss"] < 4 and other["ssim_grey"] < 0.7
-    assert own.keys() <= metrics.METRICS.keys() and own["style_loss"] > 0
+    assert own.keys() <= METRICS.keys() and own["style_loss"] > 0
 
 
 def test_style_loss_ignores_positions():
     a, b = features(1), features(2)
     shuffled = {tap: f.flatten(2)[:, :, torch.randperm(f.shape[2] * f.shape[3])].view_as(f) for tap, f in a.items()}
-    assert torch.allclose(metrics.style_loss(shuffled, metrics.statistics(b)), metrics.style_loss(a, metrics.statistics(b)))
-    assert not torch.allclose(metrics.content_loss(shuffled, b), metrics.content_loss(a, b))
+    assert torch.allclose(style_loss(shuffled, statistics(b)), style_loss(a, statistics(b)))
+    assert not torch.allclose(content_loss(shuffled, b), content_loss(a, b))
 
 
 def test_a_batch_is_its_items(pair):
     content, style = pair
     results = torch.cat([0.7 * content + 0.3 * style, style])
-    whole = metrics.measure(results, *(metrics.Target(image.expand(2, -1, -1, -1)) for image in pair))
+    whole = measure_image(results, *(Target(image.expand(2, -1, -1, -1)) for image in pair))
     for index in range(2):
-        one = metrics.measure(results[index : index + 1], metrics.Target(content), metrics.Target(style))
+        one = measure_image(results[index : index + 1], Target(content), Target(style))
         for name in whole:
             assert whole[name][index].item() == pytest.approx(one[name].item(), rel=1e-4, abs=1e-6, nan_ok=True), name
 
 
 def test_results_are_clamped_as_when_written(pair):
     content, style = pair
-    c, s = metrics.Target(content), metrics.Target(style)
+    c, s = Target(content), Target(style)
     wild = content + torch.where(torch.rand_like(content) > 0.5, 1.5, -0.5)
-    wild, clamped = (metrics.measure(image, c, s) for image in (wild, wild.clamp(0, 1)))
+    wild, clamped = (measure_image(image, c, s) for image in (wild, wild.clamp(0, 1)))
     assert all(torch.equal(wild[name].nan_to_num(-1), clamped[name].nan_to_num(-1)) for name in clamped)
 
 
 def test_misuse_is_explained(pair):
     content, _ = pair
     with pytest.raises(UserError, match="divide bytes by 255"):
-        metrics.Target(content * 255)
+        Target(content * 255)
     with pytest.raises(UserError, match="NaN"):
-        metrics.Target(torch.full_like(content, torch.nan))
+        Target(torch.full_like(content, torch.nan))
     with pytest.raises(UserError, match="result has values up to"):
-        metrics.measure(content * 255, metrics.Target(content), metrics.Target(content))
+        measure_image(content * 255, Target(content), Target(content))
     with pytest.raises(UserError, match="AlexNet"):
-        metrics.lpips(content, content)
-    assert metrics.perceptual_column() == "lpips_vgg_substitute"
+        lpips(content, content)
+    assert perceptual_column() == "lpips_vgg_substitute"
 
 
 def test_the_substitute_behaves_like_a_distance(pair):
-    weights = checkpoints.load_checkpoint(metrics.SUBSTITUTE)["weights"]
+    weights = load_checkpoint(SUBSTITUTE)["weights"]
     assert (weights >= 0).all() and weights.sum() > 0
     content, style = pair
-    c = metrics.Target(content).directions
+    c = Target(content).directions
     noise = torch.randn(content.shape, generator=torch.Generator().manual_seed(0))
-    distances = [metrics.lpips_vgg_substitute(metrics.Target(content + level * noise).directions, c).item() for level in (0.0, 0.02, 0.1, 0.3)]
+    distances = [lpips_vgg_substitute(Target(content + level * noise).directions, c).item() for level in (0.0, 0.02, 0.1, 0.3)]
     assert distances[0] == 0 and distances == sorted(distances)
-    s = metrics.Target(style).directions
-    assert metrics.lpips_vgg_substitute(s, c).item() == pytest.approx(metrics.lpips_vgg_substitute(c, s).item(), rel=1e-5)
-    agreement = checkpoints.card(metrics.SUBSTITUTE)["held_out_agreement"]
+    s = Target(style).directions
+    assert lpips_vgg_substitute(s, c).item() == pytest.approx(lpips_vgg_substitute(c, s).item(), rel=1e-5)
+    agreement = model_card(SUBSTITUTE)["held_out_agreement"]
     assert all(part["spearman"] > 0.7 for part in agreement.values())
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_substitute_ranks_like_lpips(shared):
     """Fresh pairs: evaluation photographs, which the fit never saw."""
-    from scipy.stats import spearmanr
-
     from replication.lpips_fit import distort, lpips_squeezenet
+    from scipy.stats import spearmanr
 
     target, rng = lpips_squeezenet(shared / "weights/lpips_squeezenet1_1_features.pth"), np.random.default_rng(7)
     ours, theirs = [], []
     with torch.inference_mode():
-        for picture in data.contents(8):
+        for picture in contents(8):
             image = picture.tensor(128)
             for _ in range(5):
                 other = distort(image, rng)[None]
-                ours.append(metrics.lpips_vgg_substitute(*(metrics.Target(x).directions for x in (other, image[None]))).item())
+                ours.append(lpips_vgg_substitute(*(Target(x).directions for x in (other, image[None]))).item())
                 theirs.append(target(image[None] * 2 - 1, other * 2 - 1).item())
     assert spearmanr(ours, theirs).statistic > 0.75
 
@@ -157,16 +177,16 @@ def test_the_substitute_ranks_like_lpips(shared):
 def test_detail_is_that_of_a_fine_pattern_and_none_of_a_slope():
     slope = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
     checks = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float()
-    assert metrics.detail(slope).item() < 0.6
-    assert metrics.detail(0.5 + 0.1 * (checks - 0.5).expand(1, 3, 64, 64)).item() == pytest.approx(5, rel=0.05)
+    assert detail(slope).item() < 0.6
+    assert detail(0.5 + 0.1 * (checks - 0.5).expand(1, 3, 64, 64)).item() == pytest.approx(5, rel=0.05)
 
 
 def test_style_spread_is_that_of_the_tiles():
     torch.manual_seed(0)
     tile = torch.rand(1, 256, 4, 4)
-    even = metrics.style_spread({"relu3_1": tile.repeat(1, 1, 4, 4)}, list(metrics.mean_std(tile)) * 5)
+    even = style_spread({"relu3_1": tile.repeat(1, 1, 4, 4)}, list(mean_std(tile)) * 5)
     assert even.isnan().all() or even.item() < 1e-3  # every tile is the style: nothing to spread
     shifts = torch.arange(16.0).view(1, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    found = metrics.style_spread({"relu3_1": tile.repeat(1, 1, 4, 4) + shifts}, list(metrics.mean_std(tile)) * 5)
+    found = style_spread({"relu3_1": tile.repeat(1, 1, 4, 4) + shifts}, list(mean_std(tile)) * 5)
     losses = torch.arange(16.0).square()
     assert found.item() == pytest.approx((losses.std(correction=0) / losses.mean()).item(), rel=1e-3)

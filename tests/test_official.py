@@ -6,10 +6,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from replication import build, data, metrics, official
-from replication.encoder import CONVOLUTIONS, Encoder
+from replication import build
+from replication.data.images import contents, styles
 from replication.errors import UserError
-from replication.methods import parameter_count
+from replication.methods.base import parameter_count
+from replication.metrics.image import Target, measure_image
+from replication.nn.encoder import CONVOLUTIONS, Encoder
+from replication.nn.state import read_state
+from replication.weights.published import LAYOUTS, load
 
 LATER = {45: 512, 48: 512, 51: 512}
 
@@ -79,7 +83,7 @@ def ours(method, key):
 def published_files(folder, method, suffix=".pth"):
     """Random weights in the published layout."""
     torch.manual_seed(0)
-    layout = official.LAYOUTS[method]
+    layout = LAYOUTS[method]
     model = build(method, Encoder(), layout.variant)
     states = {}
     if layout.vgg:
@@ -99,11 +103,11 @@ def published_files(folder, method, suffix=".pth"):
     return model, paths
 
 
-@pytest.mark.parametrize("method", official.LAYOUTS)
+@pytest.mark.parametrize("method", LAYOUTS)
 def test_published_layouts_load(method, tmp_path):
     made, paths = published_files(tmp_path, method)
-    loaded = official.load(method, paths)
-    layout = official.LAYOUTS[method]
+    loaded = load(method, paths)
+    layout = LAYOUTS[method]
     assert layout.roles.keys() == KEYS[method].keys()
     for role, part in layout.roles.items():
         assert len(KEYS[method][role]) == COUNTS.get((method, role), len(KEYS[method][role]))
@@ -117,16 +121,16 @@ def test_published_layouts_load(method, tmp_path):
 
 def test_torchvision_colours_stand_in_avatarnet(tmp_path):
     _, paths = published_files(tmp_path, "avatarnet")
-    first = official.load("avatarnet", paths).encoder.layers[0]
+    first = load("avatarnet", paths).encoder.layers[0]
     white = first(torch.ones(1, 3, 1, 1)).flatten()
     assert torch.allclose(white, (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225]))
 
 
 def test_a_published_variant_can_be_chosen(tmp_path):
     _, paths = published_files(tmp_path, "artflow")
-    assert official.load("artflow", paths, "wct").variant.operator == "wct"
+    assert load("artflow", paths, "wct").variant.operator == "wct"
     with pytest.raises(UserError, match="choose adain, wct"):
-        official.load("artflow", paths, "fast")
+        load("artflow", paths, "fast")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,7 @@ def sanet_files(tmp_path_factory):
 
 
 def altered(files, tmp_path, change):
-    state = official.read_state(files["transformer"])
+    state = read_state(files["transformer"])
     change(state)
     path = tmp_path / "altered.pth"
     torch.save(state, path)
@@ -157,7 +161,7 @@ def nan(state):
 )
 def test_differences_are_listed(change, message, sanet_files, tmp_path):
     with pytest.raises(UserError, match=message):
-        official.load("sanet", altered(sanet_files, tmp_path, change))
+        load("sanet", altered(sanet_files, tmp_path, change))
 
 
 class Code:
@@ -167,39 +171,39 @@ class Code:
 
 def test_wrong_files_are_explained(sanet_files, tmp_path, capsys):
     with pytest.raises(UserError, match="missing .'transformer'.*unknown .'transform'"):
-        official.load("sanet", {**{k: v for k, v in sanet_files.items() if k != "transformer"}, "transform": tmp_path})
+        load("sanet", {**{k: v for k, v in sanet_files.items() if k != "transformer"}, "transform": tmp_path})
     with pytest.raises(UserError, match="adain"):
-        official.load("gatys", sanet_files)
+        load("gatys", sanet_files)
     with pytest.raises(UserError, match="does not exist"):
-        official.load("sanet", {**sanet_files, "decoder": tmp_path / "no.pth"})
+        load("sanet", {**sanet_files, "decoder": tmp_path / "no.pth"})
     short = tmp_path / "short.pth"
     torch.save({"a": torch.zeros(1000)}, short)
     short.write_bytes(short.read_bytes()[:700])
     with pytest.raises(UserError, match="short.pth"):
-        official.read_state(short)
+        read_state(short)
     text = tmp_path / "text.pth"
     text.write_text("not a checkpoint")
     with pytest.raises(UserError, match="text.pth"):
-        official.read_state(text)
+        read_state(text)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UserError, match="not a plain state dictionary"):
-        official.read_state(tmp_path / "list.pth")
+        read_state(tmp_path / "list.pth")
     (tmp_path / "code.pth").write_bytes(pickle.dumps({"a": Code()}, protocol=2))
     with pytest.raises(UserError, match="code.pth"):
-        official.read_state(tmp_path / "code.pth")
+        read_state(tmp_path / "code.pth")
     assert "ran" not in capsys.readouterr().out
 
 
 def test_official_adain_paints(shared):
     """The published decoder and VGG: the painting's statistics, the photograph's structure."""
     files = {"vgg": shared / "weights/vgg_normalised_relu5_1.safetensors", "decoder": shared / "weights/adain_official/decoder_8bit.pth"}
-    model = official.load("adain", files)
-    content, style = data.contents(1)[0].tensor(256)[None], data.styles(20)[6].tensor(256)[None]
+    model = load("adain", files)
+    content, style = contents(1)[0].tensor(256)[None], styles(20)[6].tensor(256)[None]
     with torch.inference_mode():
         result = model(content, style)
     assert result.shape == content.shape and result.min() > -0.6 and result.max() < 1.6
-    values = metrics.measure(result, metrics.Target(content), metrics.Target(style))
-    untouched = metrics.measure(content, metrics.Target(content), metrics.Target(style))
+    values = measure_image(result, Target(content), Target(style))
+    untouched = measure_image(content, Target(content), Target(style))
     assert values["style_loss"] < 0.5 * untouched["style_loss"]
     assert values["ssim_grey"] > 0.25 and values["content_loss"] < 2
 
@@ -207,13 +211,13 @@ def test_official_adain_paints(shared):
 def test_official_microast_paints(shared):
     """The published weights: the known size, and the painting's statistics with the photograph's structure."""
     folder = shared / "weights/microast_official"
-    files = {role: folder / f"{role}_iter_160000.pth.tar" for role in official.LAYOUTS["microast"].roles}
-    model = official.load("microast", files)
+    files = {role: folder / f"{role}_iter_160000.pth.tar" for role in LAYOUTS["microast"].roles}
+    model = load("microast", files)
     assert parameter_count(model) == 471_987
-    content, style = data.contents(1)[0].tensor(256)[None], data.styles(20)[6].tensor(256)[None]
+    content, style = contents(1)[0].tensor(256)[None], styles(20)[6].tensor(256)[None]
     with torch.inference_mode():
         result = model(content, style)
-    values = metrics.measure(result, metrics.Target(content), metrics.Target(style))
-    untouched = metrics.measure(content, metrics.Target(content), metrics.Target(style))
+    values = measure_image(result, Target(content), Target(style))
+    untouched = measure_image(content, Target(content), Target(style))
     assert values["style_loss"] < 0.7 * untouched["style_loss"]
     assert values["ssim_grey"] > 0.4 and values["content_loss"] < 2

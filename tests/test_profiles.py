@@ -6,7 +6,7 @@ import pytest
 
 from replication import profiles
 from replication.errors import UserError
-from replication.papers import reported
+from replication.papers.printed import reported
 from replication.profiles import NAMES, Profile
 
 

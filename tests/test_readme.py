@@ -6,10 +6,14 @@ from dataclasses import replace
 import pytest
 from test_tables import SIZES, cells
 
-from replication import files, ledger, readme, tables
+from replication import files
 from replication.__main__ import parser
 from replication.errors import UserError
-from replication.evaluate import Row
+from replication.evaluation import tables
+from replication.experiments.claims import load_claims
+from replication.experiments.ledger import write_ledger
+from replication.papers.rows import Row
+from replication.report.readme import BLOCKS, HIGHLIGHTS, headline, write_readme
 
 TEXT = (files.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -17,29 +21,29 @@ TEXT = (files.ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
     with pytest.raises(UserError, match="restore it with git or run `make`"):
-        readme.headline()
+        headline()
     sizes = replace(SIZES, name="cpu")
     rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
     found = cells(AdaIN=(0.5, 1.0, 0.5), SANet=(0.7, 2.0, 0.5)).assign(lpips_vgg_substitute=0.25)
     tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, sizes), "Workbook", "All methods", found, rows, sizes)
-    ledger.write(sizes)
+    write_ledger(sizes)
     path = tmp_path / "README.md"
     path.write_text("nothing")
     with pytest.raises(UserError, match="must hold"):
-        readme.write(path)
-    path.write_text("".join(f"before\n<!-- {name}: made by `make readme` from results/cpu -->\nold\n<!-- /{name} -->\nafter\n" for name in readme.BLOCKS))
+        write_readme(path)
+    path.write_text("".join(f"before\n<!-- {name}: made by `make readme` from results/cpu -->\nold\n<!-- /{name} -->\nafter\n" for name in BLOCKS))
     for _ in range(2):  # writing again changes nothing
-        readme.write(path)
+        write_readme(path)
         text = path.read_text()
         assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
         assert "| AdaIN | " in text and "| SANet | " in text and "profile cpu" in text and text.count("LPIPS substitute") == 1
-        assert all(f"| {name} | " in text for name in readme.HIGHLIGHTS)
+        assert all(f"| {name} | " in text for name in HIGHLIGHTS)
 
 
 def test_the_committed_readme_is_up_to_date(tmp_path, committed_results):
     path = tmp_path / "README.md"
     path.write_text(TEXT, encoding="utf-8")
-    readme.write(path)
+    write_readme(path)
     assert path.read_text(encoding="utf-8") == TEXT, "run `make readme`"
 
 
@@ -55,4 +59,4 @@ def test_every_notebook_command_and_target_it_names_exists():
 
 
 def test_claims_that_it_shows_exist():
-    assert set(readme.HIGHLIGHTS) <= {claim.id for claim in ledger.load()}
+    assert set(HIGHLIGHTS) <= {claim.id for claim in load_claims()}

@@ -16,10 +16,12 @@ from conftest import open_page
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from replication import files, report
+from replication import files
 from replication.__main__ import main
 from replication.errors import UserError
-from replication.ledger import COLUMNS
+from replication.experiments.ledger import COLUMNS
+from replication.report.markdown import formula
+from replication.report.site import build_site
 
 EVIL = "<script>alert('x')</script>"
 CLAIMS = [
@@ -116,7 +118,7 @@ def site(tmp_path_factory) -> Path:
     make(place)
     with pytest.MonkeyPatch.context() as patch:
         move(place, patch)
-        return report.build("smoke").parent
+        return build_site("smoke").parent
 
 
 @pytest.fixture
@@ -248,7 +250,7 @@ def test_what_was_changed_since_is_said(place):
     with open(place / "results/smoke/paper-table1.csv", "a") as file:
         file.write("D,ssim_grey,,1,,,1,1,\n")
     (place / "notebooks/two.ipynb").write_text("other")
-    page = report.build("smoke")
+    page = build_site("smoke")
     rows = {row: "changed since" in row for row in (page.parent / "provenance.html").read_text().split("<tr>") if "data/" in row}
     assert [re.search(r"data/([\w.-]+)", row)[1] for row, changed in rows.items() if changed] == ["paper-table1.csv"]
     assert page.read_text().count("source has changed since") == 1
@@ -277,11 +279,11 @@ def test_every_formula_of_the_notebooks_is_drawn():
                 found += re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", cell.source, re.DOTALL)
     assert len(found) > 50
     for display, inline in found:
-        assert report.formula(display or inline, bool(display)).startswith("<svg"), display or inline
+        assert formula(display or inline, bool(display)).startswith("<svg"), display or inline
     # Taller in a line of its own, read aloud as its source, and the source itself when it cannot be set.
-    height = [float(re.search(r"height:([\d.]+)em", report.formula(r"\frac{a}{b}", display))[1]) for display in (False, True)]
-    assert height[1] > 1.2 * height[0] and 'aria-label="a &lt; b"' in report.formula("a < b")
-    assert report.formula(r"\nonsense < b") == r"<code>\nonsense &lt; b</code>"
+    height = [float(re.search(r"height:([\d.]+)em", formula(r"\frac{a}{b}", display))[1]) for display in (False, True)]
+    assert height[1] > 1.2 * height[0] and 'aria-label="a &lt; b"' in formula("a < b")
+    assert formula(r"\nonsense < b") == r"<code>\nonsense &lt; b</code>"
 
 
 DAMAGE = {
@@ -293,7 +295,7 @@ DAMAGE = {
 
 
 def test_damaged_files_are_named_and_the_last_report_stays(place):
-    before = report.build("smoke").read_bytes()
+    before = build_site("smoke").read_bytes()
     for name in (
         "build/notebooks/smoke/one.ipynb", "build/notebooks/smoke/one.json", "results/smoke/paper-table1.csv", "results/smoke/paper-table1.json",
         "results/smoke/claims.csv", "figures/smoke/orphan.jpg", "checkpoints/model-a.json",
@@ -303,7 +305,7 @@ def test_damaged_files_are_named_and_the_last_report_stays(place):
         for content in DAMAGE[path.suffix]:
             path.write_bytes(content)
             with pytest.raises(UserError, match=re.escape(f"{path} is damaged")):
-                report.build("smoke")
+                build_site("smoke")
         path.write_bytes(whole)
     assert (place / "build/report/smoke/index.html").read_bytes() == before
     assert [path.name for path in (place / "build/report").iterdir()] == ["smoke"]
@@ -316,14 +318,14 @@ def test_what_is_not_there_is_explained(place, capsys):
     assert not (place / "build/report/smoke/old.html").exists()
     (place / "results/smoke/claims.csv").unlink()
     (place / "results/smoke/workbook-allmethods.csv").unlink()
-    index = report.build("smoke").read_text()
+    index = build_site("smoke").read_text()
     assert "has no ledger" in index and "no table of all methods" in index and "ledger.html" not in index
     write(place / "results/smoke/claims.csv", "id,paper\nA,B\n")
     with pytest.raises(UserError, match="claims.csv lacks the columns statement"):
-        report.build("smoke")
+        build_site("smoke")
     (place / "results").rename(place / "gone")
     with pytest.raises(UserError, match="results/smoke is missing; run `make` first"):
-        report.build("smoke")
+        build_site("smoke")
     assert main(["report", "--profile", "cpu"]) == 2 and "no executed notebook; run `make` first" in capsys.readouterr().err
 
 

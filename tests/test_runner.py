@@ -5,9 +5,9 @@ import json
 import nbformat
 import pytest
 
-from replication import files, runner
+from replication import files
 from replication.errors import UserError
-from replication.runner import parameters, parse_overrides, run
+from replication.run_notebooks import _inputs_hash, parameters, parse_overrides, run_notebooks
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -43,17 +43,17 @@ files.write_text(folder / "out.csv", "same")
 def test_runs_skips_and_runs_again(place, capsys):
     log = place / "log"
     path = notebook(place / "one.ipynb", WRITE.format(results=str(place / "results"), log=str(log)))
-    run([path], "smoke", ["count=5", "name=b"])
+    run_notebooks([path], "smoke", ["count=5", "name=b"])
     assert log.read_text() == "smoke 5 b;"
     executed = nbformat.read(place / "build/notebooks/smoke/one.ipynb", as_version=4)
     assert executed.metadata["replication"]["parameters"]["count"] == 5 and executed.metadata["replication"]["commit"]
-    run([path], "smoke", ["count=5", "name=b"])
+    run_notebooks([path], "smoke", ["count=5", "name=b"])
     assert log.read_text().count(";") == 1 and "unchanged" in capsys.readouterr().out
     (place / "results/smoke/out.csv").write_text("altered")
-    run([path], "smoke", ["count=5", "name=b"])
+    run_notebooks([path], "smoke", ["count=5", "name=b"])
     assert log.read_text().count(";") == 2
     notebook(path, WRITE.format(results=str(place / "results"), log=str(log)), "1 + 1")
-    run([path], "smoke", ["count=5", "name=b"])
+    run_notebooks([path], "smoke", ["count=5", "name=b"])
     assert log.read_text().count(";") == 3
 
 
@@ -61,7 +61,7 @@ def test_a_failing_cell_stops_the_run(place, capsys):
     bad = notebook(place / "bad.ipynb", "x = 1", "raise ValueError('no such painting')")
     later = notebook(place / "later.ipynb", f"open({str(place / 'ran')!r}, 'w')")
     with pytest.raises(UserError, match="bad.ipynb stopped at cell"):
-        run([bad, later], "smoke", [])
+        run_notebooks([bad, later], "smoke", [])
     shown = capsys.readouterr().err
     assert "raise ValueError('no such painting')" in shown and "Traceback" in shown and "\x1b" not in shown
     folder = place / "build/notebooks/smoke"
@@ -75,7 +75,7 @@ def test_a_failing_cell_stops_the_run(place, capsys):
 def test_wrong_settings_are_refused(setting, message, place):
     path = notebook(place / "one.ipynb")
     with pytest.raises(UserError, match=message):
-        run([path], "smoke", [setting])
+        run_notebooks([path], "smoke", [setting])
 
 
 def test_settings_take_the_type_of_the_default(place):
@@ -99,13 +99,13 @@ def test_only_literals_in_one_parameters_cell(place):
 
 def test_a_source_change_makes_a_notebook_stale(place, monkeypatch):
     path = notebook(place / "one.ipynb")
-    before = runner._inputs_hash(path, {})
+    before = _inputs_hash(path, {})
     (place / "replication").mkdir()
     (place / "replication/module.py").write_text("x = 1")
     monkeypatch.setattr(files, "ROOT", place)
-    first = runner._inputs_hash(path, {})
+    first = _inputs_hash(path, {})
     (place / "replication/module.py").write_text("x = 22")
-    assert len({before, first, runner._inputs_hash(path, {})}) == 3
+    assert len({before, first, _inputs_hash(path, {})}) == 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

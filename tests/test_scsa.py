@@ -4,11 +4,13 @@ import pytest
 import torch
 from conftest import tiny_encoder
 
-from replication.attention import attend, grid, tokens
+from replication.data.maps import SemanticMap, find_palette, read_folder_of_maps, read_maps
 from replication.errors import UserError
-from replication.layers import mean_std
 from replication.methods import METHODS, scsa
-from replication.semantic import SemanticMap, find_palette, read_folder, read_maps
+from replication.methods.base import Transferred
+from replication.methods.scsa import SCSA, Regions, Settings, continuous, s_adain, sparse
+from replication.nn.attention import attend, grid, tokens
+from replication.nn.layers import mean_std
 
 HOSTS = ("sanet", "stytr2", "adaattn", "stya2k")
 PALETTE = torch.tensor([[0.9, 0.0, 0.0], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
@@ -56,7 +58,7 @@ def reference_s_adain(content, style, a, b):
 def test_s_adain_is_the_loop_and_gives_every_class_the_styles_statistics():
     content, style = torch.randn(1, 5, 9, 12), 2 + 3 * torch.randn(1, 5, 12, 9)
     a, b = (m.labels(size) for m, size in zip(MAPS, ((9, 12), (12, 9)), strict=True))
-    found = scsa.s_adain(content, style, a, b)
+    found = s_adain(content, style, a, b)
     assert torch.allclose(found.double(), reference_s_adain(content, style, a, b), atol=1e-5)
     for label in range(3):
         x, y = found[0][:, a == label], style[0][:, b == label]
@@ -67,19 +69,19 @@ def test_s_adain_of_one_class_is_adain():
     content, style = torch.randn(1, 5, 20, 20), 2 + 3 * torch.randn(1, 5, 20, 20)
     one = torch.zeros(20, 20, dtype=torch.long)
     (mean, std), (to_mean, to_std) = mean_std(content, correction=0), mean_std(style, correction=0)
-    assert torch.allclose(scsa.s_adain(content, style, one, one), (content - mean) / std * to_std + to_mean, atol=1e-5)
+    assert torch.allclose(s_adain(content, style, one, one), (content - mean) / std * to_std + to_mean, atol=1e-5)
 
 
 def test_a_class_that_the_style_lacks_keeps_its_features_and_gives_no_nan():
     content, style = torch.randn(1, 4, 6, 6), torch.randn(1, 4, 6, 6)
     a, b = stripes(64, True).labels((6, 6)), stripes(64, False, 2).labels((6, 6))
-    found = scsa.s_adain(content, style, a, b)
+    found = s_adain(content, style, a, b)
     assert torch.equal(found[0][:, a == 2], content[0][:, a == 2]) and torch.isfinite(found).all()
-    regions = scsa.Regions(a, b)
+    regions = Regions(a, b)
     assert regions.lonely == (a == 2).sum()
     q, k, v = (tokens(torch.randn(1, 4, 6, 6)) for _ in range(3))
     everywhere = attend(q, k, v)
-    assert torch.allclose(scsa.continuous(q, k, v, regions)[:, (a == 2).flatten()], everywhere[:, (a == 2).flatten()], atol=1e-6)
+    assert torch.allclose(continuous(q, k, v, regions)[:, (a == 2).flatten()], everywhere[:, (a == 2).flatten()], atol=1e-6)
 
 
 def dense(q, k, v, a, b, keep=None, heads=1, scale=1.0):
@@ -99,50 +101,50 @@ def dense(q, k, v, a, b, keep=None, heads=1, scale=1.0):
 def test_both_attentions_are_the_masked_dense_ones(heads, monkeypatch):
     a, b = stripes(64, True).labels((6, 7)), stripes(64, False).labels((8, 5))
     q, k, v = (torch.randn(1, n, 8) for n in (42, 40, 40))
-    regions = scsa.Regions(a, b)
-    assert torch.allclose(scsa.continuous(q, k, v, regions, 0.7, heads).double(), dense(q, k, v, a, b, None, heads, 0.7), atol=1e-5)
+    regions = Regions(a, b)
+    assert torch.allclose(continuous(q, k, v, regions, 0.7, heads).double(), dense(q, k, v, a, b, None, heads, 0.7), atol=1e-5)
     monkeypatch.setattr(scsa, "CHUNK", 4)
     for keep in (1, 3):
-        assert torch.allclose(scsa.sparse(q, k, v, regions, keep, 0.7, heads).double(), dense(q, k, v, a, b, keep, heads, 0.7), atol=1e-5), keep
-    assert torch.allclose(scsa.sparse(q, k, v, regions, None, 0.7, heads), scsa.continuous(q, k, v, regions, 0.7, heads), atol=1e-6)
+        assert torch.allclose(sparse(q, k, v, regions, keep, 0.7, heads).double(), dense(q, k, v, a, b, keep, heads, 0.7), atol=1e-5), keep
+    assert torch.allclose(sparse(q, k, v, regions, None, 0.7, heads), continuous(q, k, v, regions, 0.7, heads), atol=1e-6)
 
 
 def test_sparse_attention_places_only_vectors_of_the_class_and_the_first_of_equals():
     a, b = stripes(64, True).labels((6, 6)), stripes(64, False).labels((6, 6))
     q, k, v = (torch.randn(1, 36, 4) for _ in range(3))
-    found = scsa.sparse(q, k, v, scsa.Regions(a, b), 1)[0]
+    found = sparse(q, k, v, Regions(a, b), 1)[0]
     match = (found[:, None] == v[0]).all(dim=2)
     assert match.any(dim=1).all() and torch.equal(b.flatten()[match.int().argmax(dim=1)], a.flatten())
-    equal = scsa.sparse(q, torch.zeros_like(k), v, scsa.Regions(a, b), 1)[0]
+    equal = sparse(q, torch.zeros_like(k), v, Regions(a, b), 1)[0]
     assert all(torch.equal(equal[i], v[0][(b.flatten() == a.flatten()[i]).nonzero()[0, 0]]) for i in range(36))
 
 
 def test_without_mask_all_is_one_class_and_the_plain_attention():
     q, k, v = (torch.randn(1, 36, 4) for _ in range(3))
     a, b = stripes(64, True).labels((6, 6)), stripes(64, False).labels((6, 6))
-    regions = scsa.Regions(a, b, masked=False)
-    assert len(regions.groups) == 1 and torch.allclose(scsa.continuous(q, k, v, regions), attend(q, k, v), atol=1e-6)
+    regions = Regions(a, b, masked=False)
+    assert len(regions.groups) == 1 and torch.allclose(continuous(q, k, v, regions), attend(q, k, v), atol=1e-6)
 
 
 def test_shuffled_style_positions_change_nothing():
     a, b = stripes(64, True).labels((6, 6)), stripes(64, False).labels((6, 6))
     q, k, v = (torch.randn(1, 36, 4) for _ in range(3))
     order = torch.randperm(36)
-    for function in (scsa.continuous, lambda *x: scsa.sparse(*x, 1)):
-        before = function(q, k, v, scsa.Regions(a, b))
-        after = function(q, k[:, order], v[:, order], scsa.Regions(a, b.flatten()[order].view(6, 6)))
+    for function in (continuous, lambda *x: sparse(*x, 1)):
+        before = function(q, k, v, Regions(a, b))
+        after = function(q, k[:, order], v[:, order], Regions(a, b.flatten()[order].view(6, 6)))
         assert torch.allclose(before, after, atol=1e-6)
 
 
 def test_every_host_paints_and_obeys_its_settings(any_host):
     content, style = pair()
-    model = scsa.SCSA(any_host)
+    model = SCSA(any_host)
     result = model(content, style, MAPS)
     assert result.shape == content.shape and torch.isfinite(result).all()
     published = model.settings
     for change in ({"sca": 0.0}, {"ssa": 0.0}, {"adain": "nowhere"}, {"adain": "queries"}, {"masked": False}, {"keys": 4}, {"keys": None}):
-        settings = scsa.Settings(**{**vars(published), **change})
-        other = scsa.SCSA(any_host, settings)(content, style, MAPS)
+        settings = Settings(**{**vars(published), **change})
+        other = SCSA(any_host, settings)(content, style, MAPS)
         assert torch.isfinite(other).all() and not torch.equal(other, result), change
     assert torch.equal(model(content, style, MAPS), result)
 
@@ -152,14 +154,14 @@ def test_with_the_images_for_maps_sca_is_the_hosts_attention(name):
     """One class and no S-AdaIN. Not so in StyTr2, whose later layers ask with the running state."""
     content, style = pair()
     maps = tuple(SemanticMap(x[0], PALETTE[:1]) for x in (content, style))
-    found = scsa.SCSA(host(name), scsa.Settings(1.0, 0.0, adain="nowhere"))(content, style, maps)
+    found = SCSA(host(name), Settings(1.0, 0.0, adain="nowhere"))(content, style, maps)
     assert torch.allclose(found, host(name)(content, style), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["sanet", "stytr2", "adaattn"])
 def test_without_mask_and_with_all_keys_ssa_is_the_hosts_attention(name):
     content, style = pair()
-    found = scsa.SCSA(host(name), scsa.Settings(0.0, 1.0, adain="nowhere", masked=False, keys=None))(content, style, MAPS)
+    found = SCSA(host(name), Settings(0.0, 1.0, adain="nowhere", masked=False, keys=None))(content, style, MAPS)
     assert torch.allclose(found, host(name)(content, style), atol=1e-4)
 
 
@@ -168,9 +170,9 @@ def test_without_attention_sanet_decodes_the_modulated_content():
     features = {}
     for tap in ("relu4_1", "relu5_1"):
         c, s = (model.encode_content(x).features[tap] for x in (content, style))
-        features[tap] = scsa.s_adain(c, s, *(m.labels(tuple(x.shape[2:])) for m, x in zip(MAPS, (c, s), strict=True)))
-    expected = model.decode(scsa.Transferred({"relu4_1": model.transformer.merge(features["relu4_1"], features["relu5_1"])}, (64, 64)))
-    assert torch.allclose(scsa.SCSA(model, scsa.Settings(0.0, 0.0))(content, style, MAPS), expected, atol=1e-5)
+        features[tap] = s_adain(c, s, *(m.labels(tuple(x.shape[2:])) for m, x in zip(MAPS, (c, s), strict=True)))
+    expected = model.decode(Transferred({"relu4_1": model.transformer.merge(features["relu4_1"], features["relu5_1"])}, (64, 64)))
+    assert torch.allclose(SCSA(model, Settings(0.0, 0.0))(content, style, MAPS), expected, atol=1e-5)
 
 
 def test_a_flat_map_gives_one_mixture_a_region():
@@ -179,8 +181,8 @@ def test_a_flat_map_gives_one_mixture_a_region():
     block, maps = model.transformer.sanet4_1, (stripes(128, True), stripes(128, False))
     c, s, cm, sm = (model.encode_content(x).features["relu4_1"] for x in (content, style, *(m.picture((128, 128)) for m in maps)))
     (q1, k1, _), (q2, k2, v) = block.project(cm, sm), block.project(c, s)
-    regions, labels = scsa.Regions(*(m.labels((16, 16)) for m in maps)), maps[0].labels((16, 16))
-    spread = [grid(scsa.continuous(q, k, v, regions), (16, 16))[0][:, labels == 1].std(dim=1).mean() for q, k in ((q1, k1), (q2, k2))]
+    regions, labels = Regions(*(m.labels((16, 16)) for m in maps)), maps[0].labels((16, 16))
+    spread = [grid(continuous(q, k, v, regions), (16, 16))[0][:, labels == 1].std(dim=1).mean() for q, k in ((q1, k1), (q2, k2))]
     assert spread[0] < 0.5 * spread[1]
 
 
@@ -207,27 +209,27 @@ def test_the_published_layout_is_read_and_a_missing_file_named(tmp_path):
 
     for end in (".jpg", "_paint.jpg", "_sem.png", "_paint_sem.png"):
         write_image(tmp_path / "7" / f"7{end}", stripes(40, True).image if "sem" in end else torch.rand(3, 40, 40))
-    (found,) = read_folder(tmp_path)
+    (found,) = read_folder_of_maps(tmp_path)
     maps = read_maps(found.content_map, found.style_map)
     assert torch.equal(*(m.labels((5, 5)) for m in maps)) and found.reversed().content == found.style
     (tmp_path / "7" / "7_sem.png").unlink()
     with pytest.raises(UserError, match="7_sem.png is missing"):
-        read_folder(tmp_path)
+        read_folder_of_maps(tmp_path)
     with pytest.raises(UserError, match="holds no pairs"):
-        read_folder(tmp_path / "7")
+        read_folder_of_maps(tmp_path / "7")
 
 
 def test_mistakes_are_named():
     model, (content, style) = host("sanet"), pair()
     with pytest.raises(UserError, match="works inside"):
-        scsa.SCSA(host("adain"))
+        SCSA(host("adain"))
     with pytest.raises(UserError, match="one pair"):
-        scsa.SCSA(model)(content.expand(2, -1, -1, -1), style, MAPS)
+        SCSA(model)(content.expand(2, -1, -1, -1), style, MAPS)
     with pytest.raises(UserError, match="one palette"):
-        scsa.SCSA(model)(content, style, (MAPS[0], SemanticMap(MAPS[1].image, PALETTE[:2])))
+        SCSA(model)(content, style, (MAPS[0], SemanticMap(MAPS[1].image, PALETTE[:2])))
     with pytest.raises(UserError, match="unknown resize"):
         SemanticMap(MAPS[0].image, PALETTE, "cubic")
     with pytest.raises(UserError, match="everywhere"):
-        scsa.Settings(1.0, 1.0, adain="sometimes")
+        Settings(1.0, 1.0, adain="sometimes")
     with pytest.raises(UserError, match="at least one"):
-        scsa.Settings(1.0, 1.0, keys=0)
+        Settings(1.0, 1.0, keys=0)

@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication import files, semantic_experiments, stats, tables
-from replication import semantic_pairs as pairs
+from replication import files
+from replication.data.map_pairs import both_directions, scene_job
 from replication.errors import UserError
+from replication.evaluation import stats
+from replication.experiments import semantic
+from replication.experiments.semantic import ablation, comparison, gains, measure_jobs, semantic_table, sweep
+from replication.papers.printed import printed_numbers
 from replication.profiles import Profile
 
 SIZES = replace(Profile.load("smoke"), bootstrap=200)
@@ -16,18 +20,18 @@ SIZES = replace(Profile.load("smoke"), bootstrap=200)
 
 def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
-    rows = [row for row in semantic_experiments.comparison() if row.host == "sanet"]
-    jobs = pairs.both_directions([pairs.scene_job(0, 64), pairs.scene_job(1, 64)])
-    cells = semantic_experiments.evaluate(rows, jobs, "student")
-    frame = semantic_experiments.table("Comparison", rows, cells, SIZES)
+    rows = [row for row in comparison() if row.host == "sanet"]
+    jobs = both_directions([scene_job(0, 64), scene_job(1, 64)])
+    cells = measure_jobs(rows, jobs, "student")
+    frame = semantic_table("Comparison", rows, cells, SIZES)
     shown = frame.set_index(["row", "metric"])
     assert shown.loc[("SANet", "ssl"), "reported"] == 1.6583 and np.isfinite(shown.loc[("SANet", "ssl"), ["measured", "low", "high"]].astype(float)).all()
     assert "absent" in shown.loc[("SANet", "fid"), "note"] and "Stable Diffusion" in shown.loc[("StyleID", "ssl"), "note"]
     assert np.isfinite(shown.loc[("SANet+SCSA", "frechet_substitute"), "measured"]) and np.isnan(shown.loc[("SANet+SCSA", "frechet_substitute"), "low"])
     assert (tmp_path / "smoke" / "scsa-comparison.csv").is_file() and (tmp_path / "smoke" / "scsa-comparison.json").is_file()
-    monkeypatch.setattr(semantic_experiments, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
-    pd.testing.assert_frame_equal(cells, semantic_experiments.evaluate(rows, jobs, "student"))
-    gain = semantic_experiments.gains(cells, frame, ["ssl"], SIZES).iloc[0]
+    monkeypatch.setattr(semantic, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
+    pd.testing.assert_frame_equal(cells, measure_jobs(rows, jobs, "student"))
+    gain = gains(cells, frame, ["ssl"], SIZES).iloc[0]
     assert gain.reported == pytest.approx(0.8762 - 1.6583) and gain.low <= gain.measured <= gain.high
 
 
@@ -44,8 +48,8 @@ def test_directions_of_a_pair_stay_together():
 
 
 def test_rows_are_what_their_names_say():
-    settings = {row.name: row.settings for row in semantic_experiments.ablation("stytr2")}
+    settings = {row.name: row.settings for row in ablation("stytr2")}
     assert settings["w/o SCA"].sca == 0 and settings["w/o SSA"].ssa == 0 and settings["w/o S-AdaIN"].adain == "nowhere" and not settings["w/o mask"].masked
     assert settings["Full model"].blend == 0.7 and len(set(settings.values())) == len(settings)
-    assert len(semantic_experiments.sweep("sanet")) == 16
-    assert set(settings) >= set(tables.printed_numbers("SCSA", "Ablation").row)
+    assert len(sweep("sanet")) == 16
+    assert set(settings) >= set(printed_numbers("SCSA", "Ablation").row)

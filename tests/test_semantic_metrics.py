@@ -5,12 +5,12 @@ import pytest
 import torch
 from test_scsa import stripes
 
-from replication import semantic_metrics as sm
-from replication import semantic_pairs
-from replication.encoder import TAPS
+from replication.data.map_pairs import drawn_job, own_jobs, scene_job
+from replication.data.maps import SemanticMap
+from replication.data.scenes import LOOKS, MATERIALS, scene
 from replication.errors import UserError
-from replication.scenes import LOOKS, MATERIALS, scene
-from replication.semantic import SemanticMap
+from replication.metrics.semantic import frechet_distance, kernel_distance, region_colour, semantic_style_loss, structure_distance
+from replication.nn.encoder import TAPS
 
 
 def features(seed: int, size: int = 48, channels: int = 3) -> dict[str, torch.Tensor]:
@@ -23,7 +23,7 @@ MAPS = stripes(96, True), stripes(96, False)
 
 def test_ssl_is_the_loop():
     result, style = features(0), features(1)
-    found = sm.semantic_style_loss(result, style, MAPS)
+    found = semantic_style_loss(result, style, MAPS)
     classes, grams = [], []
     for label in range(3):
         total = gram = 0.0
@@ -44,46 +44,46 @@ def test_ssl_is_the_loop():
 
 def test_ssl_is_zero_for_the_style_itself_whatever_the_arrangement_inside_a_class():
     style = features(1)
-    assert sm.semantic_style_loss(style, style, MAPS[:1] * 2)["ssl"] == 0
+    assert semantic_style_loss(style, style, MAPS[:1] * 2)["ssl"] == 0
     flipped = {tap: x.flip(3) for tap, x in style.items()}  # rows keep their class
-    assert sm.semantic_style_loss(flipped, style, MAPS[:1] * 2)["ssl"] == pytest.approx(0, abs=1e-9)
-    assert sm.semantic_style_loss(flipped, style, MAPS[1:] * 2)["ssl"] > 1e-4
+    assert semantic_style_loss(flipped, style, MAPS[:1] * 2)["ssl"] == pytest.approx(0, abs=1e-9)
+    assert semantic_style_loss(flipped, style, MAPS[1:] * 2)["ssl"] > 1e-4
 
 
 def test_classes_that_one_side_lacks_do_not_count():
     result, style = features(0), features(1)
     two = SemanticMap(stripes(96, False, 2).image, MAPS[0].palette)
-    assert np.isfinite(sm.semantic_style_loss(result, style, (MAPS[0], two))["ssl"])
+    assert np.isfinite(semantic_style_loss(result, style, (MAPS[0], two))["ssl"])
     alone = SemanticMap(MAPS[0].palette[2].view(3, 1, 1).expand(3, 96, 96), MAPS[0].palette)
-    assert np.isnan(sm.semantic_style_loss(result, style, (two, alone))["ssl"])
+    assert np.isnan(semantic_style_loss(result, style, (two, alone))["ssl"])
 
 
 def test_cfsd_is_the_loop_and_zero_for_equal_features():
     a, b = features(0), features(1)
-    found = sm.structure_distance(a, b, chunk=7)
+    found = structure_distance(a, b, chunk=7)
     x, y = ((f["relu3_1"][0].flatten(1).T.double() / 5).numpy() for f in (b, a))
     total = 0.0
     for i in range(len(x)):
         p, q = (np.exp(f[i] @ f.T) / np.exp(f[i] @ f.T).sum() for f in (x, y))
         total += (p * np.log(p / q)).sum()
     assert found["cfsd_sum"] == pytest.approx(total) and found["cfsd_mean"] == pytest.approx(1000 * total / len(x))
-    assert sm.structure_distance(a, a)["cfsd_sum"] == 0
+    assert structure_distance(a, a)["cfsd_sum"] == 0
 
 
 def test_distances_between_sets_have_their_known_answers():
     rng = np.random.default_rng(0)
     a = rng.standard_normal((4000, 3))
     b = a * [1.0, 2.0, 1.0] + [3.0, 0.0, 0.0]
-    assert sm.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
-    assert sm.frechet_distance(a, b) == pytest.approx(9 + 1, rel=0.1)
-    same, shifted = (np.mean([sm.kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(300)]) for s in (0.0, 0.7))
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(9 + 1, rel=0.1)
+    same, shifted = (np.mean([kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(300)]) for s in (0.0, 0.7))
     assert abs(same) < 0.1 < 0.3 < shifted
     with pytest.raises(UserError, match="at least four"):
-        sm.frechet_distance(a[:3], a)
+        frechet_distance(a[:3], a)
 
 
 def test_scene_pairs_know_their_classes():
-    job = semantic_pairs.scene_job(0, 96)
+    job = scene_job(0, 96)
     content, labels = scene(100, 96)
     assert torch.equal(job.content[0], content) and torch.equal(job.maps[0].labels((96, 96)), labels)
     day, dusk = (scene(3, 96, look=look)[0] for look in LOOKS)
@@ -97,10 +97,10 @@ def test_scene_pairs_know_their_classes():
 
 def test_drawn_pairs_share_their_classes_and_follow_the_picture():
     for number in range(3):
-        job = semantic_pairs.drawn_job(number, 96)
+        job = drawn_job(number, 96)
         counts = [torch.bincount(m.labels((96, 96)).flatten(), minlength=len(m.palette)) for m in job.maps]
         assert all((count > 96 * 96 * 0.02).all() for count in counts), job.name
-    jobs = semantic_pairs.own_jobs(64, 1)
+    jobs = own_jobs(64, 1)
     assert len(jobs) == 8 and torch.equal(jobs[0].content, jobs[1].style) and jobs[1].maps == jobs[0].maps[::-1]
 
 
@@ -110,7 +110,7 @@ def test_colour_of_regions_is_by_class():
     for image, semantic in ((result, MAPS[0]), (style, MAPS[1])):
         for label, shade in enumerate(shades):
             image[:, :, semantic.labels((96, 96)) == label] = shade
-    assert sm.region_colour(result, style, MAPS)["region_colour"] == pytest.approx(0, abs=1e-4)
+    assert region_colour(result, style, MAPS)["region_colour"] == pytest.approx(0, abs=1e-4)
     result[:, :, MAPS[0].labels((96, 96)) == 0] = shades[1]
     lightness = [116 * ((s + 0.055) / 1.055) ** (2.4 / 3) - 16 for s in shades[:2]]
-    assert sm.region_colour(result, style, MAPS)["region_colour"] == pytest.approx((lightness[1] - lightness[0]) / 3, rel=0.01)
+    assert region_colour(result, style, MAPS)["region_colour"] == pytest.approx((lightness[1] - lightness[0]) / 3, rel=0.01)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from replication.errors import UserError
-from replication.stats import crossed_bootstrap, difference, interval, monotone, rank_agreement
+from replication.evaluation.stats import crossed_bootstrap, difference, interval, monotone, rank_agreement
 
 
 def grid(rng, contents=8, styles=10, effect=1.0):

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from replication import study
 from replication.errors import UserError
-from replication.evaluate import REFERENCES
+from replication.experiments.user_study import QUESTIONS, read_votes, shares, simulate, write_study
+from replication.papers.rows import REFERENCES
 from replication.profiles import Profile
 
 ROWS = [REFERENCES[0], REFERENCES[1], REFERENCES[4]]
@@ -20,12 +20,12 @@ def kit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:  # apart from pictures that `make smoke` may have stored as JPEG
         patch.setenv("REPLICATION_BUILD", str(tmp_path_factory.mktemp("build")))
-        page = study.build(ROWS, Profile.load("smoke"), folder, groups=6)
+        page = write_study(ROWS, Profile.load("smoke"), folder, groups=6)
     return page, folder / "key.json"
 
 
 def utilities(*best: float) -> dict[str, dict[str, float]]:
-    return {question: dict(zip(NAMES, best, strict=True)) for question in study.QUESTIONS}
+    return {question: dict(zip(NAMES, best, strict=True)) for question in QUESTIONS}
 
 
 def test_the_page_is_blind_and_complete(kit):
@@ -46,12 +46,12 @@ def test_the_page_is_blind_and_complete(kit):
 def test_known_preferences_come_back(kit, tmp_path):
     _, key = kit
     strength = utilities(1.0, 0.0, -1.0)
-    study.simulate(key, tmp_path, strength, voters=60, seed=0)
-    table = study.shares(study.read(tmp_path, key)).set_index(["metric", "row"])
+    simulate(key, tmp_path, strength, voters=60, seed=0)
+    table = shares(read_votes(tmp_path, key)).set_index(["metric", "row"])
     # The truth: what an endless number of such voters would answer.
     taste = np.random.default_rng(9).normal(0, 0.5, (200_000, 3)) + [1.0, 0.0, -1.0]
     truth = 100 * (np.exp(taste) / np.exp(taste).sum(axis=1, keepdims=True)).mean(axis=0)
-    for question in study.QUESTIONS:
+    for question in QUESTIONS:
         for name, share in zip(NAMES, truth, strict=True):
             line = table.loc[(question, name)]
             assert line.low - 2 < share < line.high + 2 and line.high - line.low < 20, (question, name)
@@ -69,7 +69,7 @@ def test_an_interval_knows_that_votes_of_one_voter_are_alike(kit, tmp_path):
             {"group": option["group"], "question": "user_overall", "option": token} for token, option in known["options"].items() if option["method"] == choice
         ]
         (tmp_path / f"{voter}.json").write_text(json.dumps({"study": known["study"], "voter": str(voter), "answers": answers}))
-    table = study.shares(study.read(tmp_path, key)).set_index(["metric", "row"])
+    table = shares(read_votes(tmp_path, key)).set_index(["metric", "row"])
     line = table.loc[("user_overall", NAMES[0])]
     naive = 2 * 1.96 * 50 / 60**0.5
     assert line.measured == 50 and line.high - line.low > 1.8 * naive
@@ -79,15 +79,15 @@ def test_an_interval_knows_that_votes_of_one_voter_are_alike(kit, tmp_path):
 def test_bad_votes_are_named(kit, tmp_path):
     _, key = kit
     with pytest.raises(UserError, match="no exported votes"):
-        study.read(tmp_path, key)
-    study.simulate(key, tmp_path, utilities(0.0, 0.0, 0.0), voters=1, seed=0)
+        read_votes(tmp_path, key)
+    simulate(key, tmp_path, utilities(0.0, 0.0, 0.0), voters=1, seed=0)
     path = tmp_path / "simulated-000.json"
     good = json.loads(path.read_text())
 
     def refused(match: str, **changes) -> None:
         path.write_text(json.dumps({**good, **changes}))
         with pytest.raises(UserError, match=match):
-            study.read(tmp_path, key)
+            read_votes(tmp_path, key)
 
     refused("belongs to study", study="other")
     refused("no vote of this study", answers=[{**good["answers"][0], "option": "nothing"}])
@@ -97,9 +97,9 @@ def test_bad_votes_are_named(kit, tmp_path):
     path.write_text(json.dumps(good))
     (tmp_path / "copy.json").write_text(json.dumps(good))
     with pytest.raises(UserError, match="same voter"):
-        study.read(tmp_path, key)
+        read_votes(tmp_path, key)
     (tmp_path / "copy.json").write_text("{")
     with pytest.raises(UserError, match="copy.json is damaged"):
-        study.read(tmp_path, key)
+        read_votes(tmp_path, key)
     with pytest.raises(UserError, match="is missing"):
-        study.read(tmp_path, tmp_path / "no-key.json")
+        read_votes(tmp_path, tmp_path / "no-key.json")

@@ -7,10 +7,26 @@ import pytest
 import torch
 from test_scsa import PALETTE, stripes
 
+from replication.data.maps import SemanticMap
 from replication.errors import UserError
 from replication.methods import styleid
-from replication.methods.styleid import Backbone, Settings, StyleID
-from replication.semantic import SemanticMap
+from replication.methods.styleid import (
+    Backbone,
+    SemanticSettings,
+    Settings,
+    StyleID,
+    _square,
+    ablations,
+    ddim,
+    invert,
+    latent_adain,
+    layers_of,
+    plain,
+    ruled,
+    sample,
+    scaled_linear,
+    stable_diffusion,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -25,7 +41,7 @@ def backbone() -> Backbone:
         norm_num_groups=8, down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
     ).eval().requires_grad_(False)  # fmt: skip
     unet.conv_out.weight.mul_(0.3)  # a gentle eps, so that steps need not be tiny
-    return Backbone(unet, styleid.scaled_linear(), torch.randn(1, 3, 8), lambda image: 2 * image - 1, lambda latent: (latent + 1) / 2)
+    return Backbone(unet, scaled_linear(), torch.randn(1, 3, 8), lambda image: 2 * image - 1, lambda latent: (latent + 1) / 2)
 
 
 QUICK = Settings(steps=10)
@@ -51,16 +67,16 @@ def silent(backbone: Backbone) -> Backbone:
 def round_trip(backbone: Backbone, image: torch.Tensor, steps: int, level: int = 801) -> float:
     """Mean error of an image that goes up to a level and down again."""
     settings = Settings(steps=steps)
-    found = styleid.invert(backbone, backbone.encode(image), settings)
+    found = invert(backbone, backbone.encode(image), settings)
     times = settings.times()
-    again = styleid.sample(backbone, found.latents[level], times[: times.index(level) + 1], styleid.plain)
+    again = sample(backbone, found.latents[level], times[: times.index(level) + 1], plain)
     return (backbone.decode(again) - image).abs().mean().item()
 
 
 def test_levels_are_the_published_ones():
     times = Settings().times()
     assert (times[0], times[1], times[-1], len(times)) == (1, 21, 981, 50)
-    alphas = styleid.scaled_linear()
+    alphas = scaled_linear()
     assert alphas[0] == pytest.approx(1 - 0.00085) and alphas[-1] == pytest.approx(0.0047, abs=2e-4)
 
 
@@ -76,33 +92,33 @@ def test_a_step_is_the_formula(backbone):
     eps = backbone.unet(latent, 201, encoder_hidden_states=backbone.context).sample.double()
     a, b = backbone.alphas[201], backbone.alphas[101]
     expected = b.sqrt() * (latent.double() - (1 - a).sqrt() * eps) / a.sqrt() + (1 - b).sqrt() * eps
-    assert torch.allclose(styleid.ddim(backbone, latent, 201, 101).double(), expected, atol=1e-5)
+    assert torch.allclose(ddim(backbone, latent, 201, 101).double(), expected, atol=1e-5)
 
 
 def test_our_attention_is_the_models_and_the_model_is_left_as_it_was(backbone):
     latent = torch.randn(1, 3, 16, 16)
     before = backbone.unet(latent, 101, encoder_hidden_states=backbone.context).sample
-    kinds = [type(block.attn1.processor) for block in styleid.layers_of(backbone.unet)]
-    with styleid.ruled(backbone.unet, lambda *_: None):
+    kinds = [type(block.attn1.processor) for block in layers_of(backbone.unet)]
+    with ruled(backbone.unet, lambda *_: None):
         inside = backbone.unet(latent, 101, encoder_hidden_states=backbone.context).sample
     assert torch.allclose(before, inside, atol=1e-5)
-    assert kinds == [type(block.attn1.processor) for block in styleid.layers_of(backbone.unet)]
+    assert kinds == [type(block.attn1.processor) for block in layers_of(backbone.unet)]
     assert torch.equal(before, backbone.unet(latent, 101, encoder_hidden_states=backbone.context).sample)
 
 
 def test_injecting_what_the_path_itself_saw_is_self_attention(backbone):
     image = pair()[0]
     settings = replace(QUICK, gamma=1.0, temperature=1.0, initial_adain=False)
-    inverted = styleid.invert(backbone, backbone.encode(image), settings)
+    inverted = invert(backbone, backbone.encode(image), settings)
     level = settings.times()[-1]
-    with styleid.ruled(backbone.unet, styleid.injected(inverted, inverted, settings)(level)):
-        injected = styleid.ddim(backbone, inverted.latents[level], level, settings.times()[-2])
-    assert torch.allclose(injected, styleid.ddim(backbone, inverted.latents[level], level, settings.times()[-2]), atol=1e-5)
+    with ruled(backbone.unet, styleid.injected(inverted, inverted, settings)(level)):
+        injected = ddim(backbone, inverted.latents[level], level, settings.times()[-2])
+    assert torch.allclose(injected, ddim(backbone, inverted.latents[level], level, settings.times()[-2]), atol=1e-5)
 
 
 def test_switches_switch(backbone):
     content, style = pair()
-    results = {name: StyleID(backbone, settings)(content, style) for name, settings in styleid.ablations(QUICK).items()}
+    results = {name: StyleID(backbone, settings)(content, style) for name, settings in ablations(QUICK).items()}
     results["faithful"] = StyleID(backbone, replace(QUICK, faithful_start=True))(content, style)
     names = list(results)
     assert all(not torch.allclose(results[a], results[b], atol=1e-6) for i, a in enumerate(names) for b in names[:i])
@@ -112,13 +128,13 @@ def test_switches_switch(backbone):
 
 def test_the_start_has_the_styles_statistics():
     c, s = torch.randn(1, 4, 8, 8), 3 + 2 * torch.randn(1, 4, 8, 8)
-    found = styleid.latent_adain(c, s)
+    found = latent_adain(c, s)
     assert torch.allclose(found.mean(dim=(2, 3)), s.mean(dim=(2, 3)), atol=1e-5) and torch.allclose(found.std(dim=(2, 3)), s.std(dim=(2, 3)), atol=1e-5)
 
 
 def test_temperature_sharpens(backbone):
-    c, s = (styleid.invert(backbone, backbone.encode(image), QUICK).layers[1, 0] for image in pair())
-    block = styleid.layers_of(backbone.unet)[0]
+    c, s = (invert(backbone, backbone.encode(image), QUICK).layers[1, 0] for image in pair())
+    block = layers_of(backbone.unet)[0]
 
     def entropy(temperature: float) -> float:
         heads = [x.unflatten(2, (block.attn1.heads, -1)).movedim(2, 1) for x in (c.q, s.k)]
@@ -136,7 +152,7 @@ def test_maps_bring_scsa(backbone):
     result = model(content, style, maps)
     assert result.shape == content.shape and torch.isfinite(result).all() and not torch.allclose(result, model(content, style), atol=1e-4)
     for change in ({"sca": 0.0}, {"ssa": 0.0}, {"masked": False}, {"adain_in_layers": False}, {"keys": None}, {"map_share": 1.0}):
-        other = StyleID(backbone, QUICK, replace(styleid.SemanticSettings(), **change))(content, style, maps)
+        other = StyleID(backbone, QUICK, replace(SemanticSettings(), **change))(content, style, maps)
         assert torch.isfinite(other).all() and not torch.equal(other, result), change
     lacking = SemanticMap(stripes(16, False, 2).image, PALETTE)
     assert torch.isfinite(model(content, style, (maps[0], lacking))).all()
@@ -147,8 +163,8 @@ def test_mistakes_are_named(backbone, tmp_path):
     with pytest.raises(UserError, match="equal sizes"):
         StyleID(backbone)(content, style[..., :8])
     with pytest.raises(UserError, match="model_index.json is missing"):
-        styleid.stable_diffusion(tmp_path)
+        stable_diffusion(tmp_path)
     with pytest.raises(UserError, match="no self-attention"):
-        styleid.layers_of(torch.nn.Conv2d(1, 1, 1))
+        layers_of(torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(UserError, match="no square"):
-        styleid._square(torch.zeros(1, 12, 3))
+        _square(torch.zeros(1, 12, 3))

@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication import METHODS, benchmark, experiments, plots, tables
+from replication import plots
 from replication.errors import UserError
-from replication.evaluate import Row
+from replication.evaluation import benchmark, tables
+from replication.evaluation.efficiency import efficiency_table
+from replication.experiments.paper_tables import fill_table
+from replication.methods import METHODS
+from replication.papers.printed import printed_numbers
+from replication.papers.rows import TABLES, Row
 from replication.profiles import Profile
+from replication.training.runs import wanted_trainings
 
 SIZES = replace(Profile.load("smoke"), bootstrap=300)
 
@@ -25,7 +31,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_ratios_refer_to_the_base_row():
-    table = tables.efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
+    table = efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
     assert table.loc[("AdaIN", "time_256"), ["reported_ratio", "measured_ratio"]].tolist() == [1, 1]
     assert table.loc[("DatNet", "time_512"), "reported_ratio"] == pytest.approx(0.767 / 0.141)
     assert table.loc[("DatNet", "time_512"), "measured_ratio"] == pytest.approx(3)
@@ -34,28 +40,28 @@ def test_ratios_refer_to_the_base_row():
 
 
 def test_a_printed_time_is_held_against_the_card():
-    line = tables.efficiency_table("StyA2K", "Table 1", frame(), "RTX 3090", "AdaIN").set_index(["row", "metric"]).loc[("AdaIN", "inference_time")]
+    line = efficiency_table("StyA2K", "Table 1", frame(), "RTX 3090", "AdaIN").set_index(["row", "metric"]).loc[("AdaIN", "inference_time")]
     macs = 7.25e5 * 512**2
     assert line.least_seconds == pytest.approx(2 * macs / 35.58e12) and line.times_peak == pytest.approx(2 * macs / 0.0038 / 35.58e12)
     assert line.verdict == "above peak"
-    slow = tables.efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
+    slow = efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
     assert slow.loc[("AdaIN", "time_256"), "verdict"] == "below peak"
 
 
 def test_the_cheapest_variant_counts():
     """A paper that ran a cheaper variant than our default must not be called wrong for it."""
     cheaper = frame()[lambda f: f.row == "AdaIN"].assign(row="AdaIN (fast)", variant="fast", macs=lambda f: f.macs / 10)
-    table = tables.efficiency_table("StyA2K", "Table 1", pd.concat([frame(), cheaper]), "RTX 3090", "AdaIN").set_index(["row", "metric"])
+    table = efficiency_table("StyA2K", "Table 1", pd.concat([frame(), cheaper]), "RTX 3090", "AdaIN").set_index(["row", "metric"])
     assert table.loc[("AdaIN", "inference_time"), "verdict"] == "below peak"
 
 
 def test_what_was_not_measured_is_blank_and_says_why():
-    table = tables.efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
+    table = efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
     assert np.isnan(table.loc[("SANet", "time_256"), "measured"]) and "not in this workbook" in table.loc[("SANet", "time_256"), "note"]
     only_512 = frame().query("size == 512")
-    line = tables.efficiency_table("DatNet", "Table 2", only_512, "GTX 1060", "AdaIN").set_index(["row", "metric"]).loc[("DatNet", "time_256")]
+    line = efficiency_table("DatNet", "Table 2", only_512, "GTX 1060", "AdaIN").set_index(["row", "metric"]).loc[("DatNet", "time_256")]
     assert np.isnan(line.measured) and line.note == "not measured at 256 px"
-    asfnet = tables.efficiency_table("DAG-Style", "Efficiency", frame(), "RTX 3090", "StyTr2").query("row == 'ASFNet'").iloc[0]
+    asfnet = efficiency_table("DAG-Style", "Efficiency", frame(), "RTX 3090", "StyTr2").query("row == 'ASFNet'").iloc[0]
     assert np.isnan(asfnet.reported) and asfnet.note.startswith("unidentified")
 
 
@@ -100,14 +106,14 @@ def test_beyond_the_knob():
 
 
 def test_every_table_can_be_trained_and_every_printed_row_is_declared():
-    for (paper, name), table in experiments.TABLES.items():
+    for (paper, name), table in TABLES.items():
         declared = {row.name for row in table.rows}
-        assert {*tables.printed_numbers(paper, name).row} <= declared, (paper, name)
+        assert {*printed_numbers(paper, name).row} <= declared, (paper, name)
         assert table.base is None or table.base in declared
         for row in table.rows:
             assert row.method in METHODS or row.method in ("content", "style")
             assert row.variant is None or row.variant in METHODS[row.method].variants
-    arms = experiments.arms()
+    arms = wanted_trainings()
     assert len(arms) == len(set(arms)) and {arm[0] for arm in arms} == set(METHODS)
     # An arm goes on from its method's default, which must be made before it.
     for method, variant, _, continued in arms:
@@ -117,7 +123,7 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
 
 def test_unknown_tables_are_refused():
     with pytest.raises(UserError, match="no table StyA2K Table 9"):
-        experiments.fill("StyA2K", "Table 9", "smoke")
+        fill_table("StyA2K", "Table 9", "smoke")
 
 
 def test_figures_of_ablations_and_sweeps_show_every_row():

@@ -10,16 +10,20 @@ import torch
 from conftest import tiny_encoder
 from PIL import Image
 
-from replication import arms, build, checkpoints, experiments, files
-from replication.autoencoder import AutoEncoder, start_decoder
-from replication.data import folder
-from replication.encoder import Encoder
+from replication import build, files
+from replication.data.images import read_folder_of_pictures
 from replication.errors import UserError
-from replication.layers import decoder
-from replication.methods import METHODS, adain
+from replication.methods import METHODS
 from replication.methods.adaattn import SkipDecoder
+from replication.methods.adain import AdaIN
+from replication.nn.encoder import Encoder
+from replication.nn.layers import decoder
 from replication.profiles import Profile
-from replication.train import Objective, Pairs, one_cycle, read_losses, train
+from replication.training.autoencoder import AutoEncoder, start_decoder
+from replication.training.loop import Objective, Pairs, one_cycle, read_losses, train
+from replication.training.runs import MethodObjective, start_from, train_arms, wanted_trainings
+from replication.training.ship import ship
+from replication.weights.shipped import fill_trained, load_checkpoint, model_card, pretrained, run_name, shipped_names, weights_file
 
 SETTINGS = replace(Profile.load("smoke").train, steps=6, checkpoint_every=2, crop=32, load=40)
 
@@ -31,12 +35,12 @@ def pictures(tmp_path):
         (tmp_path / kind).mkdir()
         for index in range(3):
             Image.fromarray(rng.integers(0, 256, (50, 60, 3), dtype=np.uint8)).save(tmp_path / kind / f"{index}.png")
-    return folder(tmp_path / "content"), folder(tmp_path / "style")
+    return read_folder_of_pictures(tmp_path / "content"), read_folder_of_pictures(tmp_path / "style")
 
 
 def objective() -> Objective:
     torch.manual_seed(3)
-    return arms.MethodObjective(adain.AdaIN(tiny_encoder()))
+    return MethodObjective(AdaIN(tiny_encoder()))
 
 
 def weights(run) -> dict[str, torch.Tensor]:
@@ -60,7 +64,7 @@ def test_noise_dropout_permutations_and_buffers_survive_a_kill(name, pictures, b
 
     def made() -> Objective:
         torch.manual_seed(3)
-        return arms.MethodObjective(METHODS[name](tiny_encoder()))
+        return MethodObjective(METHODS[name](tiny_encoder()))
 
     settings = replace(SETTINGS, steps=4)
     whole = train("whole", made(), *pictures, settings)
@@ -94,12 +98,12 @@ def test_shipped_flow_keeps_its_permutations(pictures, build_folder, tmp_path, m
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
     torch.manual_seed(3)
     method = METHODS["artflow"](tiny_encoder())
-    run = train("artflow-adain-tiny-seed0", arms.MethodObjective(method), *pictures, replace(SETTINGS, steps=2))
+    run = train("artflow-adain-tiny-seed0", MethodObjective(method), *pictures, replace(SETTINGS, steps=2))
     state = {key.removeprefix("method."): value for key, value in weights(run).items()}
-    checkpoints.ship("artflow-adain-tiny-seed0", run, state, {"method": "artflow"})
+    ship("artflow-adain-tiny-seed0", run, state, {"method": "artflow"})
     torch.manual_seed(4)
     other = METHODS["artflow"](tiny_encoder())
-    checkpoints.fill_trained(other, checkpoints.load_checkpoint("artflow-adain-tiny-seed0"), "artflow-adain-tiny-seed0")
+    fill_trained(other, load_checkpoint("artflow-adain-tiny-seed0"), "artflow-adain-tiny-seed0")
     image = torch.rand(1, 3, 40, 36)
     code = other.encode_content(image).features["z"]
     expected = method.encode_content(image).features["z"]
@@ -119,8 +123,8 @@ def test_a_term_behind_a_gate_is_in_the_card(pictures, build_folder, tmp_path, m
 
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
     run = train("gated", Gated(), *pictures, SETTINGS)
-    checkpoints.ship("gated", run, weights(run), {})
-    curve = checkpoints.card("gated")["loss_curve"]
+    ship("gated", run, weights(run), {})
+    curve = model_card("gated")["loss_curve"]
     assert [row["gated"] > 0 for row in curve] == [False] * 4 + [True] * 2
 
 
@@ -214,29 +218,29 @@ def shelf(tmp_path, monkeypatch):
 
 def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path, capsys):
     folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
-    arms.train_arms("adain", None, "smoke", None, 0, *folders)
+    train_arms("adain", None, "smoke", None, 0, *folders)
     name = "adain-code-student-seed0"
     assert all((build_folder / "train" / name / f"{picture}.png").stat().st_size > 1000 for picture in ("samples", "losses"))
-    facts = checkpoints.card(name)
+    facts = model_card(name)
     assert facts["settings"]["steps"] == 4 and facts["seconds"] >= 0 and facts["hardware"]["cpu"] and facts["loss_curve"]
     listed = (shelf / facts["data"]).read_text()
     assert all(p.sha256 in listed and p.licence in listed for p in pictures[0] + pictures[1])
-    model = checkpoints.pretrained.__wrapped__("adain")
+    model = pretrained.__wrapped__("adain")
     state = torch.load(build_folder / "train" / name / "final.pt", weights_only=True)["model"]
     for key, value in model.named_parameters():
         if key.startswith("decoder"):
             assert torch.allclose(value, state[f"method.{key}"], rtol=1e-3, atol=1e-4), key
-    arms.train_arms("adain", None, "smoke", None, 0, *folders)
+    train_arms("adain", None, "smoke", None, 0, *folders)
     assert "already in" in capsys.readouterr().out
-    path = checkpoints.weights_file(name)
+    path = weights_file(name)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="not the file its card describes"):
-        checkpoints.load_checkpoint(name)
+        load_checkpoint(name)
     path.unlink()
     with pytest.raises(UserError, match="is missing; restore it with git"):
-        checkpoints.load_checkpoint(name)
+        load_checkpoint(name)
     with pytest.raises(UserError, match="no checkpoint 'sanet-code-student-seed0'"):
-        checkpoints.pretrained.__wrapped__("sanet")
+        pretrained.__wrapped__("sanet")
     assert json.loads((shelf / "autoencoder-student.json").read_text())["method"] == "autoencoder"
 
 
@@ -249,24 +253,24 @@ def test_autoencoder_losses_vanish_at_perfection(monkeypatch):
 
 def test_every_shipped_method_is_an_arm():
     """`make train` makes everything again that checkpoints/ holds."""
-    wanted = {checkpoints.run_name(method, variant, "student", seed, continued) for method, variant, seed, continued in experiments.arms()}
-    assert set(checkpoints.available()) <= wanted
+    wanted = {run_name(method, variant, "student", seed, continued) for method, variant, seed, continued in wanted_trainings()}
+    assert set(shipped_names()) <= wanted
 
 
 def test_ablation_arms_go_on_from_the_trained_method(pictures, build_folder, shelf, tmp_path):
     folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
-    arms.train_arms("datnet", "spatial", "smoke", None, 1, *folders)
-    arms.train_arms("datnet", None, "smoke", None, 0, *folders, continued=True)
-    full, spatial, continued = (checkpoints.card(f"datnet-{name}") for name in ("full-student-seed0", "spatial-student-seed1", "full-continued-student-seed0"))
+    train_arms("datnet", "spatial", "smoke", None, 1, *folders)
+    train_arms("datnet", None, "smoke", None, 0, *folders, continued=True)
+    full, spatial, continued = (model_card(f"datnet-{name}") for name in ("full-student-seed0", "spatial-student-seed1", "full-continued-student-seed0"))
     assert full["start"] == "autoencoder-student" and spatial["start"] == continued["start"] == "datnet-full-student-seed0"
     assert spatial["start_sha256"] == full["sha256"] and spatial["seed"] == 1 and spatial["fresh"] == continued["fresh"] == []
-    state = checkpoints.load_checkpoint("datnet-full-student-seed0")
+    state = load_checkpoint("datnet-full-student-seed0")
     torch.manual_seed(5)
     model = build("datnet", "student", "spatial")
-    assert arms.start_from(model, state) == [] and all(torch.equal(p, state[key]) for key, p in model.named_parameters() if p.requires_grad)
+    assert start_from(model, state) == [] and all(torch.equal(p, state[key]) for key, p in model.named_parameters() if p.requires_grad)
     model = build("dagstyle", "student", "transformer")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    fresh = arms.start_from(model, {key: torch.ones_like(value) for key, value in build("dagstyle", "student").state_dict().items()})
+    fresh = start_from(model, {key: torch.ones_like(value) for key, value in build("dagstyle", "student").state_dict().items()})
     assert fresh and all(key.startswith("middle") and torch.equal(model.state_dict()[key], before[key]) for key in fresh)
     assert (model.state_dict()["fusion.weight"] == 1).all()
 

@@ -4,15 +4,32 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torchvision.models.optical_flow import raft_small
 
-from replication import several, video
 from replication.__main__ import main
-from replication.data import contents, write_image
+from replication.data.clips import (
+    Clip,
+    _raft,
+    evaluation_clips,
+    flow_estimator,
+    frame_rate,
+    frames_of,
+    optical_flow,
+    registered_clip,
+    synthetic,
+    visible,
+    write_clip,
+)
+from replication.data.images import contents, write_image
 from replication.errors import UserError
+from replication.experiments import video
+from replication.experiments.video import INPUT, by_flow, measure_clips, over_time, side_by_side
+from replication.methods.mixing import corners
+from replication.metrics.flicker import temporal_errors
 
 
-def clip(kind: str, size: int = 64, count: int = 4) -> video.Clip:
-    return video.synthetic(kind, contents(1)[0], size, count)
+def clip(kind: str, size: int = 64, count: int = 4) -> Clip:
+    return synthetic(kind, contents(1)[0], size, count)
 
 
 @pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
@@ -20,7 +37,7 @@ def test_synthetic_flow_is_exact(kind):
     """Warping by the flow gives the next frame but for interpolation; warping by none, or backwards, does not."""
     made = clip(kind, 128)
     along, still, against = (
-        video.temporal_errors(made.frames, video.Clip("", made.frames, factor * made.flow, made.visible))["flow_error"] for factor in (1, 0, -1)
+        temporal_errors(made.frames, Clip("", made.frames, factor * made.flow, made.visible))["flow_error"] for factor in (1, 0, -1)
     )
     assert along < 0.6 * still < 0.6 * against and made.visible.float().mean() > 0.9
 
@@ -37,7 +54,7 @@ def test_brightness_and_noise_do_not_move():
         assert made.flow.abs().max() < 1e-9 and made.visible.all()
     means = clip("brightness").frames.mean(dim=(1, 2, 3))
     assert (means[1:] > means[:-1]).all()
-    error = video.temporal_errors(clip("noise").frames, clip("noise"))["flow_error"]
+    error = temporal_errors(clip("noise").frames, clip("noise"))["flow_error"]
     assert error == pytest.approx(100 * 0.03 * 2**0.5, rel=0.1)
 
 
@@ -46,7 +63,7 @@ def test_errors_are_the_loop():
     flow = torch.zeros(2, 2, 6, 5)
     flow[0, 0], flow[1, 1] = 1.0, -2.0
     mask = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(1)) > 0.4
-    found = video.temporal_errors(frames, video.Clip("", frames, flow, mask))
+    found = temporal_errors(frames, Clip("", frames, flow, mask))
     steps = []
     for t in range(2):
         values = []
@@ -65,31 +82,31 @@ def test_errors_are_the_loop():
 
 def test_estimated_flow_finds_a_known_motion_and_hides_what_is_covered():
     made = clip("pan", 128, 2)
-    flow = video.optical_flow(made.frames[1], made.frames[0])
+    flow = optical_flow(made.frames[1], made.frames[0])
     inner = flow[:, 20:-20, 20:-20]
     assert (inner[0].median() - 1.5).abs() < 0.3 and (inner[1].median() - 0.7).abs() < 0.3
-    forward = video.optical_flow(made.frames[0], made.frames[1])
-    assert video.visible(flow, forward)[20:-20, 20:-20].float().mean() > 0.7
-    assert video.visible(torch.zeros(2, 8, 8), torch.full((2, 8, 8), 3.0)).sum() == 0
+    forward = optical_flow(made.frames[0], made.frames[1])
+    assert visible(flow, forward)[20:-20, 20:-20].float().mean() > 0.7
+    assert visible(torch.zeros(2, 8, 8), torch.full((2, 8, 8), 3.0)).sum() == 0
     torn = torch.zeros(2, 8, 8)
     torn[0, :, 4:] = 5.0
-    assert not video.visible(torn, -torn)[:, 3:5].any()
+    assert not visible(torn, -torn)[:, 3:5].any()
 
 
 def test_registered_clips_are_read_from_the_middle():
-    made = video.real("carphone", 64, 3)
+    made = registered_clip("carphone", 64, 3)
     assert made.frames.shape == (3, 3, 64, 64) and made.flow.shape == (2, 2, 64, 64)
-    assert video.temporal_errors(made.frames, made)["flow_error"] < 6
-    assert [c.name for c in video.clips(64, 2, contents(2))][-3:] == ["bikes", "carphone", "bigbuckbunny"]
+    assert temporal_errors(made.frames, made)["flow_error"] < 6
+    assert [c.name for c in evaluation_clips(64, 2, contents(2))][-3:] == ["bikes", "carphone", "bigbuckbunny"]
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".webp", ".gif"])
 def test_clips_are_written_and_read(ending, tmp_path):
     frames = clip("pan", 64, 3).frames
-    path = video.write_clip(tmp_path / f"a{ending}", iter(frames), rate=10.0)
+    path = write_clip(tmp_path / f"a{ending}", iter(frames), rate=10.0)
     if ending == ".mp4":
-        again = torch.stack(list(video.frames_of(path)))
-        assert video.rate(path) == pytest.approx(10)
+        again = torch.stack(list(frames_of(path)))
+        assert frame_rate(path) == pytest.approx(10)
     else:
         with PIL.Image.open(path) as file:
             assert file.n_frames == 3
@@ -101,21 +118,21 @@ def test_mistakes_are_named(tmp_path):
     (tmp_path / "x.mp4").write_text("not a video")
     for path, match in ((tmp_path / "x.mp4", "cannot read"), (tmp_path / "y.mp4", "does not exist")):
         with pytest.raises(UserError, match=match):
-            list(video.frames_of(path))
+            list(frames_of(path))
     with pytest.raises(UserError, match="one of the endings"):
-        video.write_clip(tmp_path / "a.avi", iter(clip("pan").frames))
+        write_clip(tmp_path / "a.avi", iter(clip("pan").frames))
     with pytest.raises(UserError, match="no frames"):
-        video.write_clip(tmp_path / "a.webp", iter(()))
+        write_clip(tmp_path / "a.webp", iter(()))
     with pytest.raises(UserError, match="unknown kind"):
         clip("wobble")
     made = clip("pan")
     with pytest.raises(UserError, match="frames have shape"):
-        video.temporal_errors(made.frames[:2], made)
+        temporal_errors(made.frames[:2], made)
 
 
 def test_a_video_is_stylised_from_the_command_line(tmp_path, capsys):
     made = clip("pan", 64, 3)
-    video.write_clip(tmp_path / "in.mp4", iter(made.frames))
+    write_clip(tmp_path / "in.mp4", iter(made.frames))
     write_image(tmp_path / "style.png", made.frames[0].flip(2))
     main(["stylise", "--method", "adain", "--video", str(tmp_path / "in.mp4"), "--style", str(tmp_path / "style.png"), "--out", str(tmp_path / "out.webp")])
     with PIL.Image.open(tmp_path / "out.webp") as file:
@@ -125,7 +142,7 @@ def test_a_video_is_stylised_from_the_command_line(tmp_path, capsys):
 
 
 def test_corners_are_the_styles_and_rows_sum_to_one():
-    grid = several.corners(5)
+    grid = corners(5)
     assert [grid[y][x] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4))] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     assert all(sum(weights) == pytest.approx(1) for line in grid for weights in line)
 
@@ -133,48 +150,48 @@ def test_corners_are_the_styles_and_rows_sum_to_one():
 def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     from dataclasses import replace
 
-    from replication import video_experiments
-    from replication.data import styles
     from replication.evaluate import Row
+
+    from replication.data import styles
     from replication.profiles import Profile
 
     sizes = replace(Profile.load("smoke"), bootstrap=50)
-    rows, made = [Row("AdaIN", "adain"), video_experiments.INPUT], [clip("pan"), clip("noise")]
-    cells = video_experiments.evaluate(rows, made, styles(2), sizes)
+    rows, made = [Row("AdaIN", "adain"), INPUT], [clip("pan"), clip("noise")]
+    cells = measure_clips(rows, made, styles(2), sizes)
     assert len(cells) == 8 and cells[cells.row == "input clip"].flow_error.to_numpy() == pytest.approx(
-        [video.temporal_errors(c.frames, c)["flow_error"] for c in made for _ in range(2)]
+        [temporal_errors(c.frames, c)["flow_error"] for c in made for _ in range(2)]
     )
-    monkeypatch.setattr(video_experiments, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
-    again = video_experiments.evaluate(rows, made, styles(2), sizes)
+    monkeypatch.setattr(video, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
+    again = measure_clips(rows, made, styles(2), sizes)
     assert again.equals(cells)
-    curve = video_experiments.over_time(cells, ["AdaIN"], sizes)
+    curve = over_time(cells, ["AdaIN"], sizes)
     assert curve.step.tolist() == [1, 2, 3] and (curve.low <= curve.measured).all()
-    assert set(video_experiments.by_flow(cells, [made[1].name]).columns) == {"filmed, estimated flow", "synthetic, exact flow"}
-    assert video_experiments.side_by_side([made[0].frames, made[1].frames]).shape == (4, 3, 64, 132)
+    assert set(by_flow(cells, [made[1].name]).columns) == {"filmed, estimated flow", "synthetic, exact flow"}
+    assert side_by_side([made[0].frames, made[1].frames]).shape == (4, 3, 64, 132)
 
 
 def test_raft_takes_the_place_of_dis_where_its_weights_are_given(tmp_path, monkeypatch):
     torch.manual_seed(0)
     path = tmp_path / "raft.pth"
-    torch.save(video.raft_small(weights=None).state_dict(), path)
+    torch.save(raft_small(weights=None).state_dict(), path)
     monkeypatch.setenv("REPLICATION_RAFT", str(path))
     frames = clip("pan", 132).frames
-    renamed = {("module.fnet.conv1.weight" if number == 0 else str(number)): value for number, value in enumerate(video.raft_small(weights=None).state_dict().values())}
+    renamed = {("module.fnet.conv1.weight" if number == 0 else str(number)): value for number, value in enumerate(raft_small(weights=None).state_dict().values())}
     torch.save(renamed, tmp_path / "authors.pth")
-    assert torch.equal(next(iter(video._raft(str(tmp_path / "authors.pth")).state_dict().values())), renamed["module.fnet.conv1.weight"])
-    flow = video.optical_flow(frames[1], frames[0])
-    assert flow.shape == (2, 132, 132) and flow.isfinite().all() and video.estimator()["flow"] == "RAFT, small"
+    assert torch.equal(next(iter(_raft(str(tmp_path / "authors.pth")).state_dict().values())), renamed["module.fnet.conv1.weight"])
+    flow = optical_flow(frames[1], frames[0])
+    assert flow.shape == (2, 132, 132) and flow.isfinite().all() and flow_estimator()["flow"] == "RAFT, small"
     with pytest.raises(UserError, match="at least 128 px"):
-        video.optical_flow(frames[1][:, :64], frames[0][:, :64])
+        optical_flow(frames[1][:, :64], frames[0][:, :64])
     wrong = tmp_path / "wrong.pth"
     torch.save({"weight": torch.zeros(1)}, wrong)
     monkeypatch.setenv("REPLICATION_RAFT", str(wrong))
     with pytest.raises(UserError, match=r"wrong.pth does not hold RAFT's small network"):
-        video.optical_flow(frames[1], frames[0])
+        optical_flow(frames[1], frames[0])
     wrong.write_bytes(b"no weights")
-    video._raft.cache_clear()
+    _raft.cache_clear()
     with pytest.raises(UserError, match=r"wrong.pth does not hold"):
-        video.optical_flow(frames[1], frames[0])
+        optical_flow(frames[1], frames[0])
 
 
 @pytest.mark.parametrize("raft", [False, True])
@@ -182,6 +199,6 @@ def test_estimated_flow_of_a_pan_is_its_speed(raft, request, monkeypatch):
     if raft:
         monkeypatch.setenv("REPLICATION_RAFT", str(request.getfixturevalue("shared") / "weights" / "raft_small.pth"))
     made = clip("pan", 192)
-    flow = video.optical_flow(made.frames[1], made.frames[0])
+    flow = optical_flow(made.frames[1], made.frames[0])
     inner = (flow - made.flow[0]).square().sum(dim=0).sqrt()[16:-16, 16:-16]
     assert inner.median() < 0.25, "pixels"

@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from .common import TABLES, VERDICTS, Finding, Printed, Section
+from .common import Printed, Section
 from .datnet import columns_agree, growth, operations, parameters, wording
 from .equations import block_sizes, complexity, divisors, listing, values_of_attention
 from .secondary import scsa_votes, stytr2_size, summary_page, two_sources

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import papers
 from ..errors import UserError
 from ..methods import TITLES
+from ..papers.printed import reported
 
 TABLES = (
     ("StyA2K", "Table 1"), ("StyA2K", "Table 2"), ("StyA2K", "Table 3"), ("StyA2K", "Table 5"),
@@ -33,7 +33,7 @@ class Printed:
     """
 
     def __init__(self, frame: pd.DataFrame | None = None):
-        self.frame = pd.concat([papers.reported(*table) for table in TABLES], ignore_index=True) if frame is None else frame
+        self.frame = pd.concat([reported(*table) for table in TABLES], ignore_index=True) if frame is None else frame
 
     def column(self, paper: str, table: str, metric: str) -> pd.Series:
         """Row -> printed number. Raises UserError for an unknown column."""

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from ..encoder import CONVOLUTIONS, Encoder
-from ..methods import parameter_count
+from ..methods.base import parameter_count
+from ..nn.encoder import CONVOLUTIONS, Encoder
 from .common import CLOSENESS, EPS, NAMES, Printed, Section, joined, judge, section
 from .timing import cost, on_meta, products_of
 

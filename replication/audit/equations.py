@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .. import benchmark
-from ..attention import attend, tokens
-from ..layers import normalise
+from ..evaluation.operations import a2k, complexity_of_a2k
 from ..methods.stya2k import BLOCK, VARIANTS, block_grid
+from ..nn.attention import attend, tokens
+from ..nn.layers import normalise
 from .common import EPS, Section, joined, judge, section
 
 # Where eq. 4 takes the values from, as printed.
@@ -65,7 +65,7 @@ def counts_of_complexity(size: int, level: int, channels: int, blocks: int) -> p
     all products  those with keys and those with values
     whole module  and the 1x1 convolutions
     """
-    facts = benchmark.complexity_of_a2k(size, level, channels, blocks)
+    facts = complexity_of_a2k(size, level, channels, blocks)
     layer = facts["positions"] * channels**2
     whole = (facts["all_to_all"] + CONVOLUTIONS_OF_ALL_TO_ALL * layer, facts["all_steps"] + CONVOLUTIONS_OF_A2K * layer)
     return pd.DataFrame(
@@ -131,7 +131,7 @@ def block_sizes(printed_blocks: dict[str, int] = BLOCK) -> Section:
             for reading, variant in (("blocks a side", "paper"), ("pixels a side", "code")):
                 sides = VARIANTS[variant].sides(tap, (side, side))
                 down, across = block_grid((side, side), sides)
-                products = sum(benchmark.a2k((side, side), (side, side), sides, LEVELS.get(level, (128, 0))[0]).values())
+                products = sum(a2k((side, side), (side, side), sides, LEVELS.get(level, (128, 0))[0]).values())
                 lines[tap, size] |= {f"blocks, {reading}": down * across, f"G, {reading}": products / 1e9}
     frame = pd.DataFrame(lines).T
     best, even = frame["imbalance"] <= frame["least possible"] * (1 + EPS), (frame["imbalance"] == 1).sum()

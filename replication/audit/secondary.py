@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
-from ..methods import parameter_count
+from ..methods.base import parameter_count
 from .common import EPS, Finding, Printed, Section, joined, judge, listed, rounds_to, section
 from .timing import on_meta
 from .votes import interval, least_votes_each, possible, votes_needed

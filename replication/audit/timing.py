@@ -7,9 +7,10 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from .. import benchmark, build
-from ..encoder import Encoder
-from ..methods import Method, Transferred, stylisation_parameters
+from ..evaluation.operations import CARDS, PRODUCTS, Grids, count_macs, least_seconds
+from ..methods import build
+from ..methods.base import Method, Transferred, stylisation_parameters
+from ..nn.encoder import Encoder
 from .common import NAMES, Finding, Printed, Section, joined, judge, section
 
 # Winograd's algorithm for 3x3 kernels, tiles of 2x2 and of 4x4: how many times fewer products, before the cost of its transforms.
@@ -55,7 +56,7 @@ def cost(name: str, size: int, variant: str | None = None) -> Cost:
                 model.decode(Transferred(code.features, code.size))
             total = sums["all"]
         else:
-            total = benchmark.count_macs(model, image, image)
+            total = count_macs(model, image, image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -64,14 +65,14 @@ def cost(name: str, size: int, variant: str | None = None) -> Cost:
 
 def products_of(name: str, size: int) -> int:
     """Multiply-adds of a method's products beside its layers."""
-    return benchmark.PRODUCTS[name](benchmark.Grids(on_meta(name)[0], (size, size), (size, size)))
+    return PRODUCTS[name](Grids(on_meta(name)[0], (size, size), (size, size)))
 
 
 def least_times(found: Cost, card: str) -> dict[str, float]:
     """Seconds that a stylisation needs at the card's peak, for each way to count less."""
     fewer = {f"Winograd {tile}": found.total - found.small_kernels * (1 - 1 / factor) for tile, factor in WINOGRAD.items()}
     encoded = {"style encoded before": found.total - found.encoder / 2, "both encoded before": found.total - found.encoder}
-    return {reading: benchmark.least_seconds(float(macs), card) for reading, macs in {"as counted": found.total, **fewer, **encoded}.items()}
+    return {reading: least_seconds(float(macs), card) for reading, macs in {"as counted": found.total, **fewer, **encoded}.items()}
 
 
 def verdict_of_time(longest: float, least: dict[str, float]) -> str:
@@ -140,7 +141,7 @@ def two_papers(printed: Printed) -> Section:
     lines, findings = {}, []
     for slow, fast in combinations((DATNET_512, DAGSTYLE, STYA2K), 2):
         first, second = (printed.column(timing.paper, timing.table, timing.metric) for timing in (slow, fast))
-        peaks = benchmark.CARDS[fast.card] / benchmark.CARDS[slow.card]
+        peaks = CARDS[fast.card] / CARDS[slow.card]
         for row in (row for row in second.index if row in first.index):
             ratio = first[row] / second[row]
             lines[row] = {

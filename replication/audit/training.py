@@ -5,7 +5,7 @@ from math import ceil
 
 import pandas as pd
 
-from .. import benchmark
+from ..evaluation.operations import least_seconds
 from .common import EPS, NAMES, Section, judge, section
 from .timing import cost
 
@@ -38,7 +38,7 @@ def passes(training: Training) -> dict[str, float]:
 
 def least_hours(steps: float, batch: int, macs: float, card: str) -> float:
     """Hours at a card's single-precision peak for `macs` an image and step."""
-    return steps * batch * benchmark.least_seconds(macs, card) / 3600
+    return steps * batch * least_seconds(macs, card) / 3600
 
 
 def iterations(trainings: dict[str, Training] = TRAININGS) -> Section:

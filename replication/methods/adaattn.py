@@ -1,4 +1,4 @@
-r"""AdaAttN: Liu et al., "AdaAttN: Revisit Attention Mechanism in Arbitrary Neural Style Transfer", ICCV 2021.
+"""AdaAttN: Liu et al., "AdaAttN: Revisit Attention Mechanism in Arbitrary Neural Style Transfer", ICCV 2021.
 
 arXiv 2108.03647. Both: attention over style positions gives each content position its own mean and standard deviation,
 and the normalised content feature is modulated with them, as AdaIN does with global statistics.
@@ -30,11 +30,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord, attend_moments, grid, tokens
-from ..encoder import TAPS, Encoder
-from ..layers import conv3x3, decoder_from, normalise, upsample_to
-from ..losses import Features, mse, statistics_style
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from ..nn.attention import AttentionRecord, attend_moments, grid, tokens
+from ..nn.encoder import TAPS, AnyImage, Encoder, Image
+from ..nn.layers import conv3x3, decoder_from, normalise, upsample_to
+from ..nn.losses import Features, mse, statistics_style
+from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
 
 LOSS_TAPS = TAPS[1:]  # relu1_1 is never used
 

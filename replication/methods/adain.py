@@ -1,4 +1,4 @@
-r"""AdaIN: Huang & Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017.
+"""AdaIN: Huang & Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017.
 
 arXiv 1703.06868. Statistics only, no attention: every content position gets the style's channel statistics.
 
@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from ..encoder import Encoder
-from ..layers import decoder, mean_std
-from ..losses import mse, statistics_style
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, inverse_decay, scale_terms
+from ..nn.encoder import AnyImage, Encoder, Image
+from ..nn.layers import decoder, mean_std
+from ..nn.losses import mse, statistics_style
+from .base import Encoded, Method, Transferred, check_pair, inverse_decay, scale_terms
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 

@@ -1,4 +1,4 @@
-r"""ArtFlow: An et al., "ArtFlow: Unbiased Image Style Transfer via Reversible Neural Flows", CVPR 2021.
+"""ArtFlow: An et al., "ArtFlow: Unbiased Image Style Transfer via Reversible Neural Flows", CVPR 2021.
 
 arXiv 2103.16877. No VGG and no decoder in a stylisation: one reversible network F is both, so nothing is lost between
 coding and decoding, and stylising again and again does not eat the content:
@@ -31,11 +31,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..encoder import Encoder, check_image
-from ..layers import Feature, full_precision, full_precision_region, pad_to_multiple, whiten_and_colour
-from ..losses import mse, statistics_style
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import Feature, full_precision, full_precision_region, pad_to_multiple, whiten_and_colour
+from ..nn.losses import mse, statistics_style
 from .adain import STYLE_TAPS, adain
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
 FLOOR = 1e-5
 

@@ -1,4 +1,4 @@
-r"""Avatar-Net: Sheng et al., "Avatar-Net: Multi-scale Zero-shot Style Transfer by Feature Decoration", CVPR 2018.
+"""Avatar-Net: Sheng et al., "Avatar-Net: Multi-scale Zero-shot Style Transfer by Feature Decoration", CVPR 2018.
 
 arXiv 1805.03857. The transfer needs no training: content features are whitened, every patch is swapped for the most similar
 whitened style patch, and the result is coloured with the style's covariance. A decoder trained to give photographs back
@@ -32,12 +32,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord
-from ..encoder import Encoder, check_image
-from ..layers import Feature, ReflectionPad2d, covariance, decoder, decoder_from, full_precision, mean_std, pad_to_multiple, symmetric_power
-from ..losses import mse
+from ..nn.attention import AttentionRecord
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import Feature, ReflectionPad2d, covariance, decoder, decoder_from, full_precision, mean_std, pad_to_multiple, symmetric_power
+from ..nn.losses import mse
 from .adain import STYLE_TAPS
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
 FLOOR = 1e-5
 FUSED = ("relu3_1", "relu2_1", "relu1_1")

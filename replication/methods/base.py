@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord
-from ..encoder import AnyImage, Encoder, Image
 from ..errors import UserError
-from ..losses import Features, content_style_identity
+from ..nn.attention import AttentionRecord
+from ..nn.encoder import AnyImage, Encoder, Image
+from ..nn.losses import Features, content_style_identity
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,6 @@ def check_pair(content: Encoded, style: Encoded, tap: str) -> None:
 def parameter_count(module: nn.Module, trainable: bool = True) -> int:
     """Number of parameters; the trainable ones alone by default."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
-
 
 
 def stylisation_parameters(model: Method) -> int:

@@ -1,4 +1,4 @@
-r"""DAG-Style, AN INTERPRETATION OF A PUBLIC SUMMARY, not a re-implementation: the paper itself could not be found.
+"""DAG-Style, AN INTERPRETATION OF A PUBLIC SUMMARY, not a re-implementation: the paper itself could not be found.
 
 The summary fixes this much: content and style go through multi-scale feature extraction by DAConv ("dynamically allocates
 multi-scale kernels"), fusion, GDPAttention ("concurrently computes attention at multiple scales") and a reconstruction path
@@ -34,12 +34,12 @@ from skimage.feature import canny
 from skimage.transform import resize
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord, attend, grid, split_heads, tokens
-from ..encoder import Encoder, check_image
-from ..layers import Feature, ReflectionPad2d, conv3x3, full_precision, full_precision_region, pad_to_multiple
-from ..losses import content_style_identity
+from ..nn.attention import AttentionRecord, attend, grid, split_heads, tokens
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import Feature, ReflectionPad2d, conv3x3, full_precision, full_precision_region, pad_to_multiple
+from ..nn.losses import content_style_identity
 from .adain import adain
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
+from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
 
 KERNELS, REDUCTIONS, HEADS = (3, 5, 7, 9), (1, 2, 4, 8), 8
 STAGES = ("x0", "x1", "x2", "x3")

@@ -1,4 +1,4 @@
-r"""DatNet: a dual attention network with a content restoration loss, for arbitrary style transfer (Chinese journal paper).
+"""DatNet: a dual attention network with a content restoration loss, for arbitrary style transfer (Chinese journal paper).
 
 Channel attention re-weighs the features, then spatial attention (AdaAttN) transfers the style:
 
@@ -33,11 +33,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..encoder import TAPS, Encoder
-from ..losses import feature_identity
+from ..nn.encoder import TAPS, AnyImage, Encoder, Image
+from ..nn.losses import feature_identity
 from . import adaattn
 from .adaattn import AdaAttN
-from .base import AnyImage, Encoded, Image, inverse_decay, scale_terms
+from .base import Encoded, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)

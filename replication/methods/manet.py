@@ -1,4 +1,4 @@
-r"""MANet (MAST): Deng et al., "Arbitrary Style Transfer via Multi-Adaptation Network", ACM MM 2020.
+"""MANet (MAST): Deng et al., "Arbitrary Style Transfer via Multi-Adaptation Network", ACM MM 2020.
 
 arXiv 2005.13219. Three adaptations at relu4_1: the content attends to itself over positions, the style to itself over
 channels, and then, as in SANet, one to the other.
@@ -28,11 +28,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord
-from ..encoder import TAPS, Encoder
-from ..layers import decoder, full_precision, full_precision_region, mean_std, normalise
-from ..losses import Features, mse
-from .base import AnyImage, Encoded, FeatureTransfer, Image, conv1x1, inverse_decay, scale_terms
+from ..nn.attention import AttentionRecord
+from ..nn.encoder import TAPS, AnyImage, Encoder, Image
+from ..nn.layers import decoder, full_precision, full_precision_region, mean_std, normalise
+from ..nn.losses import Features, mse
+from .base import Encoded, FeatureTransfer, conv1x1, inverse_decay, scale_terms
 from .sanet import StyleAttention
 
 CONTENT_TAPS = ("relu4_1", "relu5_1")

@@ -1,4 +1,4 @@
-r"""MCCNet: Deng et al., "Arbitrary Video Style Transfer via Multi-Channel Correlation", AAAI 2021.
+"""MCCNet: Deng et al., "Arbitrary Video Style Transfer via Multi-Channel Correlation", AAAI 2021.
 
 arXiv 2009.08003. No attention map: the style scales the content's channels, the same at every position, which is what keeps
 neighbouring video frames alike.
@@ -29,10 +29,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..encoder import Encoder
-from ..layers import decoder, full_precision, normalise
-from ..losses import mse
-from .base import AnyImage, Encoded, FeatureTransfer, Image, conv1x1, inverse_decay, scale_terms
+from ..nn.encoder import AnyImage, Encoder, Image
+from ..nn.layers import decoder, full_precision, normalise
+from ..nn.losses import mse
+from .base import Encoded, FeatureTransfer, conv1x1, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-r"""MicroAST: Wang et al., "MicroAST: Towards Super-Fast Ultra-Resolution Arbitrary Style Transfer", AAAI 2023.
+"""MicroAST: Wang et al., "MicroAST: Towards Super-Fast Ultra-Resolution Arbitrary Style Transfer", AAAI 2023.
 
 arXiv 2211.15313. Two tiny encoders instead of VGG-19, and a decoder that the style modulates twice: its features by AdaIN
 and its filters by numbers that a modulator reads off the style.
@@ -27,12 +27,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..encoder import Encoder, check_image
 from ..errors import UserError
-from ..layers import Feature, ReflectionPad2d, mean_std
-from ..losses import mse, statistics_style
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import Feature, ReflectionPad2d, mean_std
+from ..nn.losses import mse, statistics_style
 from .adain import STYLE_TAPS, adain
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
 Signals = dict[str, Float[Tensor, "batch 64 _ _"]]
 LEVELS = ("level1", "level2")

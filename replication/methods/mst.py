@@ -1,4 +1,4 @@
-r"""MST: Zhang et al., "Multimodal Style Transfer via Graph Cuts", ICCV 2019.
+"""MST: Zhang et al., "Multimodal Style Transfer via Graph Cuts", ICCV 2019.
 
 arXiv 1904.04443. A painting has several styles: cluster its features, give every content position one cluster by a graph cut,
 and transfer each group with WCT. Only the decoder is trained.
@@ -32,12 +32,12 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ..attention import AttentionRecord
-from ..encoder import Encoder, check_image
-from ..layers import decoder, full_precision, pad_to_multiple, whiten_and_colour
-from ..losses import mse, statistics_style
+from ..nn.attention import AttentionRecord
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import decoder, full_precision, pad_to_multiple, whiten_and_colour
+from ..nn.losses import mse, statistics_style
 from .adain import STYLE_TAPS
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
 CLUSTERS, SMOOTHNESS = 3, 0.1
 # scipy's maximum flow takes 32-bit integers; costs are at most a few units.

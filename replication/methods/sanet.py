@@ -1,4 +1,4 @@
-r"""SANet: Park & Lee, "Arbitrary Style Transfer with Style-Attentional Networks", CVPR 2019.
+"""SANet: Park & Lee, "Arbitrary Style Transfer with Style-Attentional Networks", CVPR 2019.
 
 arXiv 1812.02342. Attention only: every content position gathers style features by similarity of normalised features.
 
@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord, attend, grid, tokens
-from ..encoder import Encoder
-from ..layers import conv3x3, decoder, normalise, upsample_to
-from .base import AnyImage, Encoded, FeatureTransfer, Image, conv1x1, inverse_decay, scale_terms
+from ..nn.attention import AttentionRecord, attend, grid, tokens
+from ..nn.encoder import AnyImage, Encoder, Image
+from ..nn.layers import conv3x3, decoder, normalise, upsample_to
+from .base import Encoded, FeatureTransfer, conv1x1, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)

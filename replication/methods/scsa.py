@@ -1,4 +1,4 @@
-r"""SCSA: "A Plug-and-Play Semantic Continuous-Sparse Attention for Arbitrary Semantic Style Transfer", CVPR 2025.
+"""SCSA: "A Plug-and-Play Semantic Continuous-Sparse Attention for Arbitrary Semantic Style Transfer", CVPR 2025.
 
 arXiv 2503.04119. No training: the attention of a trained host is replaced by two that stay inside a semantic class. Content and
 style come with maps whose equal colours mean equal classes; the maps go through the host's encoder like images.
@@ -29,11 +29,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..attention import Tokens, attend, attend_moments, grid, split_heads, tokens
-from ..encoder import AnyImage, Image
+from ..data.maps import Labels, SemanticMap
 from ..errors import UserError
-from ..layers import full_precision, normalise
-from ..semantic import Labels, SemanticMap
+from ..nn.attention import Tokens, attend, attend_moments, grid, split_heads, tokens
+from ..nn.encoder import AnyImage, Image
+from ..nn.layers import full_precision, normalise
 from .adaattn import AdaAttN
 from .base import Encoded, Method, Transferred
 from .sanet import SANet

@@ -1,4 +1,4 @@
-r"""StyA2K: Zhu et al., "All-to-key Attention for Arbitrary Style Transfer", ICCV 2023.
+"""StyA2K: Zhu et al., "All-to-key Attention for Arbitrary Style Transfer", ICCV 2023.
 
 arXiv 2212.04105. Instead of every style position, a query sees one distilled key per style block (distributed attention,
 DA) and, one block at a time, the positions of the single best matching block (progressive attention, PA):
@@ -40,13 +40,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord, attend, grid, split_heads, tokens
-from ..encoder import TAPS, Encoder
 from ..errors import UserError
-from ..layers import conv3x3, full_precision, full_precision_region, normalise, upsample_to
-from ..losses import Features, mse, statistics_style
+from ..nn.attention import AttentionRecord, attend, grid, split_heads, tokens
+from ..nn.encoder import TAPS, AnyImage, Encoder, Image
+from ..nn.layers import conv3x3, full_precision, full_precision_region, normalise, upsample_to
+from ..nn.losses import Features, mse, statistics_style
 from .adaattn import SkipDecoder, key_features
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
 
 Size = tuple[int, int]
 Blocks = Float[Tensor, "batch blocks points channels"]

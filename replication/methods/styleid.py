@@ -1,4 +1,4 @@
-r"""StyleID: Chung et al., "Style Injection in Diffusion: A Training-free Approach for Adapting Large-scale Diffusion Models for Style
+"""StyleID: Chung et al., "Style Injection in Diffusion: A Training-free Approach for Adapting Large-scale Diffusion Models for Style
 Transfer", CVPR 2024, arXiv 2312.09008. And SCSA inside it.
 
 A latent diffusion model, unchanged. Content and style are inverted to noise with DDIM; while a new latent is denoised, self-attention
@@ -34,10 +34,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import Tokens, attend, grid, tokens
-from ..encoder import AnyImage, Image
+from ..data.maps import SemanticMap
 from ..errors import UserError
-from ..semantic import SemanticMap
+from ..nn.attention import Tokens, attend, grid, tokens
+from ..nn.encoder import AnyImage, Image
 from .scsa import Regions, continuous, s_adain, sparse
 
 Latent = Float[Tensor, "1 channels height width"]

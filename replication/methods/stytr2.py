@@ -1,4 +1,4 @@
-r"""StyTr2: Deng et al., "StyTr2: Image Style Transfer with Transformers", CVPR 2022.
+"""StyTr2: Deng et al., "StyTr2: Image Style Transfer with Transformers", CVPR 2022.
 
 arXiv 2105.14576. Patches instead of VGG-19: content and style are token sequences, each with its own transformer encoder, and
 a transformer decoder rewrites the content tokens with attention to the style tokens:
@@ -30,11 +30,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import AttentionRecord, Tokens, attend, grid, split_heads, tokens
-from ..encoder import Encoder, check_image
-from ..layers import decoder, pad_to_multiple
-from ..losses import content_style_identity
-from .base import AnyImage, Encoded, Image, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
+from ..nn.attention import AttentionRecord, Tokens, attend, grid, split_heads, tokens
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import decoder, pad_to_multiple
+from ..nn.losses import content_style_identity
+from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
 
 PATCH, HEADS, LAYERS, DROPOUT, CAPE_SIDE = 8, 8, 3, 0.1, 18
 Positions = Float[Tensor, "batch tokens channels"] | None

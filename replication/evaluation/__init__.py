@@ -1,0 +1,1 @@
+"""How a number arises: stored cells, grids, intervals, tables, costs."""

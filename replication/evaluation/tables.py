@@ -1,0 +1,257 @@
+"""Paper tables: the printed number beside ours, with an interval, one CSV line a (row, metric), provenance beside it.
+
+Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note. A cell that was not measured is blank and the note says
+why. A substitute metric has its own name and never stands in the paper's column.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import files
+from ..errors import UserError
+from ..methods import METHODS
+from ..metrics.registry import METRICS, SUBSTITUTES
+from ..papers.printed import printed_numbers
+from ..papers.rows import Row
+from ..profiles import Profile
+from ..provenance import provenance
+from . import stats
+from .grid import row_facts
+
+COLUMNS = ["row", "metric", "reported", "measured", "low", "high", "n", "trainings", "note"]
+# Why a printed metric has no measured value in a quality table.
+NOT_MEASURED = {
+    "user_content": "needs people",
+    "user_style": "needs people",
+    "user_overall": "needs people",
+    "inference_time": "timing belongs to the benchmark, not to a table that must be equal on every run",
+    "lpips": "AlexNet weights absent; see lpips_vgg_substitute",
+    "fid": "weights of its Inception absent; see frechet_substitute and kernel_distance",
+    **{f"flow_error_style{number}": "which painting and clip this is, is not stated" for number in range(1, 6)},
+    "cfsd": "torchvision's VGG-19 absent; see cfsd_sum",
+}
+# Rows that nobody can fill from pip packages alone.
+MISSING = dict.fromkeys(("StyleID", "StyleID+SCSA"), "needs Stable Diffusion's weights, which are yours to bring: methods/styleid.py")
+# What a measured column is held against when the paper's own cannot be measured.
+PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfsd_sum": "cfsd"}
+# The encoder at whose width the methods ran, as a table says it.
+ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19", "vgg19": "method on VGG-19"}
+
+
+def values_of_row(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
+    """Values of a row as (trainings, contents, styles), NaN where a cell is missing."""
+    chosen = cells[cells.row == row].astype({metric: float})
+    return np.stack([part.pivot(index="content", columns="style", values=metric).to_numpy() for _, part in chosen.groupby("seed")])
+
+
+def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
+    """Mean over the grid with its 95 % crossed-bootstrap interval."""
+    values = values_of_row(cells, row, metric)
+    low, high = stats.interval(replicates(cells, row, metric, profile)[1:])
+    pairs = int(np.isfinite(values).any(axis=0).sum())
+    return {"measured": float(np.nanmean(values)) if pairs else float("nan"), "low": low, "high": high, "n": pairs, "trainings": len(values)}
+
+
+def replicates(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> np.ndarray:
+    """Mean of a row, then its bootstrap replicates: over pairs where the cells have a column `pair`, over photographs and paintings elsewhere."""
+    if "pair" in cells:
+        values = np.stack([part[metric].to_numpy(dtype=float) for _, part in cells[cells.row == row].groupby("pair")])
+        drawn = stats.clustered_bootstrap(values, profile.bootstrap, seed=0)
+    else:
+        values = values_of_row(cells, row, metric)
+        drawn = stats.crossed_bootstrap(values, profile.bootstrap, seed=0)
+    return np.concatenate([[np.nanmean(values) if np.isfinite(values).any() else np.nan], drawn])
+
+
+def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Columns row, metric, measured, low, high, n: means with 95 % intervals of the rows that the cells have."""
+    lines = []
+    for row in (row for row in rows if row in set(cells.row)):
+        for metric in names:
+            found = replicates(cells, row, metric, profile)
+            low, high = stats.interval(found[1:])
+            lines.append({"row": row, "metric": metric, "measured": found[0], "low": low, "high": high, "n": int((cells.row == row).sum())})
+    return pd.DataFrame(lines, columns=["row", "metric", "measured", "low", "high", "n"])
+
+
+def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
+    """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours."""
+    encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
+    notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    measured = [name for name in METRICS if name in cells.columns]
+    return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile))
+
+
+def assemble(paper: str, table: str, notes: dict[str, str], measured: Sequence[str], number: Callable[[str, str], dict]) -> pd.DataFrame:
+    """A table's lines: printed rows and metrics first, then ours.
+
+    notes     of every row that is measured
+    measured  metrics that are
+    number    measured, low, high, n and trainings of a row and metric
+    """
+    printed = printed_numbers(paper, table).set_index(["row", "metric"]).reported
+    of_paper = dict.fromkeys(printed.index.get_level_values("metric"))
+    lines = []
+    for name in dict.fromkeys([*printed.index.get_level_values("row"), *notes]):
+        for metric in of_paper if name not in notes else dict.fromkeys([*of_paper, *measured]):
+            line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan)}
+            if name not in notes:
+                line["note"] = MISSING.get(name, "no trained weights of this method")
+            elif metric not in measured:
+                line["note"] = NOT_MEASURED[metric]
+            else:
+                line |= number(name, metric)
+                line["note"] = "; ".join(filter(None, [notes[name], SUBSTITUTES.get(metric)]))
+            lines.append(line)
+    return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64", "trainings": "Int64"})
+
+
+def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Every row minus `base`, on the same pairs; see `against`."""
+
+    def ours(row: str, metric: str) -> dict[str, float]:
+        return stats.difference(values_of_row(cells, row, metric), values_of_row(cells, base, metric), profile.bootstrap, seed=0)
+
+    return against(frame, list(dict.fromkeys(cells.row)), base, metric_names, ours)
+
+
+def against(frame: pd.DataFrame, rows: Sequence[str], base: str, metric_names: Sequence[str], ours: Callable[[str, str], dict[str, float]]) -> pd.DataFrame:
+    """Rows minus `base`: the paper's difference, ours with its interval, and whether the signs agree.
+
+    ours     difference, low and high of a row and metric
+    verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a printed
+             difference
+    """
+    by_cell = frame.set_index(["row", "metric"])
+    lines = []
+    for metric in metric_names:
+        source = PRINTED_AS.get(metric, metric)
+        for row in rows:
+            if row == base:
+                continue
+            printed = [by_cell.reported.get((name, source), np.nan) for name in (row, base)]
+            found = ours(row, metric)
+            line = {"row": row, "metric": metric, "reported": printed[0] - printed[1], "measured": found["difference"], **{k: found[k] for k in ("low", "high")}}
+            if not np.isfinite(line["reported"]) or not np.isfinite(found["low"]):
+                line["verdict"] = ""
+            elif found["low"] <= 0 <= found["high"]:
+                line["verdict"] = "undecided"
+            else:
+                line["verdict"] = "agrees" if line["reported"] * found["difference"] > 0 else "opposite"
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def slug(paper: str, table: str) -> str:
+    """Name of a table's files: "StyA2K", "Table 1" is stya2k-table1."""
+    return f"{paper.lower()}-{table.lower().replace(' ', '')}"
+
+
+def write_table(frame: pd.DataFrame, paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> None:
+    """Write results/<profile>/<paper>-table<k>.csv, its cells and its provenance, atomically."""
+    facts = {"rows": row_facts(rows, profile), "metrics": {name: metric.definition for name, metric in METRICS.items()}}
+    write_results(frame, slug(paper, table), profile, cells, paper=paper, table=table, **grid_facts(profile), **facts)
+
+
+def grid_facts(profile: Profile) -> dict[str, Any]:
+    """What a mean over pairs and its interval depend on."""
+    bootstrap = {"resamples": profile.bootstrap, "seed": 0, "kind": "crossed over contents and styles, 95 % percentile"}
+    return {"size": profile.size, "contents": profile.contents, "styles": profile.styles, "bootstrap": bootstrap}
+
+
+def write_results(frame: pd.DataFrame, name: str, profile: Profile, cells: pd.DataFrame | None = None, **facts: Any) -> Path:
+    """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically.
+
+    cells  what the table's numbers are means of, one line a cell: written to <name>.cells.csv, which `ledger` reads
+    """
+    folder = files.RESULTS / profile.name
+    if cells is not None:
+        facts["cells_sha256"] = files.sha256_file(_write_csv(cells, cells_file(folder, name)))
+    path = _write_csv(frame, folder / f"{name}.csv")
+    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts))
+    return path
+
+
+def read_results(name: str, profile: str = "cpu") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What `write_results` has written, and its provenance. Raises UserError when it is missing."""
+    path = files.RESULTS / profile / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; restore it with git or run `make`")
+    return pd.read_csv(path, keep_default_na=False, na_values=[""]), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def cells_file(folder: Path, name: str) -> Path:
+    """Where the cells of a table lie."""
+    return folder / f"{name}.cells.csv"
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
+    files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return path
+
+
+def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval, a line a metric.
+
+    A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN otherwise.
+    """
+    lines = {}
+    for metric in metric_names:
+        printed = frame[(frame.metric == PRINTED_AS.get(metric, metric)) & frame.reported.notna() & frame.row.isin(cells.row)]
+        values = [values_of_row(cells, row, metric) for row in printed.row]
+        lines[METRICS[metric].title] = stats.rank_agreement(printed.reported.to_numpy(), values, profile.bootstrap, seed=0)
+    return pd.DataFrame(lines).T
+
+
+def _with_interval(cell: pd.Series) -> str:
+    if pd.isna(cell.measured):
+        return ""
+    return f"{cell.measured:.3g}" + ("" if pd.isna(cell.low) else f" [{cell.low:.3g}, {cell.high:.3g}]")
+
+
+def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
+    """A table as people read it: one line a row; for each metric the paper's number and ours with its interval."""
+    shown = pd.DataFrame(index=pd.Index(dict.fromkeys(frame.row), name="row"))
+    by_cell = frame.set_index(["row", "metric"])
+    for metric in metric_names:
+        title = METRICS[metric].title if metric in METRICS else metric
+        cells = by_cell.xs(metric, level="metric")
+        if cells.reported.notna().any():  # a printed metric that we cannot measure has no column of ours
+            shown[f"{title}, paper"] = cells.reported.map(lambda v: "" if pd.isna(v) else f"{v:g}")
+        if cells.measured.notna().any():
+            shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
+    return shown.fillna("")
+
+
+def beyond_the_knob(cells: pd.DataFrame, curve: Sequence[str], rows: Sequence[str], metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """How much better than AdaIN's alpha curve every row is, at the row's own style loss.
+
+    Positive is better, whichever way the metric runs. Blank where the curve does not reach the row's style loss. Every replicate
+    of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of them.
+    """
+
+    def replicates(row: str, metric: str) -> np.ndarray:
+        values = values_of_row(cells, row, metric)
+        return np.concatenate([[np.nanmean(values)], stats.crossed_bootstrap(values, profile.bootstrap, seed=0)])
+
+    style = np.stack([replicates(row, "style_loss") for row in curve])
+    order = np.argsort(style, axis=0)
+    shown = {}
+    for metric in metric_names:
+        known = np.take_along_axis(np.stack([replicates(row, metric) for row in curve]), order, axis=0)
+        places = np.take_along_axis(style, order, axis=0)
+        sign = 1 if METRICS[metric].better == "higher" else -1
+        column = {}
+        for row in rows:
+            own = zip(replicates(row, "style_loss"), replicates(row, metric), places.T, known.T, strict=True)
+            gains = np.array([sign * (value - np.interp(at, xs, ys, left=np.nan, right=np.nan)) for at, value, xs, ys in own])
+            low, high = stats.interval(gains[1:]) if np.isfinite(gains[1:]).mean() >= 0.5 else (np.nan, np.nan)
+            interval = "" if np.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
+            column[row] = "" if np.isnan(gains[0]) else f"{gains[0]:+.3f}{interval}"
+        shown[METRICS[metric].title] = column
+    return pd.DataFrame(shown).reindex(rows)

@@ -1,0 +1,252 @@
+"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own numbers.
+
+A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is positive where it
+holds, and evaluated on every replicate of the bootstrap, not on means alone:
+
+    supported            the claim holds in at least 97.5 % of the replicates
+    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons never hold together,
+                         each of which may hold, contradicts nothing
+    undecided            between, or nothing is known about the spread
+    not testable here    needs people, data, weights or a method that is not here; the note says why
+
+Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the spread over
+trainings is not in any interval; the ledger shows the number of trainings.
+"""
+
+import ast
+import operator
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import files
+from ..errors import UserError
+from ..evaluation.efficiency import TIMES
+from ..metrics.registry import METRICS
+from ..papers.printed import all_printed
+from ..papers.rows import TABLES
+from . import semantic
+from .attention import ROWS, cell_metrics
+from .claim_measurements import COUNTED, TABLES_OF_CLAIMS
+from .semantic import GIVEN, ablation, sweep
+
+NEEDS = ("runs", "counts", "print", "people", "absent")
+TERM = re.compile(r"([a-z]\w*)\[([^\[\]]+)\]")
+OPERATORS: dict[type, Callable] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+COUNTS = "Counts"
+# Claims of these metrics are decided on the benchmark, whatever table prints them.
+COSTS = {"params", "macs_256", *TIMES}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a paper; the fields are those of papers/claims.toml."""
+
+    id: str
+    paper: str
+    table: str
+    statement: str
+    source: str
+    needs: str
+    predicate: tuple[str, ...]
+    notebook: str
+    note: str = ""
+    at_least: int = 0
+
+
+@dataclass(frozen=True)
+class Term:
+    """metric[row] of a paper's table."""
+
+    paper: str
+    table: str
+    metric: str
+    row: str
+
+
+# Point estimate, then the replicates; None where nothing was measured or printed.
+Values = Callable[[Term], np.ndarray | None]
+
+
+def load_claims(path: Path | None = None) -> list[Claim]:
+    """The claims. Raises UserError that names the claim for a missing or unknown field, an unknown table, row or metric, or a predicate
+    that cannot be read.
+    """
+    path = path or Path(__file__).parent / "papers" / "claims.toml"
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))["claim"]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it with git") from error
+    claims = []
+    for entry in entries:
+        name = entry.get("id", "a claim without id")
+        try:
+            claim = Claim(**{**entry, "predicate": tuple(entry["predicate"])})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{path}, {name}: {error}") from error
+        if claim.needs not in NEEDS:
+            raise UserError(f"{path}, {name}: needs must be one of {', '.join(NEEDS)}, not {claim.needs!r}")
+        if claim.needs in ("people", "absent") and not claim.note:
+            raise UserError(f"{path}, {name}: a claim that cannot be tested here must say why in its note")
+        if claim.needs not in ("people", "absent") and not claim.predicate:
+            raise UserError(f"{path}, {name}: no predicate")
+        if not (files.ROOT / "notebooks" / f"{claim.notebook}.ipynb").is_file():
+            raise UserError(f"{path}, {name}: no notebook {claim.notebook}")
+        try:
+            for comparison in claim.predicate:
+                for expanded in expand(claim, comparison):
+                    margin(claim, expanded, lambda term: np.zeros(1))
+        except UserError as error:
+            raise UserError(f"{path}, {name}: {error}") from error
+        claims.append(claim)
+    doubled = {claim.id for claim in claims if sum(other.id == claim.id for other in claims) > 1}
+    if doubled:
+        raise UserError(f"{path}: {', '.join(sorted(doubled))} more than once")
+    return claims
+
+
+@cache
+def known_terms() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
+    """Rows and metrics of every table that a term may name: what a paper prints, and what this workbook can measure."""
+    found: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+
+    def add(paper: str, table: str, rows: Iterable[str], names: Iterable[str]) -> None:
+        own = found.setdefault((paper, table), (set(), set()))
+        own[0].update(rows)
+        own[1].update(names)
+
+    for (paper, table), part in all_printed().groupby(["paper", "table"]):
+        add(paper, table, part.row, part.metric)
+    for (paper, table), wanted in TABLES.items():
+        add(paper, table, (row.name for row in wanted.rows), METRICS)
+    for table, rows in (("Comparison", semantic.comparison()), ("Ablation", ablation("sanet")), ("Sweep", sweep("sanet"))):
+        for name in (table, table + GIVEN):
+            add("SCSA", name, (row.name for row in rows), (*METRICS, "fid", "cfsd"))
+    add("StyA2K", "Figure 5", ROWS, cell_metrics())
+    for (paper, table), (rows, names) in TABLES_OF_CLAIMS.items():
+        add(paper, table, rows, names)
+    for paper in ("StyA2K", "DatNet", "DAG-Style", "SCSA"):
+        for row, metric in COUNTED:
+            add(paper, COUNTS, [row], [metric])
+    return {key: (frozenset(rows), frozenset(names)) for key, (rows, names) in found.items()}
+
+
+def _others(claim: Claim, table: str, excluded: set[str]) -> list[str]:
+    """Rows of a table that "others" stands for: the printed ones, or all of ours where nothing is printed."""
+    printed = all_printed()
+    rows = list(dict.fromkeys(printed[(printed.paper == claim.paper) & (printed.table == table)].row)) or sorted(known_terms()[claim.paper, table][0])
+    return [row for row in rows if row not in excluded]
+
+
+def expand(claim: Claim, comparison: str) -> list[str]:
+    """The comparison once for every row that "others" stands for; itself when it does not say "others"."""
+    terms = [(metric, *(part.strip() for part in (row.split("@") + [claim.table])[:2])) for metric, row in TERM.findall(comparison)]
+    open_terms = [(row, table) for _, row, table in terms if row.startswith("others")]
+    if not open_terms:
+        return [comparison]
+    excluded = {row for _, row, _ in terms} | {name.strip() for row, _ in open_terms for name in row.removeprefix("others").replace("but ", "", 1).split(",")}
+    return [re.sub(r"\[others[^\]@]*?(?=\s*[\]@])", f"[{row}", comparison) for row in _others(claim, open_terms[0][1], excluded)]
+
+
+def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
+    """The comparison with placeholders, and what they stand for. Raises UserError for what no table has."""
+    terms: list[Term] = []
+
+    def take(match: re.Match) -> str:
+        row, _, table = (part.strip() for part in match[2].partition("@"))
+        term = Term(claim.paper, table or claim.table, match[1], row)
+        if (term.paper, term.table) not in known_terms():
+            raise UserError(f"no table {term.paper} {term.table}")
+        rows, names = known_terms()[term.paper, term.table]
+        if term.row not in rows:
+            raise UserError(f"no row {term.row!r} in {term.paper} {term.table}; known are {', '.join(sorted(rows))}")
+        if term.metric not in names:
+            raise UserError(f"no metric {term.metric!r} in {term.paper} {term.table}; known are {', '.join(sorted(names))}")
+        terms.append(term)
+        return f"t{len(terms) - 1}"
+
+    return TERM.sub(take, comparison), terms
+
+
+def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
+    """How far the comparison is from failing, positive where it holds, for every replicate; None when a term is unknown.
+
+    Raises UserError when it is not one comparison with < or > of sums, products and absolute values of terms.
+    """
+    text, terms = _terms(claim, comparison)
+    try:
+        (tree,) = ast.parse(text).body
+        left, (comparator,), (right,) = tree.value.left, tree.value.ops, tree.value.comparators
+    except (SyntaxError, ValueError, AttributeError) as error:
+        raise UserError(f"{comparison!r} must be one comparison") from error
+    if not isinstance(comparator, ast.Lt | ast.Gt):
+        raise UserError(f"{comparison!r} must compare with < or >")
+    found = [values(term) for term in terms]
+    if any(value is None for value in found):
+        return None
+
+    def number(node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=int() | float()):
+                return float(node.value)
+            case ast.Name(id=name) if re.fullmatch(r"t\d+", name):
+                return found[int(name[1:])]
+            case ast.BinOp() if type(node.op) in OPERATORS:
+                return OPERATORS[type(node.op)](number(node.left), number(node.right))
+            case ast.UnaryOp(op=ast.USub()):
+                return -number(node.operand)
+            case ast.Call(func=ast.Name(id="abs"), args=[argument], keywords=[]):
+                return abs(number(argument))
+        raise UserError(f"{comparison!r}: {ast.unparse(node)!r} is neither a number, a term, + - * / nor abs()")
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        difference = number(right) - number(left)
+    return np.atleast_1d(difference if isinstance(comparator, ast.Lt) else -difference)
+
+
+def printed_value(term: Term) -> np.ndarray | None:
+    """The paper's own number."""
+    frame, table = all_printed(), term.table.removesuffix(GIVEN)
+    found = frame[(frame.paper == term.paper) & (frame.table == table) & (frame.row == term.row) & (frame.metric == term.metric)]
+    return found.reported.to_numpy()[:1] if len(found) else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A claim on some values.
+
+    holds    in each of point estimate and replicates; NaN where a margin is not known; None when a term is not known at all
+    weakest  the comparison nearest to failing, with its margins
+    missing  terms without a value
+    """
+
+    holds: np.ndarray | None
+    weakest: tuple[str, np.ndarray] | None
+    missing: tuple[Term, ...] = ()
+
+
+def evaluate_claim(claim: Claim, values: Values) -> Evaluation:
+    """Evaluate all comparisons of a claim."""
+    parts = {line: expand(claim, line) for line in claim.predicate}
+    every = list(dict.fromkeys(part for expanded in parts.values() for part in expanded))
+    missing = {term for part in every for term in _terms(claim, part)[1] if values(term) is None}
+    if missing or not every:
+        return Evaluation(None, None, tuple(sorted(missing, key=str)))
+    margins = {part: margin(claim, part, values) for part in every}
+    known_everywhere = np.logical_and.reduce([np.isfinite(found) for found in margins.values()])
+    lines = np.stack([np.logical_and.reduce([margins[part] > 0 for part in expanded]) for expanded in parts.values()])
+    holds = np.where(known_everywhere, lines.sum(axis=0) >= (claim.at_least or len(lines)), np.nan)
+
+    def strength(part: str) -> tuple[float, float]:
+        found = margins[part]
+        spread = np.nanstd(found[1:]) if np.isfinite(found[1:]).any() else 0.0
+        return (found[1:] > 0).mean() if len(found) > 1 else 0.0, found[0] / spread if spread else found[0]
+
+    weakest = min(every, key=strength)
+    return Evaluation(holds, (weakest, margins[weakest]))

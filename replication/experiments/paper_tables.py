@@ -1,0 +1,66 @@
+"""The papers' tables, filled: rows are measured on their grid and written with the printed numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..errors import UserError
+from ..evaluation import tables
+from ..evaluation.grid import measure_grid
+from ..methods import METHODS
+from ..metrics.image import perceptual_column
+from ..papers.rows import REFERENCES, TABLES, Row, shipped_rows
+from ..profiles import Profile
+
+
+@dataclass(frozen=True)
+class Result:
+    """A filled table: its cells, its lines, and what to ask of them."""
+
+    paper: str
+    table: str
+    sizes: Profile
+    rows: tuple[Row, ...]
+    cells: pd.DataFrame
+    frame: pd.DataFrame
+
+    @property
+    def methods(self) -> list[Row]:
+        """The paper's rows that are measured."""
+        return [row for row in self.rows if row not in REFERENCES]
+
+    def show(self, *names: str) -> pd.DataFrame:
+        """The table as people read it; see `tables.show`."""
+        return tables.show(self.frame, names)
+
+    def agreement(self, *names: str) -> pd.DataFrame:
+        """Rank agreement with the paper; see `tables.agreement`."""
+        return tables.agreement(self.frame, self.cells, names, self.sizes)
+
+    def differences(self, *names: str) -> pd.DataFrame:
+        """Rows minus the table's base row; see `tables.differences`."""
+        return tables.differences(self.frame, self.cells, TABLES[self.paper, self.table].base, names, self.sizes)
+
+
+def with_perceptual(names: Sequence[str]) -> list[str]:
+    """The names, with LPIPS as the column that this machine can fill added behind it."""
+    return list(dict.fromkeys(part for name in names for part in ((name, perceptual_column()) if name == "lpips" else (name,))))
+
+
+def fill_table(paper: str, table: str, profile: str) -> Result:
+    """Measure a table's rows on its grid and write results/<profile>/<paper>-<table>.csv; stored cells are kept.
+
+    Raises UserError for an unknown table, and when no method of it has trained weights at the profile's width.
+    """
+    if (paper, table) not in TABLES:
+        raise UserError(f"no table {paper} {table}; known are {', '.join(map(' '.join, TABLES))}")
+    wanted = TABLES[paper, table]
+    sizes = wanted.profile(Profile.load(profile))
+    rows = tuple(shipped_rows(wanted.rows, sizes.encoder))
+    if not any(row.method in METHODS and row not in REFERENCES for row in rows):
+        raise UserError(f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train --profile {profile}`")
+    cells = measure_grid(rows, sizes)
+    frame = tables.paper_table(paper, table, cells, rows, sizes)
+    tables.write_table(frame, paper, table, cells, rows, sizes)
+    return Result(paper, table, sizes, rows, cells, frame)

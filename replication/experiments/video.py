@@ -1,0 +1,102 @@
+"""StyA2K's Table 3: how much stylised clips flicker, for every method, on clips with known and with estimated flow.
+
+A cell is one row on one clip with one painting, stored as soon as it is known, like the cells of `evaluate`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .. import files
+from ..data.clips import Clip, Frames, flow_estimator
+from ..data.images import Picture
+from ..evaluation import tables
+from ..evaluation.cells import cell_path, in_parallel, read_cell, source_hash
+from ..evaluation.grid import row_facts, row_key
+from ..methods import METHODS
+from ..metrics import registry
+from ..metrics.flicker import temporal_errors
+from ..papers.rows import Row
+from ..profiles import Profile
+from ..weights.shipped import pretrained
+
+METRICS = ("flow_error", "flow_error_lai", "adjacent_mean", "adjacent_variance")
+# The clip itself: what flow and interpolation leave of its own motion.
+INPUT = Row("input clip", "content")
+
+
+def _hash(clip: Clip) -> str:
+    digest = hashlib.sha256(clip.name.encode())
+    for tensor in (clip.frames, clip.flow, clip.visible):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
+    """Every frame by itself, clamped; the clip itself for INPUT."""
+    if row == INPUT:
+        return clip.frames
+    model = pretrained(row.method, row.variant, encoder, row.seed, row.continued)
+    code = model.encode_style(style)
+    return torch.cat([model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]).clamp(0, 1)
+
+
+def measure_clips(rows: Sequence[Row], clips: Sequence[Clip], paintings: Sequence[Picture], profile: Profile) -> pd.DataFrame:
+    """One line a row, clip ("content") and painting ("style"): METRICS, and the flow error of every step. Computes what is not stored."""
+    hashes, sources = {clip.name: _hash(clip) for clip in clips}, source_hash(("video.py", "attention.py", "encoder.py", "layers.py", "methods/base.py"))
+    canvases = {painting.name: painting.tensor(profile.size)[None] for painting in paintings}
+    wanted = [
+        (row, clip, painting, {"sources": sources, **row_key(row, profile.encoder), "clip": hashes[clip.name], "style": painting.sha256, "size": profile.size})
+        for row in rows for clip in clips for painting in paintings
+    ]  # fmt: skip
+
+    def measure(cell: tuple[Row, Clip, Picture, dict]) -> None:
+        row, clip, painting, key = cell
+        found = temporal_errors(stylise_clip(row, clip, canvases[painting.name], profile.encoder), clip)
+        files.write_json(cell_path(key), {"key": key, "metrics": found})
+
+    in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None], "clips")
+    return pd.DataFrame(
+        {"row": row.name, "seed": row.seed, "content": clip.name, "style": painting.name, **read_cell(cell_path(key), key)} for row, clip, painting, key in wanted
+    )
+
+
+def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
+    """Table 3 beside our numbers, written to results/<profile>/stya2k-table3.csv; intervals over clips and paintings."""
+    encoder = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
+    notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    frame = tables.assemble("StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile))
+    facts = {**tables.grid_facts(profile), "contents": list(dict.fromkeys(cells["content"])), "styles": list(dict.fromkeys(cells["style"]))}
+    definitions = {name: registry.METRICS[name].definition for name in METRICS}
+    facts |= {"estimated": flow_estimator(), "paper": "StyA2K", "table": "Table 3", "rows": row_facts(rows, profile), "metrics": definitions}
+    tables.write_results(frame, tables.slug("StyA2K", "Table 3"), profile, cells.drop(columns="steps"), **facts)
+    return frame
+
+
+def over_time(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.DataFrame:
+    """Flow error of every step, for `plots.curves`: columns row, metric, step, measured, low, high."""
+    lines = []
+    for step in range(min(map(len, cells.steps))):
+        at = cells.assign(flow_error=[steps[step] for steps in cells.steps])
+        for row in rows:
+            found = tables.estimate(at, row, "flow_error", profile)
+            lines.append({"row": row, "metric": "flow_error", "step": step + 1, **{name: found[name] for name in ("measured", "low", "high")}})
+    return pd.DataFrame(lines)
+
+
+def side_by_side(clips: Sequence[Frames], gap: int = 4) -> Float[Tensor, "time 3 height _"]:
+    """Clips of one size next to each other, white between them."""
+    white = torch.ones(*clips[0].shape[:3], gap)
+    return torch.cat([part for clip in clips for part in (clip.clamp(0, 1), white)][:-1], dim=3)
+
+
+def by_flow(cells: pd.DataFrame, filmed: Sequence[str]) -> pd.DataFrame:
+    """Mean flow error of every row on clips whose flow is exact, and on filmed ones."""
+    kind = np.where(cells.content.isin(filmed), "filmed, estimated flow", "synthetic, exact flow")
+    return cells.assign(kind=kind).pivot_table(index="row", columns="kind", values="flow_error", sort=False)

@@ -1,0 +1,1 @@
+"""How a result is measured: one value per pair, clip or set of results."""

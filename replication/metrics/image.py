@@ -1,0 +1,239 @@
+"""Metrics by name, one function each, one value per pair.
+
+Images are (batch, 3, height, width), RGB in [0, 1]. A result is clamped to [0, 1] before it is measured, as it would be when
+written to a file. Content and style loss always use VGG-19, whatever width the method has. Features are dictionaries of
+taps as the encoder returns them; mu and sigma are channel statistics over space, sigma = sqrt(unbiased variance + 1e-5), and
+bar F = (F - mu) / sigma.
+"""
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from ..data.images import to_uint8
+from ..errors import UserError
+from ..nn.encoder import TAPS, Image, check_image, load_encoder
+from ..nn.layers import mean_std, normalise
+from ..nn.losses import Features
+from ..weights.shipped import load_checkpoint, model_card
+from .edges import THRESHOLDS, Edges, compare_edges, find_canny_edges, leakage
+from .registry import SUBSTITUTES
+
+Values = Float[Tensor, " batch"]
+CONTENT_TAPS = ("relu4_1", "relu5_1")
+SUBSTITUTE = "lpips-substitute"
+# Parts a side of the image, for `style_spread`.
+TILES = 4
+
+
+def check_range(image: Image, name: str) -> Image:
+    """Clamp to [0, 1]. Raises UserError for NaN, a wrong shape, or values that look like bytes."""
+    check_image(image)
+    if image.max() > 8:
+        raise UserError(f"{name} has values up to {image.max():.0f}; images are RGB in [0, 1], divide bytes by 255")
+    return image.clamp(0, 1)
+
+
+@torch.inference_mode()
+def encode(image: Image) -> Features:
+    """VGG-19 features of an image, for the losses below."""
+    return load_encoder("vgg19").to(image.device)(check_range(image, "image"))
+
+
+class Target:
+    """An image that results are held against. What every comparison needs of it is computed once, when first asked for.
+
+    Raises UserError for NaN, a wrong shape, or values that look like bytes.
+    """
+
+    def __init__(self, image: Image):
+        self.image = check_range(image, "image")
+
+    @cached_property
+    def features(self) -> Features:
+        """VGG-19's."""
+        return encode(self.image)
+
+    @cached_property
+    def statistics(self) -> list[Tensor]:
+        """mu and sigma of every tap."""
+        return statistics(self.features)
+
+    @cached_property
+    def directions(self) -> Features:
+        """Features of unit length at every position."""
+        return directions(self.features)
+
+    @cached_property
+    def edges(self) -> list[dict[str, Edges]]:
+        """Of every image of the batch, by suffix of the thresholds."""
+        return find_edges(self.image)
+
+
+def _mse(a: Tensor, b: Tensor) -> Values:
+    return (a - b).square().flatten(1).mean(dim=1)
+
+
+def content_loss(result: Features, content: Features) -> Values:
+    """sum over relu4_1, relu5_1 of MSE(bar F(result), bar F(content)): 0 for equal images, about 2 a layer for unrelated ones."""
+    return sum(_mse(normalise(result[tap]), normalise(content[tap])) for tap in CONTENT_TAPS)
+
+
+def content_loss_b(result: Features, content: Features) -> Values:
+    """mean over relu4_1, relu5_1 of MSE(F(result), F(content)), raw features."""
+    return sum(_mse(result[tap], content[tap]) for tap in CONTENT_TAPS) / len(CONTENT_TAPS)
+
+
+def statistics(features: Features) -> list[Tensor]:
+    """mu and sigma of every tap, one after the other."""
+    return [part for tap in TAPS for part in mean_std(features[tap])]
+
+
+def style_loss(result: Features, style: list[Tensor]) -> Values:
+    """sum over relu1_1..relu5_1 of MSE(mu) + MSE(sigma): at least 0; sizes may differ, positions do not matter.
+
+    style  `statistics` of the painting's features
+    """
+    return sum(_mse(a, b) for a, b in zip(statistics(result), style, strict=True))
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    return (pixels @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+
+
+def _each(function, result: Image, content: Image) -> Values:
+    values = [function(a, b) for a, b in zip(to_uint8(content), to_uint8(result), strict=True)]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def ssim_grey(result: Image, content: Image) -> Values:
+    """SSIM of 8-bit grey images with scikit-image's defaults, -1 to 1."""
+    return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), data_range=255), result, content)
+
+
+def ssim_rgb(result: Image, content: Image) -> Values:
+    """SSIM of 8-bit RGB images, mean over channels, -1 to 1."""
+    return _each(lambda a, b: structural_similarity(a, b, channel_axis=-1, data_range=255), result, content)
+
+
+def ssim_gaussian(result: Image, content: Image) -> Values:
+    """SSIM as in Wang et al. 2004: Gaussian window, population covariance, grey, -1 to 1."""
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), **options), result, content)
+
+
+def find_edges(image: Image) -> list[dict[str, Edges]]:
+    """Edges of the 8-bit grey images of a batch, by suffix of the thresholds."""
+    return [{suffix: find_canny_edges(_grey(x), *thresholds) for suffix, thresholds in THRESHOLDS.items()} for x in to_uint8(image)]
+
+
+def edge_scores(result: Image, content: list[dict[str, Edges]], style: list[dict[str, Edges]]) -> dict[str, Values]:
+    """`edges.compare` at every pair of thresholds, names end in the suffix of the thresholds; `edges.leakage` at the middle one.
+
+    content, style  `find_edges` of the photographs and of the paintings
+    """
+    found: dict[str, list[float]] = {"edge_leakage": []}
+    for a, b, c in zip(find_edges(result), content, style, strict=True):
+        found["edge_leakage"].append(leakage(a[""], b[""], c[""]))
+        for suffix in THRESHOLDS:
+            for name, value in compare_edges(a[suffix], b[suffix]).items():
+                found.setdefault(f"{name}{suffix}", []).append(value)
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+
+def detail(image: Image) -> Values:
+    """100 x root mean square of the grey image, in [0, 1], minus its Gaussian of 2 px: how much fine texture there is."""
+    grey = [_grey(x) / 255 for x in to_uint8(image)]
+    return torch.tensor([100 * np.sqrt(np.square(x - gaussian_filter(x, 2.0)).mean()) for x in grey], dtype=torch.float64)
+
+
+def style_spread(result: Features, style: list[Tensor]) -> Values:
+    """Standard deviation over mean of the style loss at relu3_1 of TILES x TILES parts of the result: 0 when every part is as near to the style."""
+    at = 2 * TAPS.index("relu3_1")
+    rows = (row for line in result[TAPS[at // 2]].tensor_split(TILES, dim=2) for row in line.tensor_split(TILES, dim=3))
+    losses = torch.stack([sum(_mse(a, b) for a, b in zip(mean_std(part), style[at : at + 2], strict=True)) for part in rows])
+    return losses.std(dim=0, correction=0) / losses.mean(dim=0)
+
+
+def psnr(result: Image, content: Image) -> Values:
+    """Peak signal-to-noise ratio in dB; 100 stands for equal images, whose ratio is infinite."""
+    return _each(lambda a, b: 100.0 if np.array_equal(a, b) else peak_signal_noise_ratio(a, b, data_range=255), result, content)
+
+
+def directions(features: Features) -> Features:
+    """Features of unit length at every position."""
+    return {tap: torch.nn.functional.normalize(features[tap], dim=1, eps=1e-10) for tap in TAPS}
+
+
+def channel_differences(result: Features, content: Features) -> Float[Tensor, "batch channels"]:
+    """Squared differences of two `directions`, mean over space, all taps concatenated: what LPIPS weighs and sums."""
+    return torch.cat([(result[tap] - content[tap]).square().mean(dim=(2, 3)) for tap in TAPS], dim=1)
+
+
+@lru_cache
+def _substitute_weights() -> Tensor:
+    return load_checkpoint(SUBSTITUTE)["weights"]
+
+
+def lpips_vgg_substitute(result: Features, content: Features) -> Values:
+    """sum over channels of w (difference of `directions`)^2 with our fitted w >= 0: at least 0, symmetric. Not LPIPS."""
+    return channel_differences(result, content) @ _substitute_weights().to(result[TAPS[0]].device)
+
+
+def alexnet_file() -> Path:
+    """Where torchvision keeps the AlexNet weights that LPIPS needs."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+
+
+def perceptual_column() -> str:
+    """The column to fill: "lpips" when AlexNet's weights are on this machine, else "lpips_vgg_substitute". Nothing is downloaded."""
+    return "lpips" if alexnet_file().is_file() else "lpips_vgg_substitute"
+
+
+@lru_cache
+def _lpips_alexnet() -> torch.nn.Module:
+    import lpips as package
+
+    return package.LPIPS(net="alex", verbose=False).eval()
+
+
+def lpips(result: Image, content: Image) -> Values:
+    """LPIPS with AlexNet on images scaled to [-1, 1], at least 0. Raises UserError when the weights are absent."""
+    if not alexnet_file().is_file():
+        raise UserError(f"LPIPS needs AlexNet's weights at {alexnet_file()}; the table's substitute is lpips_vgg_substitute")
+    return _lpips_alexnet().to(result.device)(result * 2 - 1, content * 2 - 1).flatten()
+
+
+@torch.inference_mode()
+def measure_image(result: Image, content: Target, style: Target) -> dict[str, Values]:
+    """All metrics of a batch of results against their contents and styles.
+
+    Raises UserError when the result holds NaN, is not in [0, 1] even roughly, or differs from the content in size.
+    """
+    if result.shape != content.image.shape:
+        raise UserError(f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content need equal sizes")
+    result, image = check_range(result, "result"), content.image
+    features = encode(result)
+    to_style = style_loss(features, style.statistics)
+    values = {
+        "content_loss": content_loss(features, content.features), "style_loss": to_style,
+        "content_loss_b": content_loss_b(features, content.features), "style_loss_b": to_style / len(TAPS),
+        "ssim_grey": ssim_grey(result, image), "ssim_rgb": ssim_rgb(result, image), "ssim_gaussian": ssim_gaussian(result, image),
+        "psnr": psnr(result, image), **edge_scores(result, content.edges, style.edges),
+        "detail": detail(result), "style_spread": style_spread(features, style.statistics),
+    }  # fmt: skip
+    column = perceptual_column()
+    values[column] = lpips(result, image) if column == "lpips" else lpips_vgg_substitute(directions(features), content.directions)
+    return values
+
+
+def metrics_version() -> dict[str, str]:
+    """What determines a measured value besides the code: the perceptual column and its weights."""
+    column = perceptual_column()
+    return {"perceptual": column, "weights": model_card(SUBSTITUTE)["sha256"] if column in SUBSTITUTES else "lpips 0.1 AlexNet"}

@@ -1,0 +1,127 @@
+"""Which rows every table of the papers needs, and so which arms have to be trained.
+
+Compared methods are trained from an equal start. The arms of ablations and sweeps, with the full method among them, all go on
+from the trained method: parameters of equal name and shape are its own, others are fresh, and every arm gets the same
+number of further steps. The papers do not say how theirs were trained; from fresh starts, which are likelier, an arm may
+differ more than it does here.
+
+A row has the paper's name and the method, variant and seed that stand for it. Row names of one table and several
+seeds are one line: its mean and interval run over the trainings as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..methods import METHODS, TITLES
+from ..profiles import Profile
+from ..weights.shipped import run_name, shipped_names
+from .printed import WORKBOOK
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: a trained method, or a reference image.
+
+    name     as the table prints it; rows of one name and several seeds are one line of a table
+    method   a key of METHODS, or "content" or "style": the image itself as the result
+    variant  of the method; None is its default
+    alpha    strength of the style; None leaves it at the method's default
+    seed     of the training
+    continued  weights trained on for as long as the ablation arms
+    """
+
+    name: str
+    method: str
+    variant: str | None = None
+    alpha: float | None = None
+    seed: int = 0
+    continued: bool = False
+
+    @property
+    def arm(self) -> tuple[str, str, int, bool]:
+        """(method, variant, seed, continued): what has to be trained for it."""
+        return self.method, self.variant or next(iter(METHODS[self.method].variants)), self.seed, self.continued
+
+    def checkpoint(self, encoder: str) -> str:
+        """Name of its weights at a width."""
+        method, variant, seed, continued = self.arm
+        return run_name(method, variant, encoder, seed, continued)
+
+
+REFERENCES = (
+    Row("content image", "content"),
+    Row("style image", "style"),
+    *(Row(f"AdaIN α={alpha:g}", "adain", alpha=alpha) for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)),
+)
+
+
+def shipped_rows(rows: Sequence[Row], encoder: str) -> list[Row]:
+    """The rows that can be measured: references, and methods whose weights are shipped at this width."""
+    there = shipped_names(encoder)
+    return [row for row in rows if row.method not in METHODS or row.checkpoint(encoder) in there]
+
+
+def method_rows(encoder: str) -> list[Row]:
+    """One row for each method whose default variant has shipped weights at this width."""
+    return shipped_rows([Row(TITLES[name], name) for name in METHODS], encoder)
+
+# DatNet's two attention arms differ by 0.008 SSIM in the paper: less than one training may differ from the next.
+SEEDS = (0, 1, 2)
+LAMBDAS = ("0.5", "0.75", "1", "1.25", "1.5", "2")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A quality table of a paper.
+
+    rows      the paper's rows, then our reference rows
+    ablation  whether it is measured on the smaller grid of a profile
+    base      the row that differences refer to, in ablations
+    """
+
+    rows: tuple[Row, ...]
+    ablation: bool = False
+    base: str | None = None
+
+    def profile(self, sizes: Profile) -> Profile:
+        """The sizes of its grid."""
+        return sizes.for_ablations() if self.ablation else sizes
+
+
+def _compared(*names: str) -> tuple[Row, ...]:
+    return tuple(Row(TITLES[name], name) for name in names)
+
+
+TABLES = {
+    ("StyA2K", "Table 1"): Table((*_compared("stya2k", "stytr2", "adaattn", "sanet", "mst", "avatarnet", "adain"), *REFERENCES)),
+    ("StyA2K", "Table 2"): Table(
+        (
+            Row("All-to-all attention", "stya2k", "all-to-all"), Row("w/o DA", "stya2k", "no-da"), Row("w/o PA", "stya2k", "no-pa"),
+            Row("w/o step 1 of PA", "stya2k", "no-pa-step-1"), Row("w/o multiple heads", "stya2k", "one-head"), Row("Full model", "stya2k", continued=True),
+        ),
+        ablation=True, base="Full model",
+    ),
+    ("StyA2K", "Table 5"): Table(
+        tuple(Row(f"λ2 = {value}", "stya2k", f"lambda-{value}") if value != "1.25" else Row("λ2 = 1.25", "stya2k", continued=True) for value in LAMBDAS),
+        ablation=True, base="λ2 = 1.25",
+    ),
+    ("DatNet", "Table 1"): Table((*_compared("datnet", "sanet", "mccnet", "manet", "artflow", "adain", "microast"), *REFERENCES)),
+    ("DatNet", "Table 3"): Table(
+        (
+            *(Row("spatial attention only", "datnet", "spatial", seed=seed) for seed in SEEDS),
+            *(Row("dual attention", "datnet", "dual", seed=seed) for seed in SEEDS),
+            Row("full network", "datnet", continued=True),
+        ),
+        ablation=True, base="dual attention",
+    ),
+    ("DAG-Style", "Quality"): Table((*_compared("dagstyle", "stytr2"), *REFERENCES)),
+    ("DAG-Style", "Ablation"): Table(
+        (
+            Row("Full model", "dagstyle", continued=True), Row("w/o DAConv", "dagstyle", "no-daconv"), Row("w/o GDPAttention", "dagstyle", "no-gdp"),
+            Row("standard Transformer", "dagstyle", "transformer"), Row("w/o GDPAttention, size matched", "dagstyle", "no-gdp-matched"),
+        ),
+        ablation=True, base="Full model",
+    ),
+    # Not a paper's: every method side by side.
+    (WORKBOOK, "All methods"): Table((*_compared(*METHODS), *REFERENCES)),
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""What people read: the site, the attention explorer, the tables of README.md."""

@@ -1,0 +1,159 @@
+"""The attention explorer: one HTML file that shows, for any point of a photograph, where each method looks on a painting.
+
+    python -m replication explore --content photo.jpg --style painting.jpg --methods sanet adaattn stya2k --out page.html
+
+The page opens from disk, without server or network. It holds queries and keys, not maps: a row of a map is computed in the
+page when a point is chosen, and so is a column, for which every query's log-sum-exp is stored.
+
+Queries and keys are whole numbers with one factor a token, of two bytes each while LIMIT allows: what one byte would distort
+most has two first. `error` says what that costs, and the page prints it.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from .. import files
+from ..data.images import data_uri, read_image
+from ..errors import UserError
+from ..methods import TITLES
+from ..methods.base import Method
+from ..nn.attention import AttentionRecord
+from ..weights.shipped import pretrained
+
+# Bytes that a page may have.
+LIMIT = 15_000_000
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Tokens as whole numbers: token i is numbers[i] * factors[i]."""
+
+    numbers: np.ndarray
+    factors: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: Float[Tensor, "tokens channels"], kind: type) -> "Quantised":
+        """Each token is scaled to the full range of the integer type."""
+        values = tokens.detach().cpu().double().numpy()
+        factors = (np.abs(values).max(axis=1) / np.iinfo(kind).max).astype(np.float32)
+        safe = np.where(factors > 0, factors, 1).astype(np.float64)
+        return cls(np.rint(values / safe[:, None]).astype(kind), factors)
+
+    def tokens(self) -> Float[Tensor, "tokens channels"]:
+        """What the page computes with."""
+        return torch.from_numpy(self.numbers.astype(np.float32) * self.factors[:, None])
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def _lists(array: Tensor | None) -> str | None:
+    return None if array is None else _base64(array.cpu().numpy().astype(np.int32))
+
+
+def pack(record: AttentionRecord, kind: type) -> dict[str, Any]:
+    """A record as the page reads it; arrays are base64 of little-endian numbers."""
+    queries, keys = (Quantised.of(tokens, kind) for tokens in (record.queries, record.keys))
+    rough = seen_by_the_page(record, kind)
+    sums = torch.cat([rough.scores(slice(start, start + 256)).logsumexp(dim=1) for start in range(0, len(rough.queries), 256)])
+    return {
+        "layer": record.layer, "step": record.step, "head": record.head, "content": list(record.content), "style": list(record.style),
+        "scale": record.scale, "channels": record.keys.shape[1], "bytes": np.dtype(kind).itemsize,
+        "queries": _base64(queries.numbers), "queryFactors": _base64(queries.factors), "keys": _base64(keys.numbers), "keyFactors": _base64(keys.factors),
+        "sums": _base64(sums.nan_to_num(neginf=0.0).float().numpy()), "indices": _lists(record.indices), "queryGroup": _lists(record.query_group),
+        "keyGroup": _lists(record.key_group), "matches": _lists(record.matches), "regions": _lists(record.regions),
+    }  # fmt: skip
+
+
+def seen_by_the_page(record: AttentionRecord, kind: type) -> AttentionRecord:
+    """The record with quantised queries and keys."""
+    queries, keys = (Quantised.of(tokens, kind).tokens() for tokens in (record.queries, record.keys))
+    return replace(record, queries=queries, keys=keys)
+
+
+def packing_error(record: AttentionRecord, kind: type, points: int = 64) -> dict[str, float]:
+    """What quantisation changes in rows of `points` evenly spread queries: the largest total variation distance (0 to 1), and the
+    smallest rank correlation of the logits.
+    """
+    rough, distance, correlation = seen_by_the_page(record, kind), 0.0, 1.0
+    for query in torch.linspace(0, len(record.queries) - 1, min(points, len(record.queries))).long().tolist():
+        exact, page = (r.weights(slice(query, query + 1))[0].double() for r in (record, rough))
+        distance = max(distance, 0.5 * (exact - page).abs().sum().item())
+        scores = [r.scores(slice(query, query + 1))[0] for r in (record, rough)]
+        finite = torch.isfinite(scores[0])
+        if finite.sum() > 2 and scores[0][finite].std() > 0:
+            correlation = min(correlation, float(spearmanr(*(s[finite].numpy() for s in scores)).statistic))
+    return {"distance": distance, "correlation": correlation}
+
+
+@torch.inference_mode()
+def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models: dict[str, Method], title: str = "Attention explorer") -> str:
+    """The page as text, for a photograph, a painting and methods by title.
+
+    Raises UserError when a method has no attention, or when the page would pass LIMIT even with one byte a number.
+    """
+    recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {}
+    for name, model in models.items():
+        codes = model.encode_content(content[None]), model.encode_style(style[None])
+        records = [record for record in model.attention(*codes) if not record.within]
+        if not records:
+            raise UserError(f"{name} has no attention over positions of the painting; leave it out")
+        recorded[name] = model.decode(model.transfer(*codes))[0], records
+    every = [record for _, records in recorded.values() for record in records]
+    template = resources.files(__package__).joinpath("explorer.html").read_text(encoding="utf-8")
+    pictures = {"title": title, "photograph": data_uri(content), "painting": data_uri(style)}
+    results = {name: data_uri(result) for name, (result, _) in recorded.items()}
+
+    def text(kinds: Sequence[type], errors: Sequence[dict[str, float]]) -> str:
+        packed = map(pack, every, kinds)
+        shown = [{"name": name, "result": results[name], "records": list(islice(packed, len(records)))} for name, (_, records) in recorded.items()]
+        facts = {
+            **pictures, "methods": shown, "wide": sum(kind is np.int16 for kind in kinds), "all": len(every),
+            "distance": max(e["distance"] for e in errors), "correlation": min(e["correlation"] for e in errors),
+        }  # fmt: skip
+        return template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace("<!--TITLE-->", html.escape(title))
+
+    kinds: list[type] = [np.int8] * len(every)
+    errors = [packing_error(record, np.int8) for record in every]
+    smallest = text(kinds, errors)
+    room = LIMIT - len(smallest.encode())
+    if room < 0:
+        raise UserError(f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)")
+    for number in sorted(range(len(every)), key=lambda n: min(errors[n]["correlation"], 1 - errors[n]["distance"])):
+        more = 4 * (every[number].queries.numel() + every[number].keys.numel()) // 3 + 16  # base64; and the facts may take more digits
+        if more <= room:
+            kinds[number], errors[number] = np.int16, packing_error(every[number], np.int16)
+            room -= more
+    return text(kinds, errors)
+
+
+def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path, size: int) -> Path:
+    """Read two image files and write the page. Raises UserError for every mistake a user can make, before computing."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"cannot write {out}: give it the ending .html")
+    if size < 64:
+        raise UserError(f"size must be at least 64 px, got {size}")
+    models = {TITLES.get(name, name): pretrained(name) for name in methods}
+    images = [read_image(path, size, True) for path in (content, style)]
+    return files.write_text(out, page(*images, models, f"{content.stem} and {style.stem}"))
+
+
+def widget(text: str, height: int = 720):
+    """The page inside a notebook: an isolated frame with the same file in it."""
+    from IPython.display import HTML
+
+    return HTML(f'<div><iframe srcdoc="{html.escape(text, quote=True)}" style="width: 100%; height: {height}px; border: 1px solid #8888" title="Attention explorer"></iframe></div>')

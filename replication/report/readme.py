@@ -1,0 +1,55 @@
+"""The parts of README.md that are made from results/cpu: between their marks, and nothing else of the file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import files
+from ..errors import UserError
+from ..evaluation import tables
+from ..experiments.ledger import VERDICTS, margin_text, summary
+from ..metrics.registry import METRICS
+from ..papers.printed import WORKBOOK
+
+SHOWN = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")
+# Claims that say what each paper is about.
+HIGHLIGHTS = (
+    "A2K-01", "A2K-04", "A2K-10", "A2K-18", "A2K-21", "A2K-29", "DAT-01", "DAT-15", "DAT-16", "DAT-19", "DAG-05", "DAG-07", "SCSA-35", "SCSA-36", "SCSA-37", "SCSA-39", "SCSA-40",
+)  # fmt: skip
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
+
+
+def headline() -> str:
+    """All methods with their intervals."""
+    frame, facts = tables.read_results(tables.slug(WORKBOOK, "All methods"))
+    shown = tables.show(frame, SHOWN)
+    where = f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile {facts['profile']}, commit {facts['commit'][:7]}"
+    lines = _markdown(["", *(METRICS[name].title for name in SHOWN)], [[row, *cells] for row, *cells in shown.itertuples()])
+    return "\n".join([*lines, "", f"Means with 95 % intervals; {where}."])
+
+
+def verdicts() -> str:
+    """Number of claims by paper and verdict, and what became of HIGHLIGHTS."""
+    frame, _ = tables.read_results("claims")
+    counts = [[paper, *map(str, line)] for paper, *line in summary(frame).itertuples()]
+    chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
+    claims = [[name, claim.statement, claim.verdict, margin_text(claim)] for name, claim in chosen.iterrows()]
+    return "\n".join([*_markdown(["claims", *VERDICTS], counts), "", *_markdown(["", "claim", "verdict", "weakest margin, 95 % interval"], claims)])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"verdicts": verdicts, "headline": headline}
+
+
+def write_readme(path: Path | None = None) -> None:
+    """Put every block between its marks in README.md. Raises UserError when marks are missing, or the results are."""
+    path = path or files.ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    for name, make in BLOCKS.items():
+        start, end = f"<!-- {name}: made by `make readme` from results/cpu -->", f"<!-- /{name} -->"
+        before, *rest = text.split(start)
+        if len(rest) != 1 or end not in rest[0]:
+            raise UserError(f"{path} must hold {start} and {end} once; restore it with git")
+        text = f"{before}{start}\n\n{make()}\n\n{end}{rest[0].split(end, 1)[1]}"
+    files.write_text(path, text)

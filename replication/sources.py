@@ -1,0 +1,174 @@
+"""Which file of the package imports which: the order of its folders, and the hash of what a computation really imports.
+
+Imports are read from the source text, those inside functions too. Methods are imported by name, so no file stands for
+all of them: what a cell depends on is its method's file and what that imports, not the other methods.
+"""
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+from .files import ROOT, sha256_file, sha256_text
+
+PACKAGE = Path(__file__).parent
+# From low to high: a file imports only from its own place or from those before it.
+FLOORS = (
+    "errors", "files", "sources", "provenance", "profiles", "data", "nn", "methods", "plots", "weights", "papers", "metrics",
+    "stylise", "training", "evaluation", "experiments", "audit", "report", "run_notebooks", "__main__",
+)  # fmt: skip
+# Public names of the package, above everything; nothing in it imports them.
+FACADE = ("", "official", "several")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package: its dotted name below `replication`, and its file."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def _imported_names(path: Path, size: int, changed: int) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """(level, module, names) of every import in a file; remembered until its size or time changes."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+        elif isinstance(node, ast.Import):
+            found += [(0, alias.name, ()) for alias in node.names]
+    return tuple(found)
+
+
+def imports(path: Path, package: tuple[str, ...] = ()) -> set[str]:
+    """Modules of the package that a file imports.
+
+    path     the file, one of the package or a user's
+    package  dotted name of the package that its relative imports start from, as a tuple
+    """
+    stat, known, found = path.stat(), modules(), set()
+    for level, module, names in _imported_names(path, stat.st_size, stat.st_mtime_ns):
+        if level:
+            base = [*package[: len(package) - level + 1], *filter(None, module.split("."))]
+        elif module.partition(".")[0] == "replication":
+            base = module.split(".")[1:]
+        else:
+            continue
+        for name in names or ("",):
+            whole = ".".join([*base, name] if name else base)
+            found.add(whole if whole in known else ".".join(base))
+    return found & known.keys()
+
+
+def imports_of(module: str) -> set[str]:
+    """Modules of the package that one of its modules imports."""
+    path = modules()[module]
+    parts = tuple(filter(None, module.split(".")))
+    return imports(path, parts if path.name == "__init__.py" else parts[:-1]) - {module}
+
+
+def closure(start: Iterable[str]) -> list[str]:
+    """The modules, and all that they import, and so on, in order."""
+    found, waiting = set(), list(start)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += imports_of(module)
+    return sorted(found)
+
+
+def floor(module: str) -> int:
+    """Place of a module in the order; that of public names is above all."""
+    return len(FLOORS) if module in FACADE else FLOORS.index(module.partition(".")[0])
+
+
+def upward_imports() -> list[tuple[str, str]]:
+    """(module, imported) of every import that goes up; the rule is that there are none."""
+    return [(module, other) for module in modules() for other in sorted(imports_of(module)) if floor(other) > floor(module)]
+
+
+def circle() -> list[str]:
+    """Modules of one circle of imports, in its order; none is the rule."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return path[path.index(module) :]
+        if module in done:
+            return []
+        for other in sorted(imports_of(module)):
+            found = visit(other, [*path, module])
+            if found:
+                return found
+        done.add(module)
+        return []
+
+    for module in modules():
+        found = visit(module, [])
+        if found:
+            return found
+    return []
+
+
+def listing() -> str:
+    """The folders from low to high, each with its files, their lines, and the folders that it imports."""
+    rooms: dict[str, list[str]] = {name: [] for name in (*FLOORS, "replication")}
+    for module in modules():
+        rooms["replication" if module in FACADE else module.partition(".")[0]].append(module)
+    lines = []
+    for room, inside in rooms.items():
+        used = {other.partition(".")[0] for module in inside for other in imports_of(module)} - {room}
+        lines.append(f"{room:<15}imports {', '.join(sorted(used, key=lambda name: floor(name))) or 'nothing'}")
+        for module in inside:
+            count = len(modules()[module].read_text(encoding="utf-8").splitlines())
+            if module not in (room, "") and count > 1:
+                lines.append(f"    {module.partition('.')[2] or module:<24}{count:>5} lines")
+    return "\n".join(lines)
+
+
+@cache
+def _code(path: Path, size: int, changed: int) -> str:
+    """A file's code without comments and docstrings, which change no number."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return sha256_text(ast.dump(tree))
+
+
+def code_hash(path: Path) -> str:
+    """Hash of a source file's code: comments, docstrings and layout do not count. Of any other file, of its bytes."""
+    if path.suffix != ".py":
+        return sha256_file(path)
+    stat = path.stat()
+    return _code(path, stat.st_size, stat.st_mtime_ns)
+
+
+def source_hash(*parts: Callable | type) -> str:
+    """One hash over the code that functions or classes stand in, and all of the package that it imports.
+
+    A part may stand outside of the package, as a plug-in does.
+    """
+    start, outside = set(), set()
+    for part in parts:
+        name = part.__module__
+        if name.partition(".")[0] == "replication":
+            start.add(name.partition(".")[2])
+        else:
+            path = Path(inspect.getfile(sys.modules[name]))
+            outside.add(path)
+            start |= imports(path)
+    paths = [*(modules()[module] for module in closure(start)), *sorted(outside)]
+    return sha256_text("".join(map(code_hash, paths)))
+
+
+def relative(path: Path) -> str:
+    """A file's path as messages name it: from the project's folder where it lies there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,0 +1,237 @@
+"""One training loop for all methods, on accelerate.
+
+Everything random is a function of (seed, step): which images, which crop, which subset of keys. So a run that was
+killed goes on from its last checkpoint with the very numbers it would have had (bit-equal on one CPU with one thread
+count), and resuming needs no stored random state.
+
+    python -m replication train --method adain --profile cpu --content FOLDER --style FOLDER
+    accelerate launch -m replication train …      several GPUs or hosts: every process takes its share of the batch
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..data.images import Picture, read_image
+from ..errors import UserError
+from ..files import build_dir, sha256_text, write_atomic, write_text
+from ..nn.state import trained_state
+from ..profiles import Training
+from ..provenance import provenance
+
+# Decoded images kept in memory by each data set, in bytes; COCO-sized sets are decoded again every time.
+CACHE_BYTES = 2 << 30
+
+
+class Objective(nn.Module):
+    """What the loop minimises: a module whose forward returns named, weighted loss terms that are summed."""
+
+    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        """Loss terms of a batch of images at a 0-based step."""
+        raise NotImplementedError
+
+    def prepare(self, content: Tensor) -> None:
+        """Called once before the first step with the first batch of contents."""
+
+    def published_learning_rate(self, step: int, batch: int) -> float:
+        """Learning rate of the authors' training; not every objective has authors."""
+        raise UserError(f"{type(self).__name__} has no published schedule; use a profile with the one-cycle schedule")
+
+
+class Pairs(Dataset):
+    """Random (content, style) crops: item i is a function of (seed, i) alone.
+
+    Contents and styles run through independent endless permutations. The shorter side is resized to `load`,
+    aspect ratio kept; then a random crop and a random horizontal flip. (The published scripts distort to a square;
+    the papers' texts do not say so.)
+    """
+
+    def __init__(self, contents: list[Picture], styles: list[Picture], load: int, crop: int, seed: int):
+        if crop > load:
+            raise UserError(f"crop {crop} is larger than load {load}; the crop is taken from the resized image")
+        self.sets, self.load, self.crop, self.seed = (contents, styles), load, crop, seed
+        self.cache: dict[tuple[int, int], np.ndarray] = {}
+        self.cached = 0
+
+    def _image(self, which: int, index: int) -> np.ndarray:
+        found = self.cache.get((which, index))
+        if found is None:
+            found = read_image(self.sets[which][index].path, self.load).mul(255).round().byte().numpy()
+            if self.cached + found.nbytes < CACHE_BYTES:
+                self.cache[which, index] = found
+                self.cached += found.nbytes
+        return found
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.seed, item))
+        crops = []
+        for which, pictures in enumerate(self.sets):
+            epoch, position = divmod(item, len(pictures))
+            order = np.random.default_rng((self.seed, which, epoch)).permutation(len(pictures))
+            image = self._image(which, int(order[position]))
+            top = rng.integers(image.shape[1] - self.crop + 1)
+            left = rng.integers(image.shape[2] - self.crop + 1)
+            crop = image[:, top : top + self.crop, left : left + self.crop]
+            crops.append(torch.from_numpy(crop[:, :, ::-1].copy() if rng.random() < 0.5 else crop.copy()).float().div_(255))
+        return crops[0], crops[1]
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """Learning rate: linear warm-up over the first 5 % of the steps, then a cosine to zero."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def learning_rate(settings: Training, objective: Objective, step: int) -> float:
+    """The rate at a 0-based step under the profile's schedule."""
+    if settings.schedule == "one-cycle":
+        return one_cycle(step, settings.steps, settings.learning_rate)
+    if settings.schedule == "published":
+        return objective.published_learning_rate(step, settings.batch)
+    raise UserError(f"unknown schedule {settings.schedule!r}; choose one-cycle or published")
+
+
+def train(
+    name: str,
+    objective: Objective,
+    contents: list[Picture],
+    styles: list[Picture],
+    settings: Training,
+    seed: int = 0,
+    stop_after: int | None = None,
+    at_checkpoint: Callable[[Path], object] = lambda folder: None,
+) -> Path:
+    """Train `objective` and return the run's folder, `build/train/<name>/`.
+
+    name           of the run; the same name with other settings, data or seed is refused, not overwritten
+    stop_after     stop at this step as if killed, for tests
+    at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
+
+    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a step), checkpoint.pt and, when the
+    last step is done, final.pt with the trained parameters.
+    Raises UserError for a run of the same name with other settings, a damaged checkpoint, or a loss that is not finite.
+    """
+    # accelerate joins several CPU processes only when told that there is no other device.
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.accelerator.is_available())
+    folder = build_dir() / "train" / name
+    run = {
+        "name": name, "seed": seed, "settings": asdict(settings), "processes": accelerator.num_processes,
+        "content": {p.name: p.sha256 for p in contents}, "style": {p.name: p.sha256 for p in styles},
+    }  # fmt: skip
+    run["key"] = sha256_text(json.dumps(run, sort_keys=True))
+    _claim(folder, {**run, "provenance": provenance()}, accelerator)
+
+    pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
+    if not (folder / "checkpoint.pt").is_file():
+        objective.prepare(torch.stack([pairs[item][0] for item in range(settings.batch)]))
+    objective = objective.to(memory_format=torch.channels_last)  # a third faster on CPU, the same numbers up to rounding
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    bare = accelerator.unwrap_model(objective)
+    objective.train()
+    step = _resume(folder, run["key"], bare, optimizer, accelerator.device)
+
+    share = settings.batch // accelerator.num_processes
+    if share * accelerator.num_processes != settings.batch:
+        raise UserError(f"batch {settings.batch} does not divide over {accelerator.num_processes} processes")
+    end = settings.steps if stop_after is None else min(stop_after, settings.steps)
+    items = [
+        s * settings.batch + accelerator.process_index * share + i for s in range(step, end) for i in range(share)
+    ]
+    workers = 4 if accelerator.device.type == "cuda" else 0
+    batches = DataLoader(pairs, batch_size=share, sampler=items, num_workers=workers, pin_memory=workers > 0)
+
+    losses: list[str] = []
+    started, bar = time.time(), tqdm(batches, initial=step, total=settings.steps, desc=name, mininterval=5, disable=not accelerator.is_main_process)
+    for content, style in bar:
+        rate = learning_rate(settings, bare, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        # Dropout and noise, too, are functions of (seed, step).
+        torch.manual_seed(int(np.random.SeedSequence((seed, step, accelerator.process_index)).generate_state(1)[0]))
+        with accelerator.autocast():
+            terms = objective(*(x.to(accelerator.device, memory_format=torch.channels_last) for x in (content, style)), step)
+        loss = sum(terms.values())
+        if not torch.isfinite(loss):
+            raise UserError(f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower --learning-rate")
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        optimizer.step()
+        losses.append(json.dumps({"step": step, "rate": rate, "loss": loss.item(), **{k: v.item() for k, v in terms.items()}}))
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        step += 1
+        if accelerator.is_main_process and (step % settings.checkpoint_every == 0 or step == settings.steps):
+            _append_losses(folder, losses, step)
+            state = {"key": run["key"], "step": step, "model": trained_state(bare), "optimizer": optimizer.state_dict()}
+            _save(folder / "checkpoint.pt", state)
+            _note_time(folder, time.time() - started)
+            at_checkpoint(folder)
+            started = time.time()
+    if accelerator.is_main_process and step == settings.steps:
+        final = {"key": run["key"], "step": step, "model": trained_state(bare)}
+        _save(folder / "final.pt", final)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _save(path: Path, state: dict) -> None:
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
+
+
+def read_losses(folder: Path) -> list[dict[str, float | int]]:
+    """The loss terms of every step so far."""
+    path = folder / "losses.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
+    path = folder / "run.json"
+    if path.is_file():
+        if json.loads(path.read_text())["key"] != run["key"]:
+            raise UserError(f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another --name")
+    elif accelerator.is_main_process:
+        write_text(path, json.dumps(run, indent=1, sort_keys=True))
+
+
+def _resume(folder: Path, key: str, objective: nn.Module, optimizer, device: torch.device) -> int:
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        return 0
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path} is damaged ({error}); remove it to train from the start") from error
+    if state["key"] != key:
+        raise UserError(f"{path} belongs to another run; remove it to train from the start")
+    missing, unexpected = objective.load_state_dict(state["model"], strict=False)
+    frozen = {name for name, p in objective.named_parameters() if not p.requires_grad}
+    if unexpected or set(missing) - frozen:
+        raise UserError(f"{path} does not fit the model: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}")
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def _append_losses(folder: Path, lines: list[str], step: int) -> None:
+    # A kill between a step and its checkpoint must not leave that step twice: keep only what the checkpoint covers.
+    kept: Iterable[str] = (line for line in map(json.dumps, read_losses(folder)) if json.loads(line)["step"] < step - len(lines))
+    write_text(folder / "losses.jsonl", "\n".join([*kept, *lines]) + "\n")
+    lines.clear()
+
+
+def _note_time(folder: Path, seconds: float) -> None:
+    path = folder / "seconds.json"
+    before = json.loads(path.read_text())["seconds"] if path.is_file() else 0.0
+    write_text(path, json.dumps({"seconds": before + seconds}))

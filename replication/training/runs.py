@@ -1,0 +1,129 @@
+"""The trained arms: which runs exist, and the command that trains and ships them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .. import files, plots
+from ..data.images import Picture, spread, training_set
+from ..errors import UserError
+from ..methods import METHODS, build, default_variant
+from ..methods.base import Method
+from ..nn.encoder import encoder_hash, load_encoder
+from ..nn.state import trained_state
+from ..papers.choices import CHOICES
+from ..papers.rows import TABLES, Row
+from ..profiles import Profile, Training
+from ..weights.shipped import load_checkpoint, model_card, run_name
+from .autoencoder import AutoEncoder, start_decoder
+from .loop import Objective, read_losses, train
+from .ship import data_list, ship
+
+
+def wanted_trainings() -> list[tuple[str, str, int, bool]]:
+    """(method, variant, seed, continued) of every training that the tables and `sensitivity` need; the compared methods come first."""
+    rows = [row for table in sorted(TABLES.values(), key=lambda table: table.ablation) for row in table.rows]
+    rows += [row for choice in CHOICES for row in choice.rows]
+    return list(dict.fromkeys(row.arm for row in rows if row.method in METHODS))
+
+
+class MethodObjective(Objective):
+    """A method's losses as a forward pass, so that distributed training sees it."""
+
+    def __init__(self, method: Method, started: bool = False):
+        super().__init__()
+        self.method, self.started = method, started
+
+    def forward(self, content: torch.Tensor, style: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        return self.method.losses(content, style, step)
+
+    def prepare(self, content: torch.Tensor) -> None:
+        """The method's own start from data, unless it goes on from trained weights."""
+        if not self.started:
+            self.method.prepare(content)
+
+    def published_learning_rate(self, step: int, batch: int) -> float:
+        """The method's own schedule."""
+        return self.method.published_learning_rate(step, batch)
+
+
+def start_from(method: Method, trained: dict[str, torch.Tensor]) -> list[str]:
+    """Copy trained parameters and buffers of equal name and shape; returns the names of those that stay fresh."""
+    own = trained_state(method)
+    same = {key: value for key, value in trained.items() if key in own and own[key].shape == value.shape}
+    method.load_state_dict(same, strict=False)
+    return sorted(own.keys() - same.keys())
+
+
+def _train_and_ship(name: str, method: Method, contents: list[Picture], styles: list[Picture], settings: Training, seed: int, facts: dict) -> None:
+    started = "fresh" in facts
+    run = train(name, MethodObjective(method, started), contents, styles, settings, seed, at_checkpoint=lambda folder: draw_progress(folder, method, contents, styles, settings))
+    final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
+    state = {key.removeprefix("method."): value for key, value in final.items()}
+    facts |= {"encoder": method.encoder.name, "encoder_sha256": encoder_hash(method.encoder), "data": data_list(contents, styles)}
+    print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if started else torch.half)}")
+
+
+@torch.no_grad()
+def draw_progress(folder: Path, method: Method, contents: list[Picture], styles: list[Picture], settings: Training) -> None:
+    """Write samples.png (four training pairs and their results) and losses.png into a run's folder."""
+    lines = []
+    for content, style in zip(spread(contents, 4), spread(styles, 4), strict=False):
+        pair = [picture.tensor(settings.load)[None] for picture in (content, style)]
+        lines.append([pair[0][0], pair[1][0], method(*pair)[0]])
+    curve = [{key: value for key, value in row.items() if key != "rate"} for row in read_losses(folder)]
+    for name, figure in (("samples", plots.image_grid(lines, ["content", "style", "result"])), ("losses", plots.loss_curves({folder.name: curve}))):
+        files.write_atomic(folder / f"{name}.png", figure.savefig)
+        plots.close(figure)
+
+
+def train_arms(
+    method: str, variant: str | None, profile: str, encoder: str | None, seed: int, content: list[str], style: list[str],
+    steps: int | None = None, batch: int | None = None, continued: bool = False,
+) -> None:  # fmt: skip
+    """Train one arm, or all that the tables need, unless checkpoints/ holds them, and first what they start from.
+
+    Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that is
+    `continued`, go on from the method's default variant of seed 0.
+    Raises UserError for an unknown method or variant.
+    """
+    if method != "all" and method not in METHODS:
+        raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)} or all")
+    wanted = wanted_trainings() if method == "all" else [Row("", method, variant, seed=seed, continued=continued).arm]
+    sizes = Profile.load(profile)
+    changes = {key: value for key, value in (("steps", steps), ("batch", batch)) if value is not None}
+    width = encoder or sizes.encoder
+    contents, styles = training_set("photograph", content), training_set("painting", style)
+
+    def shipped(name: str) -> bool:
+        return (files.CHECKPOINTS / f"{name}.json").is_file()
+
+    def make(arm: str, reading: str, seed: int, continued: bool) -> str:
+        name = run_name(arm, reading, width, seed, continued)
+        if shipped(name):
+            print(f"{name}: already in {files.CHECKPOINTS}")
+            return name
+        default = default_variant(arm)
+        start = make(arm, default, 0, False) if continued or reading != default else None
+        torch.manual_seed(seed)
+        model, facts = build(arm, width, reading).train(), {"method": arm, "variant": reading}
+        if start:
+            facts |= {"start": start, "fresh": start_from(model, load_checkpoint(start))}
+        elif model.mirrored:
+            start_decoder(model.decoder, decoder())
+            facts["start"] = autoencoder
+        if "start" in facts:
+            facts["start_sha256"] = model_card(facts["start"])["sha256"]
+        _train_and_ship(name, model, contents, styles, replace(sizes.ablation if start else sizes.train, **changes), seed, facts)
+        return name
+
+    def decoder() -> dict[str, torch.Tensor]:
+        if not shipped(autoencoder):
+            torch.manual_seed(0)
+            _train_and_ship(autoencoder, AutoEncoder(load_encoder(width)), contents, styles, sizes.autoencoder, 0, {"method": "autoencoder"})
+        return {key.removeprefix("decoder."): value for key, value in load_checkpoint(autoencoder).items()}
+
+    autoencoder = f"autoencoder-{width}"
+    for arm in wanted:
+        make(*arm)

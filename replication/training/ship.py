@@ -1,0 +1,53 @@
+"""A finished training becomes a file of weights in checkpoints/, with its card and the list of its training files."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import files
+from ..data.images import Picture
+from ..nn.state import write_weights
+from ..weights.shipped import weights_file, write_manifest
+from .loop import read_losses
+
+
+def data_list(contents: list[Picture], styles: list[Picture]) -> str:
+    """Write the CSV of training files and return its name."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["role", "name", "licence", "sha256"])
+    for role, pictures in (("content", contents), ("style", styles)):
+        writer.writerows([role, p.name, p.licence, p.sha256] for p in pictures)
+    name = f"training-data-{files.sha256_text(buffer.getvalue())[:8]}.csv"
+    files.write_text(files.CHECKPOINTS / name, buffer.getvalue())
+    return name
+
+
+def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], dtype: torch.dtype = torch.half) -> Path:
+    """Write a finished run's weights to checkpoints/, and its card.
+
+    dtype  as which they are stored; bfloat16 packs a fifth smaller and is as training's autocast reads convolutions
+    """
+    path = write_weights(weights_file(name), state, dtype)
+    losses = read_losses(run)
+    names = list(dict.fromkeys(key for row in losses for key in row))  # a gated term is not in every row
+    curve = [
+        {key: round(float(np.mean([row.get(key, 0.0) for row in part])), 5) for key in names}
+        for part in np.array_split(np.array(losses, dtype=object), min(60, len(losses)))
+    ]
+    seconds = json.loads((run / "seconds.json").read_text())["seconds"]
+    settings = json.loads((run / "run.json").read_text())
+    facts = {
+        **settings["provenance"], "name": name, "sha256": files.sha256_file(path), "seconds": round(seconds), "seed": settings["seed"],
+        "settings": settings["settings"], "parameters": sum(v.numel() for v in state.values()), "loss_curve": curve,
+        "licence": "MIT, as the project; trained on the files in `data`",
+    }  # fmt: skip
+    files.write_json(files.CHECKPOINTS / f"{name}.json", {**facts, **card})
+    write_manifest()
+    return path
