@@ -15,8 +15,20 @@ def _profile(parser: argparse.ArgumentParser) -> None:
 
 
 def _folders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--content", nargs="+", default=["builtin"], metavar="FOLDER", help="folders of photographs to train on; 'builtin' is the set that pip packages carry (default)")
-    parser.add_argument("--style", nargs="+", default=["builtin"], metavar="FOLDER", help="folders of paintings to train on; 'builtin' likewise (default)")
+    parser.add_argument(
+        "--content",
+        nargs="+",
+        default=["builtin"],
+        metavar="FOLDER",
+        help="folders of photographs to train on; 'builtin' is the set that pip packages carry (default)",
+    )
+    parser.add_argument(
+        "--style",
+        nargs="+",
+        default=["builtin"],
+        metavar="FOLDER",
+        help="folders of paintings to train on; 'builtin' likewise (default)",
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,72 +36,159 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m replication", description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add = commands.add_parser("stylise", help="paint a photograph in the style of a painting", description="Paint a photograph in the style of a painting with the shipped weights.")
+    add = commands.add_parser(
+        "stylise",
+        help="paint a photograph in the style of a painting",
+        description="Paint a photograph in the style of a painting with the shipped weights.",
+    )
     add.add_argument("--method", required=True, help="adain, sanet, adaattn, …: any method with shipped weights")
     given = add.add_mutually_exclusive_group()
     given.add_argument("--content", type=Path, metavar="IMAGE", help="the photograph (JPEG, PNG, WebP, TIFF)")
-    given.add_argument("--video", type=Path, metavar="FILE", help="or a video, frame by frame; the result is .mp4, .webp or .gif")
+    given.add_argument(
+        "--video", type=Path, metavar="FILE", help="or a video, frame by frame; the result is .mp4, .webp or .gif"
+    )
     add.add_argument("--style", required=True, type=Path, metavar="IMAGE", help="the painting")
-    add.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write the result; the ending chooses the format")
-    add.add_argument("--size", type=int, metavar="PX", help="resize photograph and painting to this shorter side first (default: keep their sizes)")
-    add.add_argument("--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)")
+    add.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="where to write the result; the ending chooses the format",
+    )
+    add.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="resize photograph and painting to this shorter side first (default: keep their sizes)",
+    )
+    add.add_argument(
+        "--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)"
+    )
     add.set_defaults(run=_stylise)
 
-    add = commands.add_parser("explore", help="write a page to look at attention with", description="Write one HTML file, which opens without server or network, that shows for any point of a photograph where each method looks on a painting.")
+    add = commands.add_parser(
+        "explore",
+        help="write a page to look at attention with",
+        description="Write one HTML file, which opens without server or network, that shows for any point of a photograph where each method looks on a painting.",
+    )
     add.add_argument("--content", required=True, type=Path, metavar="FILE", help="the photograph")
     add.add_argument("--style", required=True, type=Path, metavar="FILE", help="the painting")
-    add.add_argument("--methods", nargs="+", default=["sanet", "adaattn", "stya2k"], metavar="METHOD", help="methods with attention over positions (default: sanet adaattn stya2k)")
+    add.add_argument(
+        "--methods",
+        nargs="+",
+        default=["sanet", "adaattn", "stya2k"],
+        metavar="METHOD",
+        help="methods with attention over positions (default: sanet adaattn stya2k)",
+    )
     add.add_argument("--out", required=True, type=Path, metavar="PAGE", help="the page to write (.html)")
-    add.add_argument("--size", type=int, default=256, help="side of the square that both images are cut to, in pixels (default: 256)")
+    add.add_argument(
+        "--size", type=int, default=256, help="side of the square that both images are cut to, in pixels (default: 256)"
+    )
     add.set_defaults(run=_explore)
 
-    add = commands.add_parser("run", help="execute notebooks", description="Execute notebooks with papermill: unknown parameters are errors, finished notebooks are skipped, the first failing cell stops the run with its traceback.")
-    add.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="notebooks to run (default: all, in order)")
+    add = commands.add_parser(
+        "run",
+        help="execute notebooks",
+        description="Execute notebooks with papermill: unknown parameters are errors, finished notebooks are skipped, the first failing cell stops the run with its traceback.",
+    )
+    add.add_argument(
+        "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="notebooks to run (default: all, in order)"
+    )
     _profile(add)
-    add.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="replace a value of the notebook's parameters cell; may be given several times")
+    add.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="replace a value of the notebook's parameters cell; may be given several times",
+    )
     add.set_defaults(run=_run)
 
-    add = commands.add_parser("evaluate", help="measure the grid of a profile", description="Measure every method and reference row on a profile's grid; stored cells are kept. Under accelerate launch several processes share the work.")
+    add = commands.add_parser(
+        "evaluate",
+        help="measure the grid of a profile",
+        description="Measure every method and reference row on a profile's grid; stored cells are kept. Under accelerate launch several processes share the work.",
+    )
     _profile(add)
     add.set_defaults(run=_evaluate)
 
-    add = commands.add_parser("train", help="train a method and ship its weights", description="Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds.")
+    add = commands.add_parser(
+        "train",
+        help="train a method and ship its weights",
+        description="Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds.",
+    )
     add.add_argument("--method", default="all", help="a method, or all (default)")
     add.add_argument("--variant", help="variant of the method (default: its first)")
     add.add_argument("--encoder", choices=("student", "vgg19"), help="width (default: the profile's)")
     add.add_argument("--seed", type=int, default=0)
-    add.add_argument("--continued", action="store_true", help="train a trained default variant on, for as long as the ablation arms")
+    add.add_argument(
+        "--continued", action="store_true", help="train a trained default variant on, for as long as the ablation arms"
+    )
     add.add_argument("--steps", type=int, help="optimiser steps (default: the profile's)")
     add.add_argument("--batch", type=int, help="images per step (default: the profile's)")
     _profile(add)
     _folders(add)
     add.set_defaults(run=_train)
 
-    add = commands.add_parser("benchmark", help="measure parameters, operations, latency and memory", description="Measure every method at VGG-19 width and write results/bench/<hardware and versions>.csv; measurements already stored are kept.")
+    add = commands.add_parser(
+        "benchmark",
+        help="measure parameters, operations, latency and memory",
+        description="Measure every method at VGG-19 width and write results/bench/<hardware and versions>.csv; measurements already stored are kept.",
+    )
     _profile(add)
     add.set_defaults(run=_benchmark)
 
-    add = commands.add_parser("study", help="write the voting page of the user study", description="Write build/study/<profile>/vote.html, a blind voting page that works offline, and key.json, which says what its options are.")
+    add = commands.add_parser(
+        "study",
+        help="write the voting page of the user study",
+        description="Write build/study/<profile>/vote.html, a blind voting page that works offline, and key.json, which says what its options are.",
+    )
     _profile(add)
     add.set_defaults(run=_study)
 
-    add = commands.add_parser("report", help="write everything as a static site", description="Write build/report/<profile>/index.html: executed notebooks, tables, figures, ledger, models and provenance as pages that open without server or network.")
+    add = commands.add_parser(
+        "report",
+        help="write everything as a static site",
+        description="Write build/report/<profile>/index.html: executed notebooks, tables, figures, ledger, models and provenance as pages that open without server or network.",
+    )
     _profile(add)
     add.set_defaults(run=_report)
 
-    add = commands.add_parser("readme", help="put tables into README.md", description="Write the tables of README.md, headline and verdicts, from results/cpu.")
+    add = commands.add_parser(
+        "readme",
+        help="put tables into README.md",
+        description="Write the tables of README.md, headline and verdicts, from results/cpu.",
+    )
     add.set_defaults(run=_readme)
 
-    add = commands.add_parser("scales", help="measure VGG-19's normalisation", description="Make checkpoints/vgg19-scales.safetensors again, from photographs.")
+    add = commands.add_parser(
+        "scales",
+        help="measure VGG-19's normalisation",
+        description="Make checkpoints/vgg19-scales.safetensors again, from photographs.",
+    )
     add.add_argument("--content", nargs="+", required=True, metavar="FOLDER", help="folders of photographs")
     add.set_defaults(run=_scales)
 
-    add = commands.add_parser("distil", help="make the student encoder", description="Make checkpoints/encoder-student.safetensors.xz again; a killed run goes on where it was.")
+    add = commands.add_parser(
+        "distil",
+        help="make the student encoder",
+        description="Make checkpoints/encoder-student.safetensors.xz again; a killed run goes on where it was.",
+    )
     _folders(add)
     add.set_defaults(run=_distil)
 
-    add = commands.add_parser("fit-lpips", help="fit the LPIPS substitute", description="Fit checkpoints/lpips-substitute.safetensors.xz again, against LPIPS-SqueezeNet.")
-    add.add_argument("--squeezenet", required=True, type=Path, metavar="FILE", help="torchvision's squeezenet1_1 features as a state dictionary")
+    add = commands.add_parser(
+        "fit-lpips",
+        help="fit the LPIPS substitute",
+        description="Fit checkpoints/lpips-substitute.safetensors.xz again, against LPIPS-SqueezeNet.",
+    )
+    add.add_argument(
+        "--squeezenet",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="torchvision's squeezenet1_1 features as a state dictionary",
+    )
     _folders(add)
     add.set_defaults(run=_fit_lpips)
     return top
@@ -101,14 +200,23 @@ def _stylise(arguments: argparse.Namespace) -> None:
     if arguments.content is None and arguments.video is None:
         raise UserError("name what to paint: --content or --video")
     paint = stylise_file if arguments.video is None else stylise_video
-    paint(arguments.method, arguments.content or arguments.video, arguments.style, arguments.out, arguments.size, arguments.alpha)
+    paint(
+        arguments.method,
+        arguments.content or arguments.video,
+        arguments.style,
+        arguments.out,
+        arguments.size,
+        arguments.alpha,
+    )
     print(f"wrote {arguments.out}")
 
 
 def _explore(arguments: argparse.Namespace) -> None:
     from .report.explorer import explore_files
 
-    print(f"wrote {explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)}")
+    print(
+        f"wrote {explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)}"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -131,9 +239,17 @@ def _train(arguments: argparse.Namespace) -> None:
     from .training.runs import train_arms
 
     train_arms(
-        arguments.method, arguments.variant, arguments.profile, arguments.encoder, arguments.seed, arguments.content, arguments.style,
-        steps=arguments.steps, batch=arguments.batch, continued=arguments.continued,
-    )  # fmt: skip
+        arguments.method,
+        arguments.variant,
+        arguments.profile,
+        arguments.encoder,
+        arguments.seed,
+        arguments.content,
+        arguments.style,
+        steps=arguments.steps,
+        batch=arguments.batch,
+        continued=arguments.continued,
+    )
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
@@ -152,7 +268,11 @@ def _study(arguments: argparse.Namespace) -> None:
     from .profiles import Profile
 
     sizes = Profile.load(arguments.profile)
-    rows = [row for row in shipped_rows(TABLES["StyA2K", "Table 1"].rows, sizes.encoder) if row.alpha is None and row.method not in ("content", "style")]
+    rows = [
+        row
+        for row in shipped_rows(TABLES["StyA2K", "Table 1"].rows, sizes.encoder)
+        if row.alpha is None and row.method not in ("content", "style")
+    ]
     page = write_study(rows, sizes, build_dir() / "study" / sizes.name)
     print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
 
@@ -187,7 +307,9 @@ def _fit_lpips(arguments: argparse.Namespace) -> None:
     from .data.images import training_set
     from .training.lpips_substitute import fit_substitute
 
-    fit_substitute(training_set("photograph", arguments.content), training_set("painting", arguments.style), arguments.squeezenet)
+    fit_substitute(
+        training_set("photograph", arguments.content), training_set("painting", arguments.style), arguments.squeezenet
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,6 @@
 """The one exception for mistakes a user can mend."""
 
 
-
-
-
 class UserError(ValueError):
     """A mistake of input or setup: the message names the file or argument and the fix.
 

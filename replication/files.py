@@ -46,7 +46,11 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk in their own ways
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors report a full disk in their own ways
         raise UserError(
             f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some disk space or choose a folder you may write to; "
             "what was computed before is kept, so run the same command again."

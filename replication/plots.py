@@ -28,10 +28,18 @@ VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#BBBBBB")
 
 def use_style() -> None:
     """One look for all figures; called by the functions below."""
-    mpl.rcParams.update({
-        "figure.dpi": 100, "savefig.dpi": 150, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.prop_cycle": mpl.cycler(color=COLOURS), "svg.hashsalt": "replication", "figure.constrained_layout.use": True,
-    })  # fmt: skip
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "savefig.dpi": 150,
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": mpl.cycler(color=COLOURS),
+            "svg.hashsalt": "replication",
+            "figure.constrained_layout.use": True,
+        }
+    )
 
 
 def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
@@ -42,7 +50,10 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
     path = files.FIGURES / profile.name / name
     options = {"metadata": {"Software": None}} if path.suffix == ".png" else {"pil_kwargs": {"quality": 90}}
     files.write_atomic(path, lambda temporary: figure.savefig(temporary, **options))
-    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts))
+    files.write_json(
+        path.with_suffix(".json"),
+        provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts),
+    )
     return path
 
 
@@ -51,7 +62,9 @@ def close(figure: Figure) -> None:
     plt.close(figure)
 
 
-def image_grid(images: Sequence[Sequence[Tensor | None]], columns: Sequence[str], rows: Sequence[str] = (), side: float = 1.6) -> Figure:
+def image_grid(
+    images: Sequence[Sequence[Tensor | None]], columns: Sequence[str], rows: Sequence[str] = (), side: float = 1.6
+) -> Figure:
     """Images (3, h, w) in rows and columns with headings; None leaves a gap."""
     use_style()
     height, width = len(images), len(images[0])
@@ -64,7 +77,9 @@ def image_grid(images: Sequence[Sequence[Tensor | None]], columns: Sequence[str]
             if y == 0 and columns:
                 axes[y, x].set_title(columns[x], fontsize=8)
         if rows:
-            axes[y, 0].text(-0.06, 0.5, rows[y], transform=axes[y, 0].transAxes, rotation=90, va="center", ha="right", fontsize=8)
+            axes[y, 0].text(
+                -0.06, 0.5, rows[y], transform=axes[y, 0].transAxes, rotation=90, va="center", ha="right", fontsize=8
+            )
     return figure
 
 
@@ -73,7 +88,12 @@ def mosaic(images: Sequence[Sequence[Tensor | None]], side: int = 144, gap: int 
     use_style()
     lines = []
     for line in images:
-        tiles = [torch.ones(3, side, side) if image is None else F.interpolate(image[None], (side, side), mode="area")[0].clamp(0, 1) for image in line]
+        tiles = [
+            torch.ones(3, side, side)
+            if image is None
+            else F.interpolate(image[None], (side, side), mode="area")[0].clamp(0, 1)
+            for image in line
+        ]
         lines.append(torch.cat([F.pad(tile, (0, gap, 0, gap), value=1.0) for tile in tiles], dim=2))
     whole = torch.cat(lines, dim=1)
     dots = mpl.rcParams["savefig.dpi"]
@@ -94,9 +114,15 @@ def _bars(cell: pd.Series) -> list[list[float]] | None:
     return None if pd.isna(cell.low) else [[cell.measured - cell.low], [cell.high - cell.measured]]
 
 
-def trade_off(table: pd.DataFrame, curve: Sequence[str], methods: Sequence[str], against: dict[str, str], style: str = "style_loss") -> Figure:
-    """Style loss (lower is better) against content metrics, one panel each: methods with intervals, AdaIN's alpha curve as the
-    reference line.
+def trade_off(
+    table: pd.DataFrame,
+    curve: Sequence[str],
+    methods: Sequence[str],
+    against: dict[str, str],
+    style: str = "style_loss",
+) -> Figure:
+    """Style loss (lower is better) against content metrics, one panel each: methods with intervals, AdaIN's alpha curve
+    as the reference line.
 
     against  label by metric
     """
@@ -108,7 +134,17 @@ def trade_off(table: pd.DataFrame, curve: Sequence[str], methods: Sequence[str],
         axis.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label="AdaIN, α from 0 to 1")
         for (colour, marker), row in zip(_markers(len(methods)), methods, strict=True):
             x, y = cells.loc[(row, metric)], cells.loc[(row, style)]
-            axis.errorbar(x.measured, y.measured, xerr=_bars(x), yerr=_bars(y), fmt=marker, color=colour, markersize=5, linewidth=0.8, label=row)
+            axis.errorbar(
+                x.measured,
+                y.measured,
+                xerr=_bars(x),
+                yerr=_bars(y),
+                fmt=marker,
+                color=colour,
+                markersize=5,
+                linewidth=0.8,
+                label=row,
+            )
         axis.set_xlabel(label)
     axes[0, 0].set_ylabel("style loss (lower is better)")
     axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -129,7 +165,9 @@ def reported_and_measured(table: pd.DataFrame, panels: dict[str, tuple[str, str]
         axis.bar(position - 0.2, cells.loc[printed].reindex(rows).reported, 0.38, color="0.75", label="paper")
         other = axis if printed == measured else axis.twinx()
         bars = np.vstack([ours.measured - ours.low, ours.high - ours.measured])
-        other.bar(position + 0.2, ours.measured, 0.38, color=COLOURS[0], yerr=bars, capsize=2, label="ours, 95 % interval")
+        other.bar(
+            position + 0.2, ours.measured, 0.38, color=COLOURS[0], yerr=bars, capsize=2, label="ours, 95 % interval"
+        )
         axis.set_xticks(position, rows, rotation=20)
         axis.set_ylabel(title)
         if other is not axis:
@@ -147,12 +185,22 @@ def differences(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
     """
     use_style()
     rows = list(dict.fromkeys(frame.row))
-    figure, axes = plt.subplots(1, len(titles), figsize=(2.6 * len(titles) + 1.6, 0.42 * len(rows) + 1.1), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(titles), figsize=(2.6 * len(titles) + 1.6, 0.42 * len(rows) + 1.1), squeeze=False, sharey=True
+    )
     for axis, (metric, title) in zip(axes[0], titles.items(), strict=True):
         part = frame[frame.metric == metric].set_index("row").loc[rows]
         y = np.arange(len(rows))[::-1]
         axis.axvline(0, color="0.7", linewidth=1)
-        axis.errorbar(part.measured, y, xerr=[part.measured - part.low, part.high - part.measured], fmt="o", color=COLOURS[0], capsize=2, label="ours, 95 % interval")
+        axis.errorbar(
+            part.measured,
+            y,
+            xerr=[part.measured - part.low, part.high - part.measured],
+            fmt="o",
+            color=COLOURS[0],
+            capsize=2,
+            label="ours, 95 % interval",
+        )
         axis.plot(part.reported, y, "D", color=COLOURS[1], markersize=5, markerfacecolor="none", label="paper")
         axis.set_yticks(y, rows)
         axis.set_xlabel(title)
@@ -178,7 +226,9 @@ def pareto(table: pd.DataFrame, rows: Sequence[str], x: str, y: str, titles: tup
     return figure
 
 
-def sweep(table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[str]], ticks: Sequence[str], label: str) -> Figure:
+def sweep(
+    table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[str]], ticks: Sequence[str], label: str
+) -> Figure:
     """Metrics over a setting that is part of their name: one panel a metric, one line a row.
 
     metrics  title: names in the order of `ticks`
@@ -188,7 +238,15 @@ def sweep(table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[
     figure, axes = plt.subplots(1, len(metrics), figsize=(2.9 * len(metrics) + 1.2, 2.9), squeeze=False)
     for axis, (title, names) in zip(axes[0], metrics.items(), strict=True):
         for (colour, marker), row in zip(_markers(len(rows)), rows, strict=True):
-            axis.plot(range(len(names)), [cells.loc[(row, name), "measured"] for name in names], marker + "-", color=colour, markersize=4, linewidth=1, label=row)
+            axis.plot(
+                range(len(names)),
+                [cells.loc[(row, name), "measured"] for name in names],
+                marker + "-",
+                color=colour,
+                markersize=4,
+                linewidth=1,
+                label=row,
+            )
         axis.set_xticks(range(len(names)), ticks)
         axis.set_xlabel(label)
         axis.set_title(title)
@@ -197,7 +255,11 @@ def sweep(table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[
 
 
 def heat_maps(
-    table: pd.DataFrame, rows: Sequence[str], settings: Sequence[tuple[float, float]], metrics: dict[str, str], labels: tuple[str, str]
+    table: pd.DataFrame,
+    rows: Sequence[str],
+    settings: Sequence[tuple[float, float]],
+    metrics: dict[str, str],
+    labels: tuple[str, str],
 ) -> Figure:
     """Means over two settings, one panel a metric (title by metric); `settings` of every row: (across, down)."""
     use_style()
@@ -208,7 +270,9 @@ def heat_maps(
         values = np.full((len(down), len(across)), np.nan)
         for row, (x, y) in zip(rows, settings, strict=True):
             values[down.index(y), across.index(x)] = means[row, metric]
-        sns.heatmap(values, ax=axis, annot=True, fmt=".3g", cmap="crest", xticklabels=across, yticklabels=down, cbar=False)
+        sns.heatmap(
+            values, ax=axis, annot=True, fmt=".3g", cmap="crest", xticklabels=across, yticklabels=down, cbar=False
+        )
         axis.set_title(title)
         axis.set_xlabel(labels[0])
         axis.set_ylabel(labels[1])
@@ -241,7 +305,15 @@ def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[s
         for number, (row, part) in enumerate(frame.dropna(subset=[column]).groupby("row", sort=False)):
             x, y = np.log(part["size"] ** 2.0), np.log(part[column])
             slope = f" {np.polyfit(x, y, 1)[0]:.2f}" if len(part) > 1 and column in slopes else ""
-            axis.loglog(part["size"] ** 2, part[column], looks[number][1] + "-", color=looks[number][0], label=row + slope, markersize=4, linewidth=1)
+            axis.loglog(
+                part["size"] ** 2,
+                part[column],
+                looks[number][1] + "-",
+                color=looks[number][0],
+                label=row + slope,
+                markersize=4,
+                linewidth=1,
+            )
         axis.set_xlabel("pixels")
         axis.set_ylabel(label)
         axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -249,7 +321,8 @@ def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[s
 
 
 def feature_colours(maps: dict[str, Tensor], side: float = 2.0) -> Figure:
-    """Feature maps (channels, h, w) as colours: their three leading principal components, the same for all, in red, green, blue.
+    """Feature maps (channels, h, w) as colours: their three leading principal components, the same for all, in red,
+    green, blue.
 
     Positions of equal colour have similar features, in every panel.
     """
@@ -274,7 +347,10 @@ def _pale(axis: mpl.axes.Axes, style: Tensor) -> None:
 
 
 def _overlay(axis: mpl.axes.Axes, style: Tensor, values: Tensor, after: bool) -> None:
-    """Attention (from 0) or scores (from their lowest) over a painting, dark where they are high; none where there are none."""
+    """Attention (from 0) or scores (from their lowest) over a painting, dark where they are high.
+
+    None where there are none.
+    """
     seen = torch.isfinite(values)
     low = 0.0 if after or not seen.any() else values[seen].min()
     heat = torch.where(seen, values - low, 0.0)
@@ -295,7 +371,9 @@ def _keys(row: Tensor) -> str:
     return f"{keys:.1f}" if keys < 10 else f"{keys:.0f}"
 
 
-def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRecord], points: Sequence[tuple[float, float]]) -> Figure:
+def attention_map(
+    content: Tensor, style: Tensor, records: dict[str, AttentionRecord], points: Sequence[tuple[float, float]]
+) -> Figure:
     """Query points on the photograph; for each, where every method looks on the painting.
 
     content, style  images (3, h, w)
@@ -304,7 +382,9 @@ def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRe
     Each map is divided by its maximum; the number is the effective number of keys, exp(entropy).
     """
     use_style()
-    figure, axes = plt.subplots(len(points), 1 + len(records), figsize=(2.1 * (1 + len(records)), 2.2 * len(points)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(points), 1 + len(records), figsize=(2.1 * (1 + len(records)), 2.2 * len(points)), squeeze=False
+    )
     for line, (y, x) in zip(axes, points, strict=True):
         _query(line[0], content, y, x)
         line[0].set_title("query")
@@ -318,13 +398,18 @@ def attention_map(content: Tensor, style: Tensor, records: dict[str, AttentionRe
 
 
 def attention_panels(
-    content: Tensor, style: Tensor, columns: dict[str, Tensor | tuple[Sequence[AttentionRecord], bool]], points: Sequence[tuple[float, float]]
+    content: Tensor,
+    style: Tensor,
+    columns: dict[str, Tensor | tuple[Sequence[AttentionRecord], bool]],
+    points: Sequence[tuple[float, float]],
 ) -> Figure:
-    """StyA2K Figure 5: one line a query point; a column is a picture, or attention before (False) or after (True) softmax or
-    arg-max, averaged over the records given.
+    """StyA2K Figure 5: one line a query point; a column is a picture, or attention before (False) or after (True)
+    softmax or arg-max, averaged over the records given.
     """
     use_style()
-    figure, axes = plt.subplots(len(points), 1 + len(columns), figsize=(1.75 * (1 + len(columns)), 1.9 * len(points)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(points), 1 + len(columns), figsize=(1.75 * (1 + len(columns)), 1.9 * len(points)), squeeze=False
+    )
     for number, (line, (y, x)) in enumerate(zip(axes, points, strict=True)):
         _query(line[0], content, y, x)
         for axis, (title, column) in zip(line[1:], columns.items(), strict=True):
@@ -364,7 +449,10 @@ def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str) -> 
 
 
 def sharpness(records: dict[str, AttentionRecord]) -> Figure:
-    """Share of queries whose attention has at most so many effective keys, one curve a record; the line marks 1, one-hot."""
+    """Share of queries whose attention has at most so many effective keys, one curve a record.
+
+    The line marks 1, one-hot.
+    """
     use_style()
     figure, axes = plt.subplots(figsize=(5, 3.2))
     for colour, (title, record) in zip(COLOURS, records.items(), strict=False):
@@ -384,8 +472,13 @@ def choices(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
     titles  of the metrics to show
     """
     use_style()
-    names = [f"{method}: {textwrap.fill(choice, 58)}" for choice, method in dict.fromkeys(zip(frame.choice, frame.method, strict=True))]
-    figure, axes = plt.subplots(1, len(titles), figsize=(2.3 * len(titles) + 4, 0.5 * len(names) + 1), squeeze=False, sharey=True)
+    names = [
+        f"{method}: {textwrap.fill(choice, 58)}"
+        for choice, method in dict.fromkeys(zip(frame.choice, frame.method, strict=True))
+    ]
+    figure, axes = plt.subplots(
+        1, len(titles), figsize=(2.3 * len(titles) + 4, 0.5 * len(names) + 1), squeeze=False, sharey=True
+    )
     for axis, metric in zip(axes[0], titles, strict=True):
         part, y = frame[frame.metric == metric], np.arange(len(names))[::-1]
         unit = (part.difference.abs() / part.of_spread).max()  # the range over methods, the same on every line

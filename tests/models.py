@@ -15,7 +15,9 @@ SIZES = {"content": (40, 36), "style": (33, 47)}
 
 def images(batch: int = 1, **sizes: tuple[int, int]) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
-    return [torch.rand(batch, 3, *size, generator=generator, dtype=torch.float64) for size in ({**SIZES, **sizes}).values()]
+    return [
+        torch.rand(batch, 3, *size, generator=generator, dtype=torch.float64) for size in ({**SIZES, **sizes}).values()
+    ]
 
 
 def model(name: str, variant: str | None = None):
@@ -81,14 +83,24 @@ def reference_adain(made, variant, c, s):
 def reference_adaattn(made, variant, content, style):
     c, s = taps(content, tiny_encoder()), taps(style, tiny_encoder())
     if getattr(variant, "channel_attention", False):
-        c, s = ([reference.eca(f, made.eca[tap].conv.weight[0, 0].detach().numpy()) for tap, f in zip(TAPS, code, strict=True)] for code in (c, s))
+        c, s = (
+            [
+                reference.eca(f, made.eca[tap].conv.weight[0, 0].detach().numpy())
+                for tap, f in zip(TAPS, code, strict=True)
+            ]
+            for code in (c, s)
+        )
     features = reference.adaattn(c, s, part(made, "adaattn_3"), part(made, "transformer"), variant.key_resize)
     return reference.skip_decoder(*features, part(made, "decoder"))
 
 
 def reference_a2k(state, c, s, tap, variant):
     if variant.all_to_all:
-        q, k, v = reference.linear(reference.normalise(c), state, "q"), reference.linear(reference.normalise(s), state, "k"), reference.linear(s, state, "v")
+        q, k, v = (
+            reference.linear(reference.normalise(c), state, "q"),
+            reference.linear(reference.normalise(s), state, "k"),
+            reference.linear(s, state, "v"),
+        )
         return c + reference.linear(reference.attention(q, k, v, variant.heads), state, "fusion1").reshape(c.shape)
     sides, out = sides_of(variant, tap, c), c
     maps = [reference.normalise(c), reference.normalise(s), s]
@@ -98,7 +110,9 @@ def reference_a2k(state, c, s, tap, variant):
         out = out + reference.layer(attended, state, "fusion1")
     if variant.progressive:
         q, k, v = (reference.layer(x, state, n) for x, n in zip(maps, ("q2", "k2", "v2"), strict=True))
-        out = out + reference.layer(reference.progressive(q, k, v, sides, variant.heads, variant.coarse), state, "fusion2")
+        out = out + reference.layer(
+            reference.progressive(q, k, v, sides, variant.heads, variant.coarse), state, "fusion2"
+        )
     return out
 
 
@@ -112,7 +126,9 @@ def reference_stya2k(made, variant, content, style):
     c, s = taps(content, tiny_encoder()), taps(style, tiny_encoder())
     names = {2: "A2K", 3: "transform.attn_adain_4_1", 4: "transform.attn_adain_5_1"}
     attended = {i: reference_a2k(part(made, module), c[i], s[i], TAPS[i], variant) for i, module in names.items()}
-    merged = reference.layer(attended[3] + reference.double(attended[4], c[3].shape[1:]), part(made, "transform"), "merge_conv")
+    merged = reference.layer(
+        attended[3] + reference.double(attended[4], c[3].shape[1:]), part(made, "transform"), "merge_conv"
+    )
     return reference.skip_decoder(merged, attended[2], part(made, "decoder"))
 
 
@@ -127,17 +143,24 @@ def reference_artflow(made, variant, content, style):
 def reference_microast(made, variant, content, style):
     c = reference.micro_encode(content[0].numpy(), part(made, "content_encoder"))
     s = reference.micro_encode(style[0].numpy(), part(made, "style_encoder"))
-    return reference.micro_decode(c[1], s, reference.micro_modulation(s, part(made, "modulator")), part(made, "decoder"))
+    return reference.micro_decode(
+        c[1], s, reference.micro_modulation(s, part(made, "modulator")), part(made, "decoder")
+    )
 
 
 def reference_stytr2(made, variant, content, style):
     c, s = (reference.extend(x[0].numpy(), 8) for x in (content, style))
-    features = reference.stytr2(c, s, part(made, "embedding"), part(made, "transformer"), variant.residual_with_position)
+    features = reference.stytr2(
+        c, s, part(made, "embedding"), part(made, "transformer"), variant.residual_with_position
+    )
     return reference.mirrored_decoder(features, part(made, "decoder"))
 
 
 def reference_avatarnet(made, variant, content, style):
-    c, s = (reference.encode(reference.extend(x[0].numpy(), 8), arrays(made.encoder.layers), variant.pooling, "zeros") for x in (content, style))
+    c, s = (
+        reference.encode(reference.extend(x[0].numpy(), 8), arrays(made.encoder.layers), variant.pooling, "zeros")
+        for x in (content, style)
+    )
     mode = {"reflect": "reflect", "constant": "zeros"}[variant.content_pad]
     features = reference.decorate(c[3], s[3], variant.patch, mode, variant.mix_whitened, variant.strength)
     return reference.avatar_decode(features, s, part(made, "decoder"), official=not variant.mirrored)
@@ -145,7 +168,10 @@ def reference_avatarnet(made, variant, content, style):
 
 def reference_mst(made, variant, content, style):
     """With the method's own clusters and labels: those have tests of their own."""
-    c, s = (reference.encode(reference.extend(x[0].numpy(), 8), arrays(made.encoder.layers), variant.pooling)[3] for x in (content, style))
+    c, s = (
+        reference.encode(reference.extend(x[0].numpy(), 8), arrays(made.encoder.layers), variant.pooling)[3]
+        for x in (content, style)
+    )
     clusters = made.encode_style(style).features["labels"].flatten().long().numpy()
     centres = np.stack([s.reshape(len(s), -1)[:, clusters == k].mean(axis=1) for k in range(3)])
     labels = made.assign(torch.from_numpy(c), torch.from_numpy(centres)).flatten().numpy()
@@ -163,7 +189,13 @@ REFERENCES = {
     "sanet": by_relu4(lambda made, variant, c, s: reference.sanet(c, s, part(made, "transformer"))),
     "manet": by_relu4(lambda made, variant, c, s: reference.manet(c[3], s[3], part(made, "ma_module"))),
     "mccnet": by_relu4(lambda made, variant, c, s: reference.mccnet(c[3], s[3], part(made, "mcc_module"))),
-    "adaattn": reference_adaattn, "datnet": reference_adaattn, "stya2k": reference_stya2k, "artflow": reference_artflow,
-    "microast": reference_microast, "stytr2": reference_stytr2, "avatarnet": reference_avatarnet, "mst": reference_mst,
+    "adaattn": reference_adaattn,
+    "datnet": reference_adaattn,
+    "stya2k": reference_stya2k,
+    "artflow": reference_artflow,
+    "microast": reference_microast,
+    "stytr2": reference_stytr2,
+    "avatarnet": reference_avatarnet,
+    "mst": reference_mst,
     "dagstyle": reference_dagstyle,
-}  # fmt: skip
+}

@@ -1,6 +1,7 @@
 """Slow float64 references in loop form, written from the papers' equations and the published repositories' facts.
 
-Nothing here imports the package. Feature maps are numpy arrays (channels, height, width); weights come as state dictionaries.
+Nothing here imports the package. Feature maps are numpy arrays (channels, height, width); weights come as state
+dictionaries.
 """
 
 import math
@@ -46,7 +47,9 @@ def extend(x: np.ndarray, multiple: int) -> np.ndarray:
     return x[:, rows][:, :, columns]
 
 
-def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, mode: str = "reflect", stride: int = 1, groups: int = 1) -> np.ndarray:
+def convolution(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, mode: str = "reflect", stride: int = 1, groups: int = 1
+) -> np.ndarray:
     """k x k behind a border of k // 2."""
     size, wide = weight.shape[2], border(x, weight.shape[2] // 2, mode)
     height, width = (-(-n // stride) for n in x.shape[1:])
@@ -56,7 +59,10 @@ def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, mode: str =
         for x0 in range(width):
             patch = wide[:, y * stride : y * stride + size, x0 * stride : x0 * stride + size]
             for group in range(groups):
-                inputs, chosen = patch[group * per_group : (group + 1) * per_group], slice(group * outputs, (group + 1) * outputs)
+                inputs, chosen = (
+                    patch[group * per_group : (group + 1) * per_group],
+                    slice(group * outputs, (group + 1) * outputs),
+                )
                 out[chosen, y, x0] = np.einsum("oiyx,iyx->o", weight[chosen], inputs) + bias[chosen]
     return out
 
@@ -69,7 +75,11 @@ def layer(x: np.ndarray, state: dict[str, np.ndarray], name: str, **options) -> 
 def pool(x: np.ndarray, kind: str = "max") -> np.ndarray:
     """2x2, stride 2. "max" pools a last odd row or column by itself; "max-floor" and "average-floor" drop it."""
     channels, height, width = x.shape
-    out = np.empty((channels, height // 2, width // 2)) if "floor" in kind else np.empty((channels, -(-height // 2), -(-width // 2)))
+    out = (
+        np.empty((channels, height // 2, width // 2))
+        if "floor" in kind
+        else np.empty((channels, -(-height // 2), -(-width // 2)))
+    )
     for y in range(out.shape[1]):
         for x0 in range(out.shape[2]):
             window = x[:, 2 * y : 2 * y + 2, 2 * x0 : 2 * x0 + 2]
@@ -86,7 +96,9 @@ def double(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def encode(image: np.ndarray, state: dict[str, np.ndarray], pooling: str = "max", mode: str = "reflect") -> list[np.ndarray]:
+def encode(
+    image: np.ndarray, state: dict[str, np.ndarray], pooling: str = "max", mode: str = "reflect"
+) -> list[np.ndarray]:
     """relu1_1 .. the last tap that `state` holds, with the published sequential layout."""
     x = layer(image, state, "0")
     taps = []
@@ -101,7 +113,9 @@ def encode(image: np.ndarray, state: dict[str, np.ndarray], pooling: str = "max"
     return taps
 
 
-def decode(x: np.ndarray, state: dict[str, np.ndarray], convolutions: list[int], ups: set[int], prefix: str = "") -> np.ndarray:
+def decode(
+    x: np.ndarray, state: dict[str, np.ndarray], convolutions: list[int], ups: set[int], prefix: str = ""
+) -> np.ndarray:
     """Convolutions by index with ReLU except behind the last; `ups` are those after which the map is doubled."""
     for index in convolutions:
         x = layer(x, state, f"{prefix}{index}")
@@ -133,7 +147,9 @@ def attention_weights(queries: np.ndarray, keys: np.ndarray, scale: float = 1.0)
     return np.array([softmax([scale * float(q @ k) for k in keys.T]) for q in queries.T])
 
 
-def attention(queries: np.ndarray, keys: np.ndarray, values: np.ndarray, heads: int = 1, scale: float = 1.0) -> np.ndarray:
+def attention(
+    queries: np.ndarray, keys: np.ndarray, values: np.ndarray, heads: int = 1, scale: float = 1.0
+) -> np.ndarray:
     """(channels, tokens) arguments; heads are consecutive channel groups."""
     parts = zip(*(np.split(x, heads) for x in (queries, keys, values)), strict=True)
     return np.concatenate([v @ attention_weights(q, k, scale).T for q, k, v in parts])
@@ -142,7 +158,9 @@ def attention(queries: np.ndarray, keys: np.ndarray, values: np.ndarray, heads: 
 # AdaIN
 
 
-def adain(c: np.ndarray, s: np.ndarray, content_unbiased: bool = True, style_unbiased: bool = True, style_eps: float = EPS) -> np.ndarray:
+def adain(
+    c: np.ndarray, s: np.ndarray, content_unbiased: bool = True, style_unbiased: bool = True, style_eps: float = EPS
+) -> np.ndarray:
     (mean_c, std_c), (mean_s, std_s) = statistics(c, content_unbiased), statistics(s, style_unbiased, style_eps)
     return np.stack([(c[i] - mean_c[i]) / std_c[i] * std_s[i] + mean_s[i] for i in range(len(c))])
 
@@ -176,13 +194,17 @@ def resize(x: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
                 y0, x1 = int(fy), int(fx)
                 y1, x2 = min(y0 + 1, x.shape[1] - 1), min(x1 + 1, x.shape[2] - 1)
                 a, b = fy - y0, fx - x1
-                out[:, y, x0] = (1 - a) * ((1 - b) * x[:, y0, x1] + b * x[:, y0, x2]) + a * ((1 - b) * x[:, y1, x1] + b * x[:, y1, x2])
+                out[:, y, x0] = (1 - a) * ((1 - b) * x[:, y0, x1] + b * x[:, y0, x2]) + a * (
+                    (1 - b) * x[:, y1, x1] + b * x[:, y1, x2]
+                )
     return out
 
 
 def adaattn_key(taps: list[np.ndarray], level: int, mode: str) -> np.ndarray:
     size = taps[level - 1].shape[1:]
-    return np.concatenate([*(normalise(resize(tap, size, mode)) for tap in taps[: level - 1]), normalise(taps[level - 1])])
+    return np.concatenate(
+        [*(normalise(resize(tap, size, mode)) for tap in taps[: level - 1]), normalise(taps[level - 1])]
+    )
 
 
 def modulated(c: np.ndarray, queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -197,7 +219,9 @@ def modulated(c: np.ndarray, queries: np.ndarray, keys: np.ndarray, values: np.n
     return out.reshape(c.shape)
 
 
-def adaattn_block(c: list, s: list, level: int, state: dict, name: str, mode: str, subset: list[int] | None = None) -> np.ndarray:
+def adaattn_block(
+    c: list, s: list, level: int, state: dict, name: str, mode: str, subset: list[int] | None = None
+) -> np.ndarray:
     queries = linear(adaattn_key(c, level, mode), state, f"{name}f")
     keys, values = linear(adaattn_key(s, level, mode), state, f"{name}g"), linear(s[level - 1], state, f"{name}h")
     if subset is not None:
@@ -215,7 +239,13 @@ def adaattn_local_target(c: list, s: list, level: int, subset: list[int] | None,
 
 def skip_decoder(deep: np.ndarray, shallow: np.ndarray, state: dict) -> np.ndarray:
     first = np.maximum(layer(deep, state, "decoder_layer_1.1"), 0)
-    return decode(np.concatenate([double(first, shallow.shape[1:]), shallow]), state, [1, 4, 7, 10, 14, 17, 21, 24], {10, 17}, "decoder_layer_2.")
+    return decode(
+        np.concatenate([double(first, shallow.shape[1:]), shallow]),
+        state,
+        [1, 4, 7, 10, 14, 17, 21, 24],
+        {10, 17},
+        "decoder_layer_2.",
+    )
 
 
 def adaattn(c: list, s: list, first: dict, second: dict, mode: str) -> tuple[np.ndarray, np.ndarray]:
@@ -240,7 +270,11 @@ def eca(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def channel_attention(s: np.ndarray, state: dict, name: str) -> np.ndarray:
-    f, g, values = linear(s, state, f"{name}.f"), linear(s, state, f"{name}.g"), linear(normalise(s), state, f"{name}.h")
+    f, g, values = (
+        linear(s, state, f"{name}.f"),
+        linear(s, state, f"{name}.g"),
+        linear(normalise(s), state, f"{name}.h"),
+    )
     weights = np.array([softmax([float(a @ b) for b in g]) for a in f])
     mixed = np.zeros_like(values)
     for i in range(len(weights)):
@@ -290,7 +324,13 @@ def flow_matrix(state: dict, name: str) -> np.ndarray:
     for i in range(len(lower)):
         for j in range(len(lower)):
             lower[i, j] = 1.0 if i == j else lower[i, j] if j < i else 0.0
-            upper[i, j] = state[f"{name}.s_sign"][i] * math.exp(state[f"{name}.w_s"][i]) if i == j else upper[i, j] if j > i else 0.0
+            upper[i, j] = (
+                state[f"{name}.s_sign"][i] * math.exp(state[f"{name}.w_s"][i])
+                if i == j
+                else upper[i, j]
+                if j > i
+                else 0.0
+            )
     return state[f"{name}.w_p"] @ lower @ upper
 
 
@@ -358,11 +398,14 @@ def micro_encode(image: np.ndarray, state: dict) -> list[np.ndarray]:
 def micro_modulation(levels: list[np.ndarray], state: dict) -> dict[str, np.ndarray]:
     return {
         f"{kind}{n}": layer(levels[n - 1], state, f"{kind}{n}.0.conv_layer", groups=64).mean(axis=(1, 2))[:, None, None]
-        for n in (1, 2) for kind in ("weight", "bias")
-    }  # fmt: skip
+        for n in (1, 2)
+        for kind in ("weight", "bias")
+    }
 
 
-def micro_decode(content: np.ndarray, style: list[np.ndarray], modulation: dict, state: dict, alpha: float = 1.0) -> np.ndarray:
+def micro_decode(
+    content: np.ndarray, style: list[np.ndarray], modulation: dict, state: dict, alpha: float = 1.0
+) -> np.ndarray:
     x = alpha * adain(content, style[1]) + (1 - alpha) * content
     x = micro_residual(x, state, "dec1", modulation["weight2"], modulation["bias2"])
     x = alpha * adain(x, style[0]) + (1 - alpha) * x
@@ -378,7 +421,11 @@ def micro_contrast(results: list[dict], styles: list[dict], negatives: str) -> f
     """Signals are dictionaries level1, level2, weight1, bias1, weight2, bias2."""
 
     def distance(a: dict, b: dict, names: list[str]) -> float:
-        pairs = [p for n in names for p in (zip(statistics(a[n]), statistics(b[n]), strict=True) if "level" in n else [(a[n], b[n])])]
+        pairs = [
+            p
+            for n in names
+            for p in (zip(statistics(a[n]), statistics(b[n]), strict=True) if "level" in n else [(a[n], b[n])])
+        ]
         return sum(mse(x, y) for x, y in pairs)
 
     names, total = list(styles[0]), 0.0
@@ -406,7 +453,10 @@ def layer_norm(x: np.ndarray, state: dict, name: str) -> np.ndarray:
 def multi_head(q: np.ndarray, k: np.ndarray, v: np.ndarray, state: dict, name: str) -> np.ndarray:
     width = len(q)
     weights, biases = state[f"{name}.in_proj_weight"], state[f"{name}.in_proj_bias"]
-    parts = [weights[i * width : (i + 1) * width] @ x + biases[i * width : (i + 1) * width, None] for i, x in enumerate((q, k, v))]
+    parts = [
+        weights[i * width : (i + 1) * width] @ x + biases[i * width : (i + 1) * width, None]
+        for i, x in enumerate((q, k, v))
+    ]
     return linear(attention(*parts, heads=8, scale=(width / 8) ** -0.5), state, f"{name}.out_proj")
 
 
@@ -441,16 +491,24 @@ def stytr2(content: np.ndarray, style: np.ndarray, embedding: dict, state: dict,
     for i in range(3):
         name = f"encoder_c.layers.{i}"
         q = y + position
-        y = layer_norm((q if with_position else y) + multi_head(q, q, y, state, f"{name}.self_attn"), state, f"{name}.norm1")
+        y = layer_norm(
+            (q if with_position else y) + multi_head(q, q, y, state, f"{name}.self_attn"), state, f"{name}.norm1"
+        )
         y = layer_norm(y + feed(y, name), state, f"{name}.norm2")
         name = f"encoder_s.layers.{i}"
-        memory = layer_norm(memory + multi_head(memory, memory, memory, state, f"{name}.self_attn"), state, f"{name}.norm1")
+        memory = layer_norm(
+            memory + multi_head(memory, memory, memory, state, f"{name}.self_attn"), state, f"{name}.norm1"
+        )
         memory = layer_norm(memory + feed(memory, name), state, f"{name}.norm2")
     for i in range(3):
         name = f"decoder.layers.{i}"
         for part, norm in (("self_attn", "norm1"), ("multihead_attn", "norm2")):
             q = y + position
-            y = layer_norm((q if with_position else y) + multi_head(q, memory, memory, state, f"{name}.{part}"), state, f"{name}.{norm}")
+            y = layer_norm(
+                (q if with_position else y) + multi_head(q, memory, memory, state, f"{name}.{part}"),
+                state,
+                f"{name}.{norm}",
+            )
         y = layer_norm(y + feed(y, name), state, f"{name}.norm3")
     return layer_norm(y, state, "decoder.norm").reshape(c.shape)
 
@@ -474,7 +532,9 @@ def decorate(c: np.ndarray, s: np.ndarray, patch: int, mode: str, whitened_mix: 
     total, count = np.zeros_like(around), np.zeros(around.shape[1:])
     for y in range(height):
         for x in range(width):
-            scores = [float((around[:, y : y + patch, x : x + patch] * p).sum()) / (np.linalg.norm(p) + 1e-7) for p in patches]
+            scores = [
+                float((around[:, y : y + patch, x : x + patch] * p).sum()) / (np.linalg.norm(p) + 1e-7) for p in patches
+            ]
             total[:, y : y + patch, x : x + patch] += patches[int(np.argmax(scores))]
             count[y : y + patch, x : x + patch] += 1
     swapped = (total / count)[:, reach : reach + height, reach : reach + width]
@@ -497,7 +557,10 @@ def avatar_decode(x: np.ndarray, style: list[np.ndarray], state: dict, official:
         x = np.stack([(x[i] - mean[i]) / std[i] * std_s[i] + mean_s[i] for i in range(len(x))])
     if official:
         return layer(np.maximum(layer(x, state, "28"), 0), state, "31") + 0.5
-    return layer(x, state, "28") * np.array([0.229, 0.224, 0.225])[:, None, None] + np.array([0.485, 0.456, 0.406])[:, None, None]
+    return (
+        layer(x, state, "28") * np.array([0.229, 0.224, 0.225])[:, None, None]
+        + np.array([0.485, 0.456, 0.406])[:, None, None]
+    )
 
 
 # MST
@@ -520,12 +583,25 @@ def blocks(size: tuple[int, int], sides: tuple[int, int]) -> list[list[tuple[int
     """Positions of every block; those beyond the border are reflected."""
     down, across = (-(-n // side) for n, side in zip(size, sides, strict=True))
     return [
-        [(reflect(i * sides[0] + y, size[0]), reflect(j * sides[1] + x, size[1])) for y in range(sides[0]) for x in range(sides[1])]
-        for i in range(down) for j in range(across)
-    ]  # fmt: skip
+        [
+            (reflect(i * sides[0] + y, size[0]), reflect(j * sides[1] + x, size[1]))
+            for y in range(sides[0])
+            for x in range(sides[1])
+        ]
+        for i in range(down)
+        for j in range(across)
+    ]
 
 
-def distributed(q: np.ndarray, k: np.ndarray, v: np.ndarray, sides: tuple[int, int], heads: int, alpha: float = 1.0, beta: float = 0.0) -> np.ndarray:
+def distributed(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    sides: tuple[int, int],
+    heads: int,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+) -> np.ndarray:
     """One key a block and head; maps in, map out."""
     out = []
     for qh, kh, vh in zip(*(np.split(x, heads) for x in (q, k, v)), strict=True):
@@ -542,7 +618,9 @@ def distributed(q: np.ndarray, k: np.ndarray, v: np.ndarray, sides: tuple[int, i
     return np.concatenate(out)
 
 
-def progressive(q: np.ndarray, k: np.ndarray, v: np.ndarray, sides: tuple[int, int], heads: int, coarse: bool = True) -> np.ndarray:
+def progressive(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, sides: tuple[int, int], heads: int, coarse: bool = True
+) -> np.ndarray:
     size, other = q.shape[1:], k.shape[1:]
     queries, keys = blocks(size, sides), blocks(other, sides)
     across, across_k = -(-size[1] // sides[1]), -(-other[1] // sides[1])
@@ -553,7 +631,10 @@ def progressive(q: np.ndarray, k: np.ndarray, v: np.ndarray, sides: tuple[int, i
         for number, block in enumerate(queries):
             points = [qh[:, y, x] for y, x in block]
             if coarse:
-                scores = [sum(float(p @ kh[:, y, x]) for p, (y, x) in zip(points, candidate, strict=True)) for candidate in keys]
+                scores = [
+                    sum(float(p @ kh[:, y, x]) for p, (y, x) in zip(points, candidate, strict=True))
+                    for candidate in keys
+                ]
                 match = keys[int(np.argmax(scores))]
             else:
                 match = keys[(number // across * down_k // down) * across_k + number % across * across_k // across]
@@ -586,7 +667,9 @@ def daconv(x: np.ndarray, state: dict, name: str) -> np.ndarray:
     else:
         total = sum(responses)
         pooled = total.mean(axis=(1, 2))[:, None, None]
-        by_channel = layer(gelu(layer(pooled, state, f"{name}.channel.0")), state, f"{name}.channel.2").reshape(4, len(x))
+        by_channel = layer(gelu(layer(pooled, state, f"{name}.channel.0")), state, f"{name}.channel.2").reshape(
+            4, len(x)
+        )
         by_pixel = layer(total, state, f"{name}.spatial")
         chosen = np.empty_like(x)
         for c in range(len(x)):
@@ -595,14 +678,24 @@ def daconv(x: np.ndarray, state: dict, name: str) -> np.ndarray:
                     weights = softmax([float(by_channel[k, c] + by_pixel[k, y, x0]) for k in range(4)])
                     chosen[c, y, x0] = sum(w * responses[k][c, y, x0] for k, w in enumerate(weights))
     mean, std = statistics(chosen, unbiased=False)
-    u = np.stack([(m - a) / b * g + h for m, a, b, g, h in zip(chosen, mean, std, state[f"{name}.norm.weight"], state[f"{name}.norm.bias"], strict=True)])
+    u = np.stack(
+        [
+            (m - a) / b * g + h
+            for m, a, b, g, h in zip(
+                chosen, mean, std, state[f"{name}.norm.weight"], state[f"{name}.norm.bias"], strict=True
+            )
+        ]
+    )
     return x + layer(gelu(layer(u, state, f"{name}.mix.0")), state, f"{name}.mix.2")
 
 
 def gdp_block(x: np.ndarray, style: np.ndarray, state: dict, name: str) -> np.ndarray:
     width = len(x)
     x = x + layer(x, state, f"{name}.position.1", groups=width)
-    queries, normal = layer(group_norm(x, state, f"{name}.norm_x"), state, f"{name}.query"), group_norm(style, state, f"{name}.norm_style")
+    queries, normal = (
+        layer(group_norm(x, state, f"{name}.norm_x"), state, f"{name}.query"),
+        group_norm(style, state, f"{name}.norm_style"),
+    )
     parts = []
     for g, r in enumerate((1, 2, 4, 8)):
         reduced = normal

@@ -38,7 +38,11 @@ def test_attend_is_the_dense_definition(dtype, tolerance):
     expected = dense_moments(*inputs)[0]
     got = attend(*(x.to(dtype) for x in inputs))
     assert torch.allclose(got.double(), expected, rtol=tolerance, atol=tolerance)
-    for a, b in zip(torch.autograd.grad(got.double().square().sum(), inputs), torch.autograd.grad(expected.square().sum(), inputs), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(got.double().square().sum(), inputs),
+        torch.autograd.grad(expected.square().sum(), inputs),
+        strict=True,
+    ):
         assert torch.allclose(a, b, rtol=100 * tolerance, atol=100 * tolerance)
 
 
@@ -120,12 +124,16 @@ def kinds() -> dict[str, AttentionRecord]:
     groups = [torch.randint(0, 3, (n,), generator=generator) for n in (35, 24)]
     clusters = torch.randint(0, 4, (24,), generator=generator)
     return {
-        "plain": plain, "some": record(subset=torch.tensor([3, 8, 20])), "repeated": record(subset=torch.tensor([3, 8, 8, 20, 3])),
+        "plain": plain,
+        "some": record(subset=torch.tensor([3, 8, 20])),
+        "repeated": record(subset=torch.tensor([3, 8, 8, 20, 3])),
         "groups": replace(plain, query_group=groups[0], key_group=groups[1]),
         "match": replace(plain, matches=torch.randint(0, 24, (35,), generator=generator)),
-        "regions": replace(plain, keys=plain.keys[:4], regions=clusters, matches=torch.randint(0, 4, (35,), generator=generator)),
+        "regions": replace(
+            plain, keys=plain.keys[:4], regions=clusters, matches=torch.randint(0, 4, (35,), generator=generator)
+        ),
         "soft regions": replace(plain, keys=plain.keys[:4], regions=clusters),
-    }  # fmt: skip
+    }
 
 
 def dense_map(r: AttentionRecord) -> torch.Tensor:
@@ -151,7 +159,11 @@ def test_rows_columns_and_statistics_are_those_of_the_dense_map(kind):
     assert torch.allclose(rows([r])[0], dense)
     columns = torch.stack([r.column(y, x).flatten() for y in range(r.style[0]) for x in range(r.style[1])], dim=1)
     assert torch.allclose(columns, dense)
-    places = torch.stack(torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(6) + 0.5) / 6, indexing="ij"), dim=-1).flatten(0, 1).double()
+    places = (
+        torch.stack(torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(6) + 0.5) / 6, indexing="ij"), dim=-1)
+        .flatten(0, 1)
+        .double()
+    )
     centre, spread = r.centre_and_spread()
     assert torch.allclose(centre.flatten(0, 1), dense @ places)
     if r.regions is None:  # a region is a point at its centre for the spread and the match
@@ -169,7 +181,12 @@ def test_a_query_without_keys_attends_to_nothing():
     assert (r.row(0, 0) == 0).all() and (r.column(0, 0) == 0).all() and torch.isinf(r.logits(0, 0)).all()
 
 
-ATTENTIVE = [(name, variant) for name, kind in METHODS.items() for variant in kind.variants if kind.attention is not Method.attention]
+ATTENTIVE = [
+    (name, variant)
+    for name, kind in METHODS.items()
+    for variant in kind.variants
+    if kind.attention is not Method.attention
+]
 
 
 @pytest.mark.parametrize(("name", "variant"), ATTENTIVE)
@@ -181,20 +198,33 @@ def test_records_are_distributions_and_change_nothing(name, variant):
     records = made.attention(c, s)
     for r in records:
         row = r.row(r.content[0] - 1, 0)
-        assert row.shape == r.style and row.sum().item() == pytest.approx(1) and r.queries.shape[0] == r.content[0] * r.content[1]
+        assert (
+            row.shape == r.style
+            and row.sum().item() == pytest.approx(1)
+            and r.queries.shape[0] == r.content[0] * r.content[1]
+        )
     assert len({(r.layer, r.step, r.head) for r in records}) == len(records)
     assert torch.equal(made.decode(made.transfer(c, s)), before)
-    assert bool(records) == (getattr(made.variant, "middle", "gdp") == "gdp")  # arms of DAG-Style without GDPAttention have none
+    assert bool(records) == (
+        getattr(made.variant, "middle", "gdp") == "gdp"
+    )  # arms of DAG-Style without GDPAttention have none
 
 
 def rows(records) -> torch.Tensor:
     """Dense maps of the heads of one attention: (heads, queries, keys)."""
-    return torch.stack([torch.stack([r.row(y, x).flatten() for y in range(r.content[0]) for x in range(r.content[1])]) for r in records])
+    return torch.stack(
+        [
+            torch.stack([r.row(y, x).flatten() for y in range(r.content[0]) for x in range(r.content[1])])
+            for r in records
+        ]
+    )
 
 
 def mixed(records, values: torch.Tensor) -> torch.Tensor:
     """Values (1, keys, channels) mixed by the recorded maps, head by head: (1, queries, channels)."""
-    return torch.cat([dense @ part for dense, part in zip(rows(records), values[0].chunk(len(records), dim=1), strict=True)], dim=1)[None]
+    return torch.cat(
+        [dense @ part for dense, part in zip(rows(records), values[0].chunk(len(records), dim=1), strict=True)], dim=1
+    )[None]
 
 
 def of(made, images_, layer: str, step: str) -> list[AttentionRecord]:
@@ -207,8 +237,16 @@ def test_distributed_attention_is_made_of_its_records():
     pair = images()
     c, s = (made.encode_content(image).features["relu4_1"] for image in pair)
     block = made.transform.attn_adain_4_1
-    _, values = stya2k.distil_keys(stya2k.cut(block.k(normalise(s)), (8, 8)), stya2k.cut(block.v(s), (8, 8)), 8, block.sim_alpha[0], block.sim_beta[0])
-    expected = stya2k.attend_keys(block.q(normalise(c)), block.k(normalise(s)), block.v(s), (8, 8), 8, block.sim_alpha[0], block.sim_beta[0])
+    _, values = stya2k.distil_keys(
+        stya2k.cut(block.k(normalise(s)), (8, 8)),
+        stya2k.cut(block.v(s), (8, 8)),
+        8,
+        block.sim_alpha[0],
+        block.sim_beta[0],
+    )
+    expected = stya2k.attend_keys(
+        block.q(normalise(c)), block.k(normalise(s)), block.v(s), (8, 8), 8, block.sim_alpha[0], block.sim_beta[0]
+    )
     assert torch.allclose(mixed(of(made, pair, "relu4_1", "DA"), values), tokens(expected))
 
 
@@ -232,7 +270,10 @@ def test_the_blocks_that_match_are_those_of_the_records():
     made = model("stya2k")
     pair = images(content=(80, 64), style=(64, 96))
     c, s = (made.encode_content(image).features["relu3_1"] for image in pair)
-    q, k = (stya2k.cut(x, (8, 8)).unflatten(3, (8, -1)).movedim(3, 1) for x in (made.A2K.q2(normalise(c)), made.A2K.k2(normalise(s))))
+    q, k = (
+        stya2k.cut(x, (8, 8)).unflatten(3, (8, -1)).movedim(3, 1)
+        for x in (made.A2K.q2(normalise(c)), made.A2K.k2(normalise(s)))
+    )
     assert torch.equal(rows(of(made, pair, "relu3_1", "PA 1")).argmax(dim=2), stya2k.best_blocks(q, k)[0])
 
 
@@ -254,7 +295,9 @@ def test_mst_takes_the_clusters_of_its_record():
     style = s.features["relu4_1"][0].flatten(1)
     means = torch.stack([style[:, r.regions == j].mean(dim=1) for j in range(len(r.keys))])
     assert torch.equal(made.assign(c.features["relu4_1"][0], means).flatten(), r.matches)
-    assert torch.allclose(1 - r.scores(), torch.from_numpy(mst.data_cost(c.features["relu4_1"][0].flatten(1).T, means)).to(r.keys))
+    assert torch.allclose(
+        1 - r.scores(), torch.from_numpy(mst.data_cost(c.features["relu4_1"][0].flatten(1).T, means)).to(r.keys)
+    )
     assert r.row(0, 0)[r.regions.view(r.style) == r.matches[0]].sum().item() == pytest.approx(1)
 
 
@@ -286,7 +329,9 @@ def test_avatarnet_takes_the_patches_that_its_record_prefers():
     pair = images()
     c, s = (made.encode_content(image).features["relu4_1"] for image in pair)
     flat = [avatarnet.whiten(x)[0][0].float() for x in (c, s)]
-    assert torch.equal(rows(of(made, pair, "relu4_1", "match"))[0].argmax(dim=1), avatarnet.match(*flat, 5, "reflect").flatten())
+    assert torch.equal(
+        rows(of(made, pair, "relu4_1", "match"))[0].argmax(dim=1), avatarnet.match(*flat, 5, "reflect").flatten()
+    )
 
 
 @pytest.mark.parametrize("name", ["sanet", "adaattn", "datnet"])

@@ -54,7 +54,10 @@ class Colours(Method):
         q, k = (code.features["x"][0].flatten(1).T for code in (content, style))
         grids = [tuple(code.features["x"].shape[2:]) for code in (content, style)]
         # -|q - k|^2 = 2 q k - k^2 - q^2, the last of which softmax does not see.
-        queries, keys = torch.cat([2 * q, torch.ones(len(q), 1)], dim=1), torch.cat([k, -k.square().sum(dim=1, keepdim=True)], dim=1)
+        queries, keys = (
+            torch.cat([2 * q, torch.ones(len(q), 1)], dim=1),
+            torch.cat([k, -k.square().sum(dim=1, keepdim=True)], dim=1),
+        )
         plain = AttentionRecord("colour", queries, keys, *grids, scale=self.sharp)
         own = AttentionRecord("colour", queries, queries, grids[0], grids[0], step="self", within=True)
         return [plain, own, AttentionRecord("colour", queries, keys, *grids, scale=0.0, step="blind")]
@@ -93,7 +96,10 @@ def test_attention_moves_with_the_picture():
     frame = stability(Colours(), content, style, (1, 4, 8, 16), 64).set_index(["operation", "shift"])
     assert frame.loc[("colour", 8), ["match", "centre", "changed"]].tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert frame.loc[("colour", 16), "changed"] == pytest.approx(0, abs=1e-5)
-    assert 0 < frame.loc[("colour", 1), "changed"] < frame.loc[("colour", 4), "changed"] < 1 and frame.loc[("colour", 4), "match"] > 0
+    assert (
+        0 < frame.loc[("colour", 1), "changed"] < frame.loc[("colour", 4), "changed"] < 1
+        and frame.loc[("colour", 4), "match"] > 0
+    )
     assert frame.loc["colour, blind"].to_numpy() == pytest.approx(0, abs=1e-5)
     with pytest.raises(UserError, match="too small to move"):
         stability(Colours(), content, style, (17,), 64)
@@ -121,42 +127,73 @@ def test_scenes_are_functions_of_their_seed_with_every_material():
         assert labels.unique().tolist() == list(range(len(MATERIALS))) and image.min() >= 0 and image.max() <= 1
     assert not torch.equal(scene(0, 96)[1], scene(1, 96)[1])
     # Colours of one material resemble each other across scenes more than another material's.
-    means = [torch.stack([image[:, labels == m].mean(dim=1) for m in range(len(MATERIALS))]) for image, labels in (scene(0, 96), scene(1, 96))]
+    means = [
+        torch.stack([image[:, labels == m].mean(dim=1) for m in range(len(MATERIALS))])
+        for image, labels in (scene(0, 96), scene(1, 96))
+    ]
     assert torch.equal(torch.cdist(*means).argmin(dim=1), torch.arange(len(MATERIALS)))
     with pytest.raises(UserError, match="unknown materials"):
         scene(0, 32, ("lava",))
 
 
 def pairs(shifts: tuple[int, ...] = (1, 2), **rows: float) -> pd.DataFrame:
-    """Three photographs and four paintings: every metric of a row is its number times the shift plus what the pair adds."""
+    """Three photographs and four paintings.
+
+    Every metric of a row is its number times the shift plus what the pair adds.
+    """
     rng = np.random.default_rng(0)
     effect = {(c, s): 0.01 * rng.standard_normal() for c in range(3) for s in range(4)}
     names = (*SHARPNESS, *STABILITY)
     return pd.DataFrame(
-        {"row": row, "seed": 0, "content": c, "style": s, "shift": shift, **{metric: value * shift + e for metric in names}}
-        for row, value in rows.items() for shift in shifts for (c, s), e in effect.items()
-    )  # fmt: skip
+        {
+            "row": row,
+            "seed": 0,
+            "content": c,
+            "style": s,
+            "shift": shift,
+            **{metric: value * shift + e for metric in names},
+        }
+        for row, value in rows.items()
+        for shift in shifts
+        for (c, s), e in effect.items()
+    )
 
 
 def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     study, rng = attention, np.random.default_rng(1)
-    level = {study.ALL_TO_ALL[0]: 0.9, study.ALL_TO_ALL[1]: 0.8, "StyA2K relu4_1, DA": 0.2, "StyA2K relu4_1, PA 1": 0.3, "StyA2K relu4_1, PA 2": 0.4}
+    level = {
+        study.ALL_TO_ALL[0]: 0.9,
+        study.ALL_TO_ALL[1]: 0.8,
+        "StyA2K relu4_1, DA": 0.2,
+        "StyA2K relu4_1, PA 1": 0.3,
+        "StyA2K relu4_1, PA 2": 0.4,
+    }
     moved = pairs(study.SHIFTS, **level)
 
     def decided(moved: pd.DataFrame) -> pd.Series:
         measured = study.cells(moved[moved["shift"] == study.SHIFTS[0]], moved)
-        tables.write_results(tables.means(measured, study.ROWS, study.cell_metrics(), SIZES), "stya2k-figure5", SIZES, measured)
+        tables.write_results(
+            tables.means(measured, study.ROWS, study.cell_metrics(), SIZES), "stya2k-figure5", SIZES, measured
+        )
         return of_table("StyA2K", "Figure 5", SIZES).set_index("id").verdict
 
     found = decided(moved)
-    assert found[["A2K-27", "A2K-28", "A2K-29", "A2K-36", "A2K-37", "A2K-38"]].eq("supported").all() and found["A2K-35"] == "contradicted"
-    noisy = decided(moved.assign(changed=moved.changed.where(moved["shift"] == study.SHIFTS[0], rng.normal(size=len(moved)))))
+    assert (
+        found[["A2K-27", "A2K-28", "A2K-29", "A2K-36", "A2K-37", "A2K-38"]].eq("supported").all()
+        and found["A2K-35"] == "contradicted"
+    )
+    noisy = decided(
+        moved.assign(changed=moved.changed.where(moved["shift"] == study.SHIFTS[0], rng.normal(size=len(moved))))
+    )
     assert found.index[found != noisy].tolist() == ["A2K-36"] and noisy["A2K-36"] == "undecided"
 
 
 def test_the_operation_shown_is_at_relu4_1_where_there_is_one():
-    made = [AttentionRecord(layer, torch.zeros(1, 2), torch.zeros(1, 2), (1, 1), (1, 1), step=step) for layer, step in (("relu3_1", "DA"), ("relu4_1", "DA"), ("block 2", "1/4"))]
+    made = [
+        AttentionRecord(layer, torch.zeros(1, 2), torch.zeros(1, 2), (1, 1), (1, 1), step=step)
+        for layer, step in (("relu3_1", "DA"), ("relu4_1", "DA"), ("block 2", "1/4"))
+    ]
     assert principal(made) is made[1] and principal(made[::2]) is made[0]
     assert operation(made[2]) == "scale 1/4"
 
@@ -176,8 +213,17 @@ def test_every_pair_of_every_method_is_measured():
 def test_summaries_and_curves_are_means_with_intervals():
     frame = pairs(a=0.5)
     curve = over_setting(frame, ["changed"], "shift", SIZES).set_index("shift")
-    assert curve.measured.tolist() == pytest.approx([0.5, 1.0], abs=0.01) and (curve.low < curve.measured).all() and (curve.measured < curve.high).all()
-    assert summary(frame.query("shift == 2"), ["changed"], SIZES).loc["a", "changed"].split()[0] in ("1", "0.998", "0.999", "1.01")
+    assert (
+        curve.measured.tolist() == pytest.approx([0.5, 1.0], abs=0.01)
+        and (curve.low < curve.measured).all()
+        and (curve.measured < curve.high).all()
+    )
+    assert summary(frame.query("shift == 2"), ["changed"], SIZES).loc["a", "changed"].split()[0] in (
+        "1",
+        "0.998",
+        "0.999",
+        "1.01",
+    )
     plots.close(plots.curves(curve.reset_index(), "shift", {"changed": "changed"}, "px"))
 
 
@@ -192,6 +238,11 @@ def test_a_wide_window_is_cut_from_the_middle():
 def test_figure_5_has_a_line_a_point_and_a_panel_a_column():
     content, style = (x[:, :64, :64] for x in pictures())
     record = records(Colours(), content, style)[:1]
-    figure = plots.attention_panels(content, style, {"picture": content, "scores": (record, False), "attention": (record, True)}, [(0.1, 0.2), (0.8, 0.9)])
+    figure = plots.attention_panels(
+        content,
+        style,
+        {"picture": content, "scores": (record, False), "attention": (record, True)},
+        [(0.1, 0.2), (0.8, 0.9)],
+    )
     assert len(figure.axes) == 8
     plots.close(figure)

@@ -23,7 +23,15 @@ from replication.audit.equations import (
     values_of_attention,
 )
 from replication.audit.secondary import closest_subset
-from replication.audit.stya2k import FULL_MODEL, LOSSES, chosen_weight, clip_means, full_model, one_digit_away, weights_exist
+from replication.audit.stya2k import (
+    FULL_MODEL,
+    LOSSES,
+    chosen_weight,
+    clip_means,
+    full_model,
+    one_digit_away,
+    weights_exist,
+)
 from replication.audit.text import behind, lead
 from replication.audit.timing import Cost, cost, least_times, products_of, times, verdict_of_time
 from replication.audit.training import Training, decay_readings, decayed, iterations, least_hours, passes
@@ -56,7 +64,14 @@ def test_a_column_is_rounded_alike():
 
 def test_weights_of_clips():
     columns = np.array([[1.0, 3.0], [2.0, 6.0]])
-    for means, exist in (((2.0, 4.0), True), ((1.5, 3.0), True), ((2.0, 5.0), False), ((3.1, 6.1), False), ((3.019, 6.019), True), ((3.021, 6.021), False)):
+    for means, exist in (
+        ((2.0, 4.0), True),
+        ((1.5, 3.0), True),
+        ((2.0, 5.0), False),
+        ((3.1, 6.1), False),
+        ((3.019, 6.019), True),
+        ((3.021, 6.021), False),
+    ):
         assert weights_exist(columns, np.array(means), 0.01) is exist, means
 
 
@@ -79,7 +94,9 @@ def test_one_changed_digit():
 def clips(own: tuple[float, ...], mean: float) -> Printed:
     """AdaAttN's clips are 2.0, 3.0, 4.0, 5.0, 6.1 with the mean 4.0; all have one decimal."""
     other = (2.0, 3.0, 4.0, 5.0, 6.1)
-    columns = {f"flow_error_style{i}": {"AdaAttN": a, "StyA2K": b} for i, (a, b) in enumerate(zip(other, own, strict=True), 1)}
+    columns = {
+        f"flow_error_style{i}": {"AdaAttN": a, "StyA2K": b} for i, (a, b) in enumerate(zip(other, own, strict=True), 1)
+    }
     return of(made(**columns, flow_error={"AdaAttN": 4.0, "StyA2K": mean}), "StyA2K", "Table 3")
 
 
@@ -89,7 +106,9 @@ def test_the_mean_of_clips():
     section = clip_means(clips((1.1, 1.1, 1.1, 1.1, 1.1), 1.6))
     assert verdicts(section) == ["consistent", "inconsistent"]
     # 5 x 1.6 - 4 x 1.1 = 3.6, give or take ten halves of the last digit.
-    assert section.frame["mean needs, from"].tolist() == pytest.approx([3.1] * 5) and section.frame["to"].tolist() == pytest.approx([4.1] * 5)
+    assert section.frame["mean needs, from"].tolist() == pytest.approx([3.1] * 5) and section.frame[
+        "to"
+    ].tolist() == pytest.approx([4.1] * 5)
     assert section.frame["one digit away"].tolist() == [[3.1, 4.1]] * 5
     assert section.frame["then below AdaAttN"].tolist() == [False, False, False, True, True]
     # Weights (1, 0, 0, 0, 1) / 2 give 4.0 and 3.0, where the plain mean is 1.5.
@@ -100,7 +119,9 @@ def test_the_mean_of_clips():
 def test_one_value_for_three_tables(third, verdict):
     parts = []
     for (table, row), lpips in zip(FULL_MODEL.items(), (0.52, 0.52, third), strict=True):
-        parts.append(of(made(content_loss={row: 0.55}, style_loss={row: 1.04}, lpips={row: lpips}), "StyA2K", table).frame)
+        parts.append(
+            of(made(content_loss={row: 0.55}, style_loss={row: 1.04}, lpips={row: lpips}), "StyA2K", table).frame
+        )
     assert verdicts(full_model(Printed(pd.concat(parts)))) == ["consistent", "consistent", verdict]
 
 
@@ -120,7 +141,10 @@ def test_counts_that_multiply():
 def test_passes_and_hours():
     assert passes(Training("", 1000, 10, 500, 4)) == {"steps": 20.0, "images": 2.0}
     assert least_hours(3600.0, 5, CARDS["RTX 3090"], "RTX 3090") == pytest.approx(10)
-    cases = {"steps fit": (Training("", 200, 10, 500, 4), "consistent"), "images fit": (Training("", 2000, 10, 500, 4), "inconsistent")}
+    cases = {
+        "steps fit": (Training("", 200, 10, 500, 4), "consistent"),
+        "images fit": (Training("", 2000, 10, 500, 4), "inconsistent"),
+    }
     for title, (case, verdict) in cases.items():
         found = iterations({"StyA2K": case}).findings[0]
         assert found.verdict == verdict and ("counts images" in found.explanation) == (title == "images fit")
@@ -128,12 +152,17 @@ def test_passes_and_hours():
 
 def test_readings_of_a_decay():
     assert list(decayed(1.0, 0.5, 2).values()) == [0.5, 0.25, 0.0, 1.0]
-    assert verdicts(decay_readings(1.0, 1e-9, 10)) == ["consistent"] and verdicts(decay_readings(1.0, 0.5, 10)) == ["unclear"]
+    assert verdicts(decay_readings(1.0, 1e-9, 10)) == ["consistent"] and verdicts(decay_readings(1.0, 0.5, 10)) == [
+        "unclear"
+    ]
 
 
 def test_values_decide_whether_the_style_arrives():
     assert influence_of_style("content") < 1e-3 < 0.5 < influence_of_style("style")
-    assert [verdicts(values_of_attention(source)) for source in ("content", "style")] == [["inconsistent"], ["consistent"]]
+    assert [verdicts(values_of_attention(source)) for source in ("content", "style")] == [
+        ["inconsistent"],
+        ["consistent"],
+    ]
 
 
 def test_complexity_by_hand():
@@ -155,7 +184,10 @@ def test_blocks_and_divisors_by_hand():
 
 def test_slips_are_those_that_torch_refuses():
     assert slips_of("ab,bc->ac", [2, 2]) == []
-    assert slips_of("ab,bc->ad", [2, 3]) == ["operand 2 has 3 axes, the equation names 2", "result index d is in no operand"]
+    assert slips_of("ab,bc->ad", [2, 3]) == [
+        "operand 2 has 3 axes, the equation names 2",
+        "result index d is in no operand",
+    ]
     axes = dict(AXES)
     for result, equation, operands in EINSUMS:
         counts = [axes[name] for name in operands]
@@ -179,8 +211,21 @@ def test_costs_by_shapes():
 def test_least_times_by_hand(monkeypatch):
     monkeypatch.setattr(benchmark, "CARDS", {"card": 2.0})  # one multiply-add a second
     least = least_times(Cost(100, 90, 60), "card")
-    assert least == pytest.approx({"as counted": 100, "Winograd 2x2": 50, "Winograd 4x4": 32.5, "style encoded before": 70, "both encoded before": 40})
-    assert [verdict_of_time(seconds, least) for seconds in (100.0, 99.0, 50.0, 49.0)] == ["consistent", "unclear", "unclear", "implausible"]
+    assert least == pytest.approx(
+        {
+            "as counted": 100,
+            "Winograd 2x2": 50,
+            "Winograd 4x4": 32.5,
+            "style encoded before": 70,
+            "both encoded before": 40,
+        }
+    )
+    assert [verdict_of_time(seconds, least) for seconds in (100.0, 99.0, 50.0, 49.0)] == [
+        "consistent",
+        "unclear",
+        "unclear",
+        "implausible",
+    ]
 
 
 def test_what_a_time_asks_of_a_card_is_its_share_of_the_peak():
@@ -196,7 +241,9 @@ def test_percentages_of_votes():
 
 
 def test_intervals_and_leads_by_hand():
-    assert wilson(0.5, 100) == pytest.approx((0.40383, 0.59617), abs=1e-5) and wilson(0.0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson(0.5, 100) == pytest.approx((0.40383, 0.59617), abs=1e-5) and wilson(0.0, 10)[0] == pytest.approx(
+        0, abs=1e-12
+    )
     # Variance of the difference of two shares: 0.6 + 0.4 - 0.2^2 over n; 1.96 of its roots are 0.2.
     assert votes_needed(0.6, 0.4) == pytest.approx(1.959964**2 * 0.96 / 0.04)
 
@@ -210,7 +257,10 @@ def test_three_columns_that_disagree():
     rows = dict(zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True))
     alike = made(ssim_grey=rows, psnr=rows, lpips={row: -value for row, value in rows.items()})
     against = made(ssim_grey=rows, psnr=rows, lpips=rows)
-    assert [verdicts(columns_agree(of(printed, "DatNet", "Table 1"))) for printed in (alike, against)] == [["consistent"], ["unclear"]]
+    assert [verdicts(columns_agree(of(printed, "DatNet", "Table 1"))) for printed in (alike, against)] == [
+        ["consistent"],
+        ["unclear"],
+    ]
 
 
 def all_verdicts(printed: Printed) -> dict[tuple[str, str], str]:
@@ -227,8 +277,14 @@ def before() -> dict[tuple[str, str], str]:
 
 # Printed numbers changed in a copy, and the verdicts that change with them; None where a finding has gone.
 CHANGES = {
-    "a mean that fits": ([("StyA2K", "Table 3", "flow_error", "StyA2K", 4.11)], {("StyA2K", "mean of StyA2K's clips"): "consistent"}),
-    "a clip that fits the mean": ([("StyA2K", "Table 3", "flow_error_style5", "StyA2K", 7.83)], {("StyA2K", "mean of StyA2K's clips"): "consistent"}),
+    "a mean that fits": (
+        [("StyA2K", "Table 3", "flow_error", "StyA2K", 4.11)],
+        {("StyA2K", "mean of StyA2K's clips"): "consistent"},
+    ),
+    "a clip that fits the mean": (
+        [("StyA2K", "Table 3", "flow_error_style5", "StyA2K", 7.83)],
+        {("StyA2K", "mean of StyA2K's clips"): "consistent"},
+    ),
     "one LPIPS": (
         [("StyA2K", "Table 1", "lpips", "StyA2K", 0.53), ("StyA2K", "Table 2", "lpips", "Full model", 0.53)],
         {("StyA2K", "lpips of the full model"): "consistent"},
@@ -237,30 +293,60 @@ CHANGES = {
         [("StyA2K", "Table 2", "lpips", "w/o PA", 0.50)],
         {("StyA2K", "almost all content losses and LPIPS rise when a component goes"): "inconsistent"},
     ),
-    "MANet dearer": ([("DatNet", "Table 2", "macs_256", "MANet", 52.0)], {("DatNet", "MANet costs more than AdaIN"): "consistent"}),
+    "MANet dearer": (
+        [("DatNet", "Table 2", "macs_256", "MANet", 52.0)],
+        {("DatNet", "MANet costs more than AdaIN"): "consistent"},
+    ),
     "AdaIN slower": (
         [("StyA2K", "Table 1", "inference_time", "AdaIN", 0.012)],
         {("StyA2K", "time of AdaIN at 512 px"): None, ("StyA2K", "AdaIN in two papers"): "consistent"},
     ),
-    "AdaIN too fast elsewhere": ([("DatNet", "Table 2", "time_256", "AdaIN", 0.021)], {("DatNet", "time of AdaIN at 256 px"): "unclear"}),
-    "half a vote": ([("StyA2K", "Table 1", "user_content", "StyA2K", 52.60)], {("StyA2K", "user_content comes from whole votes"): "inconsistent"}),
+    "AdaIN too fast elsewhere": (
+        [("DatNet", "Table 2", "time_256", "AdaIN", 0.021)],
+        {("DatNet", "time of AdaIN at 256 px"): "unclear"},
+    ),
+    "half a vote": (
+        [("StyA2K", "Table 1", "user_content", "StyA2K", 52.60)],
+        {("StyA2K", "user_content comes from whole votes"): "inconsistent"},
+    ),
     "a larger lead": (
         [("StyA2K", "Table 1", "user_overall", "StyA2K", 60.00)],
-        {("StyA2K", "user_overall comes from whole votes"): "inconsistent", ("StyA2K", "StyA2K leads in user_overall"): "consistent"},
+        {
+            ("StyA2K", "user_overall comes from whole votes"): "inconsistent",
+            ("StyA2K", "StyA2K leads in user_overall"): "consistent",
+        },
     ),
-    "another SSL": ([("SCSA", "Comparison", "ssl", "StyleID", 1.7)], {("SCSA", "SSL of StyleID+SCSA without S-AdaIN"): "consistent"}),
+    "another SSL": (
+        [("SCSA", "Comparison", "ssl", "StyleID", 1.7)],
+        {("SCSA", "SSL of StyleID+SCSA without S-AdaIN"): "consistent"},
+    ),
     "a vote that does not exist": (
-        [("SCSA", "Comparison", "user_overall", "StyleID+SCSA", 78.10), ("SCSA", "Comparison", "user_overall", "StyleID", 21.90)],
+        [
+            ("SCSA", "Comparison", "user_overall", "StyleID+SCSA", 78.10),
+            ("SCSA", "Comparison", "user_overall", "StyleID", 21.90),
+        ],
         {("SCSA", "percentages come from whole votes"): "unclear"},
     ),
-    "all of StyTr2": ([("DAG-Style", "Efficiency", "params", "StyTr2", 35.39)], {("DAG-Style", "StyTr2's parameters"): "consistent"}),
-    "ArtFlow alone": ([("DatNet", "Table 2", "params", "ArtFlow", 6.46)], {("DatNet", "ArtFlow's parameters"): "consistent"}),
+    "all of StyTr2": (
+        [("DAG-Style", "Efficiency", "params", "StyTr2", 35.39)],
+        {("DAG-Style", "StyTr2's parameters"): "consistent"},
+    ),
+    "ArtFlow alone": (
+        [("DatNet", "Table 2", "params", "ArtFlow", 6.46)],
+        {("DatNet", "ArtFlow's parameters"): "consistent"},
+    ),
     "DatNet slower": (
         [("DatNet", "Table 2", "time_512", "DatNet", 1.6)],
-        {("DatNet", "growth of DatNet's time"): "inconsistent", ("DatNet", "faster than ArtFlow at both sizes"): "inconsistent"},
+        {
+            ("DatNet", "growth of DatNet's time"): "inconsistent",
+            ("DatNet", "faster than ArtFlow at both sizes"): "inconsistent",
+        },
     ),
-    "nothing that matters": ([("StyA2K", "Table 1", "style_loss", "MST", 2.64), ("DatNet", "Table 1", "psnr", "SANet", 13.05)], {}),
-}  # fmt: skip
+    "nothing that matters": (
+        [("StyA2K", "Table 1", "style_loss", "MST", 2.64), ("DatNet", "Table 1", "psnr", "SANet", 13.05)],
+        {},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -268,7 +354,9 @@ def test_a_verdict_follows_from_its_numbers_and_no_other_does(name, before):
     edits, expected = CHANGES[name]
     frame = Printed().frame.copy()
     for *place, value in edits:
-        chosen = np.logical_and.reduce([frame[column] == part for column, part in zip(("paper", "table", "metric", "row"), place, strict=True)])
+        chosen = np.logical_and.reduce(
+            [frame[column] == part for column, part in zip(("paper", "table", "metric", "row"), place, strict=True)]
+        )
         assert chosen.sum() == 1, place
         frame.loc[chosen, "reported"] = value
     after = all_verdicts(Printed(frame))
@@ -277,7 +365,16 @@ def test_a_verdict_follows_from_its_numbers_and_no_other_does(name, before):
 
 def test_the_papers_slips_and_what_holds(before):
     """What anyone can check with the papers in hand."""
-    assert before["StyA2K", "mean of StyA2K's clips"] == "inconsistent" and before["StyA2K", "mean of AdaAttN's clips"] == "consistent"
-    assert before["StyA2K", "time of SANet at 512 px"] == "implausible" and before["DatNet", "other times at 512 px"] == "consistent"
-    assert before["DatNet", "gains over MicroAST"] == "consistent" and before["DAG-Style", "StyTr2's parameters"] == "inconsistent"
+    assert (
+        before["StyA2K", "mean of StyA2K's clips"] == "inconsistent"
+        and before["StyA2K", "mean of AdaAttN's clips"] == "consistent"
+    )
+    assert (
+        before["StyA2K", "time of SANet at 512 px"] == "implausible"
+        and before["DatNet", "other times at 512 px"] == "consistent"
+    )
+    assert (
+        before["DatNet", "gains over MicroAST"] == "consistent"
+        and before["DAG-Style", "StyTr2's parameters"] == "inconsistent"
+    )
     assert 60 < len(before) < 100

@@ -19,7 +19,9 @@ from replication.methods import METHODS, mst
 from replication.nn import attention
 from replication.nn.encoder import Encoder
 
-ALL = [(name, variant) for name, kind in METHODS.items() for variant in kind.variants if not variant.startswith("lambda")]
+ALL = [
+    (name, variant) for name, kind in METHODS.items() for variant in kind.variants if not variant.startswith("lambda")
+]
 
 
 def pair() -> tuple[tuple[int, int], tuple[int, int], list[torch.Tensor]]:
@@ -55,9 +57,16 @@ def test_counted_is_what_a_dense_map_takes(name, monkeypatch):
 
 # GMAC of a 256-px pair, computed independently in the specifications.
 KNOWN = {
-    "adain": 47.45, "sanet": 68.05, "mccnet": 48.26, "adaattn": 91.58, "artflow": 172.6, "microast": 2.729, "stytr2": 61.2, "stya2k": 73.3,
+    "adain": 47.45,
+    "sanet": 68.05,
+    "mccnet": 48.26,
+    "adaattn": 91.58,
+    "artflow": 172.6,
+    "microast": 2.729,
+    "stytr2": 61.2,
+    "stya2k": 73.3,
     "dagstyle": 14.3,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -69,15 +78,26 @@ def test_known_operations_at_256_px(name):
 
 
 def test_eq_15_of_stya2k():
-    """At relu4_1 of 512 px, by hand; and a count of all steps is what the module multiplies, but for the gates' 5 HWC."""
+    """At relu4_1 of 512 px, by hand.
+
+    And a count of all steps is what the module multiplies, but for the gates' 5 HWC.
+    """
     facts = complexity_of_a2k(512, 4, 512, 8)
-    assert facts["eq_15"] == (5 + 64 + 64 + 64) * 4096 * 512 and facts["all_to_all"] / facts["eq_15"] == pytest.approx(41.6, abs=0.05)
+    assert facts["eq_15"] == (5 + 64 + 64 + 64) * 4096 * 512 and facts["all_to_all"] / facts["eq_15"] == pytest.approx(
+        41.6, abs=0.05
+    )
     products = sum(a2k((64, 64), (64, 64), (8, 8), 512).values())
     assert facts["all_steps"] - 5 * 4096 * 512 == products
 
 
 def test_exponents_are_those_of_power_laws():
-    frame = pd.DataFrame([{"row": row, "size": s, "seconds": 3 * (s * s) ** p} for row, p in (("a", 1.0), ("b", 1.7)) for s in (64, 128, 256)])
+    frame = pd.DataFrame(
+        [
+            {"row": row, "size": s, "seconds": 3 * (s * s) ** p}
+            for row, p in (("a", 1.0), ("b", 1.7))
+            for s in (64, 128, 256)
+        ]
+    )
     assert benchmark.exponents(frame, "seconds").to_dict() == pytest.approx({"a": 1.0, "b": 1.7})
     assert benchmark.exponents(frame[frame["size"] == 64], "seconds").isna().all()
 
@@ -106,7 +126,11 @@ APART = benchmark._apart
 def test_measurements_are_stored_and_written(build_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     frame = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])
-    assert list(frame.row) == ["MicroAST", "ArtFlow (wct)"] and (frame.low <= frame.seconds).all() and (frame.parameters == [471_987, 6_463_616]).all()
+    assert (
+        list(frame.row) == ["MicroAST", "ArtFlow (wct)"]
+        and (frame.low <= frame.seconds).all()
+        and (frame.parameters == [471_987, 6_463_616]).all()
+    )
     assert (frame.trained == frame.parameters).all() and (frame.built == [3_977_727, 9_969_356]).all()
     monkeypatch.setattr(benchmark, "_apart", lambda *_: pytest.fail("measured again"))
     again = benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])

@@ -14,7 +14,10 @@ from replication.weights.shipped import manifest, model_card
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_packing_loses_nothing_but_precision(tmp_path, dtype):
-    state = {"a.weight": torch.randn(5, 3, 3, 3).contiguous(memory_format=torch.channels_last), "b": torch.tensor([1.0])}
+    state = {
+        "a.weight": torch.randn(5, 3, 3, 3).contiguous(memory_format=torch.channels_last),
+        "b": torch.tensor([1.0]),
+    }
     path = write_weights(tmp_path / "x.safetensors.xz", state, dtype)
     found = read_weights(path)
     assert found.keys() == state.keys() and all(torch.equal(found[key], state[key].to(dtype).float()) for key in state)

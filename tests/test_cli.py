@@ -9,7 +9,13 @@ from replication.data.images import contents, read_image, styles
 
 @pytest.fixture
 def arguments(tmp_path):
-    return {"--method": "adain", "--content": str(contents(1)[0].path), "--style": str(styles(2)[1].path), "--out": str(tmp_path / "out.png"), "--size": "96"}
+    return {
+        "--method": "adain",
+        "--content": str(contents(1)[0].path),
+        "--style": str(styles(2)[1].path),
+        "--out": str(tmp_path / "out.png"),
+        "--size": "96",
+    }
 
 
 def call(options: dict[str, str]) -> int:

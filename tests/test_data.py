@@ -9,9 +9,25 @@ from PIL import Image
 
 from replication import files
 from replication.data import assets
-from replication.data.images import contents, read_folder_of_pictures, read_image, styles, to_uint8, training_set, write_image
+from replication.data.images import (
+    contents,
+    read_folder_of_pictures,
+    read_image,
+    styles,
+    to_uint8,
+    training_set,
+    write_image,
+)
 from replication.errors import UserError
-from replication.nn.encoder import CONVOLUTIONS, TAPS, Encoder, dequantised_vgg19, normalisation_scales, normalised, vgg19_state
+from replication.nn.encoder import (
+    CONVOLUTIONS,
+    TAPS,
+    Encoder,
+    dequantised_vgg19,
+    normalisation_scales,
+    normalised,
+    vgg19_state,
+)
 
 
 @pytest.fixture
@@ -25,7 +41,9 @@ def test_rgb_round_trip(picture):
     image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
     path = write_image(folder / "a.png", image)
     assert torch.equal(read_image(path), image)
-    assert np.array_equal(to_uint8(torch.tensor([-0.5, 0.0, 0.4999, 0.5, 1.7]).expand(3, 1, 5)[:, :, :])[0, :, 0], [0, 0, 127, 128, 255])
+    assert np.array_equal(
+        to_uint8(torch.tensor([-0.5, 0.0, 0.4999, 0.5, 1.7]).expand(3, 1, 5)[:, :, :])[0, :, 0], [0, 0, 127, 128, 255]
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
@@ -94,6 +112,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
     with pytest.raises(UserError, match="cannot write .*result.csv: No space left"):
         files.write_atomic(path, full)
+
     def full_for_torch(temporary):
         raise RuntimeError("unexpected pos 576 vs 534")  # what torch.save says of a full disk
 
@@ -170,7 +189,9 @@ def test_dequantisation_is_table_look_up():
     for index, name in CONVOLUTIONS.items():
         for _ in range(20):
             position = tuple(int(rng.integers(n)) for n in weights[f"{index}.weight"].shape)
-            assert weights[f"{index}.weight"][position] == stored[f"{name}_W_table"][int(stored[f"{name}_W_q"][position])]
+            assert (
+                weights[f"{index}.weight"][position] == stored[f"{name}_W_table"][int(stored[f"{name}_W_q"][position])]
+            )
 
 
 def test_normalisation_divides_activations_by_their_scales():
@@ -182,7 +203,9 @@ def test_normalisation_divides_activations_by_their_scales():
     scaled.layers.load_state_dict(normalised(weights, scales), strict=False)
     image = torch.rand(1, 3, 40, 40, generator=generator)
     for tap, index in zip(TAPS, (2, 9, 16, 29, 42), strict=True):
-        assert torch.allclose(scaled(image)[tap] * scales[index][:, None, None], plain(image)[tap], rtol=1e-3, atol=1e-2)
+        assert torch.allclose(
+            scaled(image)[tap] * scales[index][:, None, None], plain(image)[tap], rtol=1e-3, atol=1e-2
+        )
 
 
 def test_measured_scales_are_mean_activations(tiny):

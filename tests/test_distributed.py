@@ -36,8 +36,20 @@ def test_two_processes_do_the_work_of_one(tmp_path):
         cache.mkdir(parents=True, exist_ok=True)
         (build / "cache").symlink_to(cache.resolve())
         (tmp_path / "script.py").write_text(SCRIPT)
-        environment = {**os.environ, "REPLICATION_BUILD": str(build), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(files.ROOT), str(files.ROOT / "tests")])}
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), str(tmp_path / "script.py")]
+        environment = {
+            **os.environ,
+            "REPLICATION_BUILD": str(build),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(files.ROOT), str(files.ROOT / "tests")]),
+        }
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(count),
+            str(tmp_path / "script.py"),
+        ]
         done = subprocess.run(launch, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         weights.append(torch.load(build / "train/run/final.pt", weights_only=True)["model"])

@@ -21,9 +21,12 @@ def by_loops(result: np.ndarray, content: np.ndarray) -> dict[str, float]:
     precision, recall = hits["result"] / len(marked["result"]), hits["content"] / len(marked["content"])
     far = [p for p in np.ndindex(result.shape) if all(math.dist(p, q) > 8 for q in marked["content"])]
     return {
-        "edge_precision": precision, "edge_recall": recall, "edge_f1": 2 * precision * recall / (precision + recall),
-        "edge_density": len(marked["result"]) / len(marked["content"]), "edge_noise": sum(result[p] for p in far) / len(far),
-    }  # fmt: skip
+        "edge_precision": precision,
+        "edge_recall": recall,
+        "edge_f1": 2 * precision * recall / (precision + recall),
+        "edge_density": len(marked["result"]) / len(marked["content"]),
+        "edge_noise": sum(result[p] for p in far) / len(far),
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -42,7 +45,13 @@ def square(offset: int = 0) -> np.ndarray:
 def test_known_answers():
     found = find_canny_edges(square())
     assert found.any() and not found[20:44, 20:44].any() and not found[:12].any()
-    assert compare_edges(found, found) == {"edge_precision": 1, "edge_recall": 1, "edge_f1": 1, "edge_density": 1, "edge_noise": 0}
+    assert compare_edges(found, found) == {
+        "edge_precision": 1,
+        "edge_recall": 1,
+        "edge_f1": 1,
+        "edge_density": 1,
+        "edge_noise": 0,
+    }
     assert compare_edges(find_canny_edges(square(2)), found)["edge_f1"] == 1
     moved = compare_edges(find_canny_edges(square(5)), found)
     assert 0.3 < moved["edge_f1"] < 1 and moved["edge_noise"] == 0
@@ -52,7 +61,9 @@ def test_known_answers():
 def test_nothing_to_compare():
     none, some = np.zeros((30, 30), bool), find_canny_edges(square())[10:40, 10:40]
     blank = compare_edges(none, some)
-    assert blank["edge_f1"] == blank["edge_recall"] == blank["edge_density"] == blank["edge_noise"] == 0 and math.isnan(blank["edge_precision"])
+    assert blank["edge_f1"] == blank["edge_recall"] == blank["edge_density"] == blank["edge_noise"] == 0 and math.isnan(
+        blank["edge_precision"]
+    )
     invented = compare_edges(some, none)
     assert math.isnan(invented["edge_f1"]) and math.isnan(invented["edge_recall"]) and invented["edge_noise"] > 0
 
@@ -64,12 +75,20 @@ def test_higher_thresholds_find_fewer_edges():
 
 
 def test_the_metrics_are_those_of_the_8_bit_grey_images():
-    images = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)), torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1))
+    images = (
+        torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)),
+        torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1)),
+    )
     scores = edge_scores(images[0], find_edges(images[1]), find_edges(images[1]))
     assert scores.keys() == {name for name in METRICS if name.startswith("edge_")}
-    a, b = ((x[1].mul(255).round() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0).round().numpy() for x in images)
+    a, b = (
+        (x[1].mul(255).round() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0).round().numpy()
+        for x in images
+    )
     expected = compare_edges(find_canny_edges(a, 50.0, 100.0), find_canny_edges(b, 50.0, 100.0))
-    assert {name.removesuffix("_low"): value[1].item() for name, value in scores.items() if name.endswith("_low")} == pytest.approx(expected, rel=0.05)
+    assert {
+        name.removesuffix("_low"): value[1].item() for name, value in scores.items() if name.endswith("_low")
+    } == pytest.approx(expected, rel=0.05)
 
 
 def test_leakage_is_one_for_the_paintings_edges_and_about_zero_for_edges_from_elsewhere():

@@ -14,7 +14,10 @@ FIXED = {"jupyterlab", "torch", "torchvision", "matplotlib", "seaborn", "papermi
 
 def project() -> dict[str, Requirement]:
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*table["dependencies"], *table["optional-dependencies"]["test"]]  # `diffusion` is for people with Stable Diffusion's weights
+    lines = [
+        *table["dependencies"],
+        *table["optional-dependencies"]["test"],
+    ]  # `diffusion` is for people with Stable Diffusion's weights
     return {Requirement(line).name: Requirement(line) for line in lines}
 
 

@@ -56,7 +56,9 @@ def kill_after(monkeypatch, cells: int) -> None:
 def table_bytes(sizes, monkeypatch, folder) -> bytes:
     monkeypatch.setattr(files, "RESULTS", folder)
     cells = measure_grid(ROWS, sizes)
-    tables.write_table(tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes), "StyA2K", "Table 1", cells, ROWS, sizes)
+    tables.write_table(
+        tables.paper_table("StyA2K", "Table 1", cells, ROWS, sizes), "StyA2K", "Table 1", cells, ROWS, sizes
+    )
     return (folder / "smoke" / "stya2k-table1.csv").read_bytes()
 
 
@@ -90,8 +92,14 @@ def test_best_and_worst_are_what_they_say(sizes, store, monkeypatch):
     cells = measure_grid(ROWS, sizes)
     content, style = contents(sizes.contents), styles(sizes.styles)
     own = cells[cells.row == "AdaIN"].assign(content_loss=5.0, style_loss=5.0)
-    own.loc[(own.content == content[1].name) & (own["style"] == style[0].name), ["content_loss", "style_loss"]] = [1.0, 2.0]
-    own.loc[(own.content == content[0].name) & (own["style"] == style[1].name), ["content_loss", "style_loss"]] = [8.0, 9.0]
+    own.loc[(own.content == content[1].name) & (own["style"] == style[0].name), ["content_loss", "style_loss"]] = [
+        1.0,
+        2.0,
+    ]
+    own.loc[(own.content == content[0].name) & (own["style"] == style[1].name), ["content_loss", "style_loss"]] = [
+        8.0,
+        9.0,
+    ]
     seen, drawn = [], _pairs_sheet
 
     def sheet(pairs, rows, profile, titles, side):
@@ -100,7 +108,10 @@ def test_best_and_worst_are_what_they_say(sizes, store, monkeypatch):
 
     monkeypatch.setattr(contact_sheets, "_pairs_sheet", sheet)
     plots.close(best_and_worst(ROWS[0], own, sizes, 1))
-    assert [(c.name, s.name) for (c, s), _ in seen] == [(content[1].name, style[0].name), (content[0].name, style[1].name)]
+    assert [(c.name, s.name) for (c, s), _ in seen] == [
+        (content[1].name, style[0].name),
+        (content[0].name, style[1].name),
+    ]
     assert [title for _, title in seen] == ["best: content 1.00\nstyle 2.0", "worst: content 8.00\nstyle 9.0"]
 
 
@@ -115,7 +126,11 @@ def test_a_change_recomputes_exactly_its_row(sizes, store, monkeypatch):
     store("change")
     measure_grid(ROWS, sizes)
     key = grid.row_key
-    monkeypatch.setattr(grid, "row_key", lambda row, encoder: {**key(row, encoder), **({"weights": "other"} if row.method == "adain" else {})})
+    monkeypatch.setattr(
+        grid,
+        "row_key",
+        lambda row, encoder: {**key(row, encoder), **({"weights": "other"} if row.method == "adain" else {})},
+    )
     missing = [row.name for row, _, _, key in grid_keys(ROWS, sizes) if not cell_path(key).is_file()]
     assert missing == ["AdaIN"] * sizes.contents * sizes.styles
 
@@ -154,11 +169,26 @@ def test_table_columns_and_absent_rows(sizes, store):
     assert list(frame.columns) == ["row", "metric", "reported", "measured", "low", "high", "n", "trainings", "note"]
     by_cell = frame.set_index(["row", "metric"])
     assert by_cell.loc[("StyTr2", "content_loss"), "note"] == "no trained weights of this method"
-    assert np.isnan(by_cell.loc[("StyTr2", "content_loss"), "measured"]) and by_cell.loc[("StyTr2", "content_loss"), "reported"] == 0.83
+    assert (
+        np.isnan(by_cell.loc[("StyTr2", "content_loss"), "measured"])
+        and by_cell.loc[("StyTr2", "content_loss"), "reported"] == 0.83
+    )
     line = by_cell.loc[("AdaIN", "style_loss")]
-    assert line.trainings == 1 and line.low <= line.measured <= line.high and line.n == sizes.contents * sizes.styles and line.reported == 1.16
-    assert "student encoder, a substitute" in line.note and "64 px" in line.note and not by_cell.loc[("content image", "style_loss"), "note"]
-    assert np.isnan(by_cell.loc[("AdaIN", "inference_time"), "measured"]) and by_cell.loc[("AdaIN", "inference_time"), "note"]
+    assert (
+        line.trainings == 1
+        and line.low <= line.measured <= line.high
+        and line.n == sizes.contents * sizes.styles
+        and line.reported == 1.16
+    )
+    assert (
+        "student encoder, a substitute" in line.note
+        and "64 px" in line.note
+        and not by_cell.loc[("content image", "style_loss"), "note"]
+    )
+    assert (
+        np.isnan(by_cell.loc[("AdaIN", "inference_time"), "measured"])
+        and by_cell.loc[("AdaIN", "inference_time"), "note"]
+    )
 
 
 def test_provenance_beside_the_table(sizes, store, monkeypatch, tmp_path):
@@ -185,4 +215,7 @@ def test_only_trained_methods_enter_a_grid():
 def test_the_strength_of_a_row_is_the_variants_when_none_is_asked_for(monkeypatch):
     monkeypatch.setattr("replication.evaluation.grid.model_card", lambda name: {"sha256": "w", "encoder_sha256": "e"})
     assert row_key(Row("Avatar-Net", "avatarnet"), "student")["alpha"] == 0.8
-    assert row_key(Row("AdaIN", "adain"), "student")["alpha"] == 1.0 and row_key(Row("AdaIN", "adain", alpha=0.5), "student")["alpha"] == 0.5
+    assert (
+        row_key(Row("AdaIN", "adain"), "student")["alpha"] == 1.0
+        and row_key(Row("AdaIN", "adain", alpha=0.5), "student")["alpha"] == 0.5
+    )

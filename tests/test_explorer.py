@@ -78,8 +78,15 @@ def test_a_page_is_one_file_and_holds_what_it_shows():
     data = data_of(text)
     shown = data["methods"][0]["records"][0]
     r = seen_by_the_page(single(record()), np.int16)
-    assert np.frombuffer(base64.b64decode(shown["sums"]), "<f4") == pytest.approx(r.scores().logsumexp(dim=1).numpy(), rel=1e-5)
-    assert (data["wide"], data["all"]) == (1, 1) and data["correlation"] > 0.999 and shown["content"] == [5, 7] and shown["style"] == [4, 6]
+    assert np.frombuffer(base64.b64decode(shown["sums"]), "<f4") == pytest.approx(
+        r.scores().logsumexp(dim=1).numpy(), rel=1e-5
+    )
+    assert (
+        (data["wide"], data["all"]) == (1, 1)
+        and data["correlation"] > 0.999
+        and shown["content"] == [5, 7]
+        and shown["style"] == [4, 6]
+    )
 
 
 def test_what_one_byte_distorts_most_has_two_while_there_is_room(monkeypatch):
@@ -115,7 +122,9 @@ def test_the_widget_is_the_page_in_a_frame():
 def visit(browser, text: str, folder, scheme: str = "light", fragment: str = ""):
     """The page opened from disk without a network, and the list of its errors."""
     path = files.write_text(folder / "page.html", text)
-    return open_page(browser, f"{path.as_uri()}{fragment}", color_scheme=scheme, viewport={"width": 1400, "height": 800})
+    return open_page(
+        browser, f"{path.as_uri()}{fragment}", color_scheme=scheme, viewport={"width": 1400, "height": 800}
+    )
 
 
 def click(opened, panel: str, y: float, x: float) -> None:
@@ -161,7 +170,12 @@ def test_a_click_shows_pytorchs_row(browser, shipped, tmp_path):
     for number, model in enumerate(models.values()):
         first = model.attention(model.encode_content(content[None]), model.encode_style(style[None]))
         first = [r for r in first if (r.layer, r.step) == (first[0].layer, first[0].step)]
-        rows = torch.stack([r.row(int(y * r.content[0]), int(x * r.content[1])) for r in first]).mean(dim=0).flatten().numpy()
+        rows = (
+            torch.stack([r.row(int(y * r.content[0]), int(x * r.content[1])) for r in first])
+            .mean(dim=0)
+            .flatten()
+            .numpy()
+        )
         assert spearmanr(map_of(opened, number), rows).statistic >= 0.99
     assert errors == []
 
@@ -194,7 +208,9 @@ def test_touch_and_both_colour_schemes(browser, shipped, tmp_path):
         click(opened, "photograph", 0.33, 0.42)
         shot = opened.screenshot(path=pictures / f"explorer-{scheme}.png", full_page=True)
         assert len(shot) > 50_000
-        opened.dispatch_event("#panel-AdaAttN .view", "pointerdown", {"clientX": 700, "clientY": 300, "pointerType": "touch"})
+        opened.dispatch_event(
+            "#panel-AdaAttN .view", "pointerdown", {"clientX": 700, "clientY": 300, "pointerType": "touch"}
+        )
         assert opened.evaluate("state.from") == "AdaAttN"
         backgrounds.add(opened.evaluate("getComputedStyle(document.body).backgroundColor"))
         assert errors == []

@@ -1,4 +1,6 @@
-"""Outputs of the published modules on deterministic weights that anyone can make again, where those outputs are at hand."""
+"""Outputs of the published modules on deterministic weights that anyone can make again, where those outputs are at
+hand.
+"""
 
 import json
 
@@ -126,7 +128,12 @@ def test_sanet(golden, tmp_path):
     close(model(content, content), arrays["sanet.identity_cc"], 5e-5)
     terms = model.losses(*batch(), 0)
     weights = {"content": 1, "style": 3, "identity_pixels": 50, "identity_features": 1}
-    names = {"content": "loss_c", "style": "loss_s", "identity_pixels": "l_identity1", "identity_features": "l_identity2"}
+    names = {
+        "content": "loss_c",
+        "style": "loss_s",
+        "identity_pixels": "l_identity1",
+        "identity_features": "l_identity2",
+    }
     agree(terms, weights, names, facts["sanet.loss_float64"], 1e-4)
 
 
@@ -150,12 +157,20 @@ def test_manet(golden, tmp_path):
     close(model.decode(model.transfer(c, s, alpha=0.6)), arrays["manet.out_alpha0_6"], 1e-4)
     contents, styles = batch()
     weights = {"content": 1, "style": 5, "identity_pixels": 50, "identity_features": 1}
-    names = {"content": "loss_c", "style": "loss_s", "identity_pixels": "l_identity1", "identity_features": "l_identity2"}
+    names = {
+        "content": "loss_c",
+        "style": "loss_s",
+        "identity_pixels": "l_identity1",
+        "identity_features": "l_identity2",
+    }
     expected = facts["manet.loss_float64"]
     agree(model.losses(contents, styles, 0), weights, names, expected, 1e-4)
     # One content in both styles, both contents in one style; the two results are exchanged for one another.
     exchanged = torch.tensor([0, 1]), torch.tensor([1, 0])
-    of_content, of_style = model.encoder(model(contents[:1].expand_as(contents), styles)), model.encoder(model(contents, styles[:1].expand_as(styles)))
+    of_content, of_style = (
+        model.encoder(model(contents[:1].expand_as(contents), styles)),
+        model.encoder(model(contents, styles[:1].expand_as(styles))),
+    )
     got = sum(disentangled_content(of_content, *exchanged, tap) for tap in ("relu4_1", "relu5_1"))
     assert got.item() == pytest.approx(expected["dis_c_swapped_pair"], rel=1e-4)
     got = sum(disentangled_style(of_style, *exchanged, tap) for tap in TAPS)
@@ -180,9 +195,20 @@ def test_mccnet(golden, tmp_path):
     contents, styles = (x.double() for x in batch())
     eta = torch.from_numpy(0.015 * (2 * uniform(220, contents.numel()) - 1)).reshape(contents.shape)
     terms = model.losses_with(contents, styles, eta)
-    weights = {"content": 3, "style": 10, "identity_pixels": 70, "identity_features": 1, "illumination": 3000, "total_variation": 1e-4}
+    weights = {
+        "content": 3,
+        "style": 10,
+        "identity_pixels": 70,
+        "identity_features": 1,
+        "illumination": 3000,
+        "total_variation": 1e-4,
+    }
     names = {
-        "content": "loss_c", "style": "loss_s", "identity_pixels": "loss_lambda1", "identity_features": "loss_lambda2",
-        "illumination": "loss_noise_with_hash_noise", "total_variation": "tv_sum",
-    }  # fmt: skip
+        "content": "loss_c",
+        "style": "loss_s",
+        "identity_pixels": "loss_lambda1",
+        "identity_features": "loss_lambda2",
+        "illumination": "loss_noise_with_hash_noise",
+        "total_variation": "tv_sum",
+    }
     agree(terms, weights, names, facts["mccnet.loss_float64"], 1e-3)

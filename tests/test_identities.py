@@ -45,9 +45,14 @@ def shuffled(code: Encoded, *groups: tuple[str, ...]) -> Encoded:
 
 # Methods for which positions of the style are a set, and the features that must move together.
 SETS = {
-    "adain": [("relu4_1",)], "sanet": [("relu4_1",), ("relu5_1",)], "manet": [("relu4_1",)], "mccnet": [("relu4_1",)],
-    "artflow": [("z",)], "stytr2": [("tokens",)], "mst": [("relu4_1", "labels")],
-}  # fmt: skip
+    "adain": [("relu4_1",)],
+    "sanet": [("relu4_1",), ("relu5_1",)],
+    "manet": [("relu4_1",)],
+    "mccnet": [("relu4_1",)],
+    "artflow": [("z",)],
+    "stytr2": [("tokens",)],
+    "mst": [("relu4_1", "labels")],
+}
 
 
 @pytest.mark.parametrize(("name", "variant"), [(name, variant) for name in SETS for variant in METHODS[name].variants])
@@ -66,7 +71,12 @@ def test_style_patches_may_be_shuffled_before_stytr2_sees_them():
     made = model("stytr2")
     content, style = images(content=(40, 32), style=(32, 48))
     patches = F.unfold(style, 8, stride=8)
-    other = F.fold(patches[:, :, torch.randperm(patches.shape[2], generator=torch.Generator().manual_seed(1))], (32, 48), 8, stride=8)
+    other = F.fold(
+        patches[:, :, torch.randperm(patches.shape[2], generator=torch.Generator().manual_seed(1))],
+        (32, 48),
+        8,
+        stride=8,
+    )
     assert torch.allclose(made(content, style), made(content, other), rtol=1e-9, atol=1e-10)
 
 
@@ -274,7 +284,13 @@ def test_gradient_of_matrix_powers(exponent):
         (gradient,) = torch.autograd.grad(symmetric(special).square().sum(), special)
         assert torch.isfinite(gradient).all()
         if values[2]:  # d trace(A^2p) / dA = 2p A^(2p - 1)
-            expected = 2 * exponent * rotation @ torch.diag(torch.tensor(values, dtype=torch.float64) ** (2 * exponent - 1)) @ rotation.T
+            expected = (
+                2
+                * exponent
+                * rotation
+                @ torch.diag(torch.tensor(values, dtype=torch.float64) ** (2 * exponent - 1))
+                @ rotation.T
+            )
             assert torch.allclose(gradient, expected, atol=1e-9)
 
 
@@ -298,7 +314,10 @@ def test_microast_filters_are_modulated():
 
 
 def test_microast_contrast_of_alike_and_unlike_styles():
-    style = {name: random(3, 64, *((6, 6) if "level" in name else (1, 1)), seed=i) for i, name in enumerate(("level1", "level2", "weight1", "bias1"))}
+    style = {
+        name: random(3, 64, *((6, 6) if "level" in name else (1, 1)), seed=i)
+        for i, name in enumerate(("level1", "level2", "weight1", "bias1"))
+    }
     assert contrast(style, style, "styles") == 0
     other = {name: x + 0.1 for name, x in style.items()}
     assert 0 < contrast(other, style, "styles") < 0.2
@@ -377,7 +396,15 @@ def test_an_expansion_is_the_best_one(seed, chain, size):
 
 def test_neighbours_on_a_chain_and_on_a_grid():
     assert mst.neighbours((2, 3), chain=True).tolist() == [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]
-    assert sorted(mst.neighbours((2, 3), chain=False).tolist()) == [[0, 1], [0, 3], [1, 2], [1, 4], [2, 5], [3, 4], [4, 5]]
+    assert sorted(mst.neighbours((2, 3), chain=False).tolist()) == [
+        [0, 1],
+        [0, 3],
+        [1, 2],
+        [1, 4],
+        [2, 5],
+        [3, 4],
+        [4, 5],
+    ]
 
 
 def test_penalties_of_labels():
@@ -432,8 +459,15 @@ def test_allocation_is_compared_with_the_scale_of_things():
     zero = torch.zeros_like(far)
     facts = allocation_facts(torch.cat([1 - far, zero, zero, far], dim=1), image)
     assert facts["correlation with distance to edges"] > 0.95
-    assert facts["kernel 3"] + facts["kernel 9"] == pytest.approx(1) and facts["kernel 5"] == 0 and 0 < facts["entropy"] < 1
-    assert allocation_facts(torch.cat([far, zero, zero, 1 - far], dim=1), image)["correlation with distance to edges"] < -0.95
+    assert (
+        facts["kernel 3"] + facts["kernel 9"] == pytest.approx(1)
+        and facts["kernel 5"] == 0
+        and 0 < facts["entropy"] < 1
+    )
+    assert (
+        allocation_facts(torch.cat([far, zero, zero, 1 - far], dim=1), image)["correlation with distance to edges"]
+        < -0.95
+    )
 
 
 def test_equal_kernels_make_allocation_invisible():
@@ -454,5 +488,8 @@ def test_gdp_attention_at_one_scale_is_cross_attention():
     groups = block.project(x, s)
     assert [tuple(k.shape[2:]) for _, k, _ in groups] == [(8, 16), (4, 8), (2, 4), (1, 2)]
     q, k, v = (tokens(part) for part in groups[0])
-    dense = [((a @ b.T) / 2**0.5).softmax(dim=1) @ w for a, b, w in zip(*(part[0].split(2, dim=1) for part in (q, k, v)), strict=True)]
+    dense = [
+        ((a @ b.T) / 2**0.5).softmax(dim=1) @ w
+        for a, b, w in zip(*(part[0].split(2, dim=1) for part in (q, k, v)), strict=True)
+    ]
     assert torch.allclose(attend(q, k, v, scale=block.scale, heads=2)[0], torch.cat(dense, dim=1))

@@ -1,4 +1,6 @@
-"""The ledger: the format of claims, margins on made-up tables, verdicts over replicates, and what one edited cell can flip."""
+"""The ledger: the format of claims, margins on made-up tables, verdicts over replicates, and what one edited cell can
+flip.
+"""
 
 import shutil
 from dataclasses import replace
@@ -20,18 +22,32 @@ ROWS = ("StyA2K", "StyTr2", "AdaAttN", "SANet", "MST", "Avatar-Net", "AdaIN")
 
 
 def claim(*predicate: str, **changes) -> Claim:
-    facts = {"id": "X-01", "paper": "StyA2K", "table": "Table 1", "statement": "A sentence.", "source": "Table 1", "needs": "runs", "notebook": "20_stya2k_table1"}
+    facts = {
+        "id": "X-01",
+        "paper": "StyA2K",
+        "table": "Table 1",
+        "statement": "A sentence.",
+        "source": "Table 1",
+        "needs": "runs",
+        "notebook": "20_stya2k_table1",
+    }
     return Claim(**{**facts, **changes, "predicate": predicate})
 
 
-def write_cells(folder, name="stya2k-table1", offsets=None, noise=0.1, contents=6, styles=6, rows=ROWS, metric="content_loss"):
+def write_cells(
+    folder, name="stya2k-table1", offsets=None, noise=0.1, contents=6, styles=6, rows=ROWS, metric="content_loss"
+):
     """Cells whose rows differ by `offsets`, with the same images' noise in all rows and a little of their own."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     common, lines = rng.normal(0, 1, (contents, styles)), []
     for number, row in enumerate(rows):
         values = 5 + common + (offsets or {}).get(row, number) + rng.normal(0, noise, (contents, styles))
-        lines += [{"row": row, "seed": 0, "content": f"c{i}", "style": f"s{j}", metric: values[i, j]} for i in range(contents) for j in range(styles)]
+        lines += [
+            {"row": row, "seed": 0, "content": f"c{i}", "style": f"s{j}", metric: values[i, j]}
+            for i in range(contents)
+            for j in range(styles)
+        ]
     pd.DataFrame(lines).to_csv(folder / f"{name}.cells.csv", index=False)
 
 
@@ -46,30 +62,43 @@ def number(values: dict[str, float]):
 @pytest.mark.parametrize(
     ("comparison", "expected"),
     [
-        ("content_loss[StyA2K] < content_loss[SANet]", 2), ("content_loss[StyA2K] > content_loss[SANet]", -2), ("content_loss[SANet] / content_loss[StyA2K] > 2.5", 0.5),
-        ("abs(content_loss[StyA2K] - content_loss[SANet]) < 1", -1), ("-content_loss[StyA2K] + 2 * content_loss[SANet] > (1 + 1) * 2", 1),
+        ("content_loss[StyA2K] < content_loss[SANet]", 2),
+        ("content_loss[StyA2K] > content_loss[SANet]", -2),
+        ("content_loss[SANet] / content_loss[StyA2K] > 2.5", 0.5),
+        ("abs(content_loss[StyA2K] - content_loss[SANet]) < 1", -1),
+        ("-content_loss[StyA2K] + 2 * content_loss[SANet] > (1 + 1) * 2", 1),
     ],
-)  # fmt: skip
+)
 def test_a_margin_is_positive_where_the_comparison_holds(comparison, expected):
     assert margin(claim(comparison), comparison, number({"StyA2K": 1.0, "SANet": 3.0})).tolist() == [expected]
 
 
 def test_others_are_the_printed_rows_that_are_not_named():
     parts = expand(claim(), "content_loss[StyA2K] < content_loss[others but SANet, MST]")
-    assert parts == [f"content_loss[StyA2K] < content_loss[{row}]" for row in ("StyTr2", "AdaAttN", "Avatar-Net", "AdaIN")]
+    assert parts == [
+        f"content_loss[StyA2K] < content_loss[{row}]" for row in ("StyTr2", "AdaAttN", "Avatar-Net", "AdaIN")
+    ]
     parts = expand(claim(), "style_loss[Full model @ Table 2] < style_loss[others @ Table 2]")
     assert "style_loss[Full model @ Table 2] < style_loss[w/o DA @ Table 2]" in parts and len(parts) == 5
-    assert expand(claim(table="Figure 8"), "style_loss_to_a[weight 1] < style_loss_to_a[others]")[0].endswith("[weight 0]")
+    assert expand(claim(table="Figure 8"), "style_loss_to_a[weight 1] < style_loss_to_a[others]")[0].endswith(
+        "[weight 0]"
+    )
 
 
 @pytest.mark.parametrize(
     ("comparison", "reason"),
     [
-        ("content_loss[Nobody] < 1", "no row 'Nobody'"), ("loss[StyA2K] < 1", "no metric 'loss'"), ("content_loss[StyA2K @ Table 9] < 1", "no table StyA2K Table 9"),
-        ("content_loss[StyA2K] == 1", "with < or >"), ("content_loss[StyA2K]", "one comparison"), ("1 < content_loss[StyA2K] < 2", "one comparison"),
-        ("content_loss[StyA2K] < open('x')", "neither a number"), ("content_loss[StyA2K] ** 2 < 1", "neither a number"), ("content_loss[StyA2K] <", "one comparison"),
+        ("content_loss[Nobody] < 1", "no row 'Nobody'"),
+        ("loss[StyA2K] < 1", "no metric 'loss'"),
+        ("content_loss[StyA2K @ Table 9] < 1", "no table StyA2K Table 9"),
+        ("content_loss[StyA2K] == 1", "with < or >"),
+        ("content_loss[StyA2K]", "one comparison"),
+        ("1 < content_loss[StyA2K] < 2", "one comparison"),
+        ("content_loss[StyA2K] < open('x')", "neither a number"),
+        ("content_loss[StyA2K] ** 2 < 1", "neither a number"),
+        ("content_loss[StyA2K] <", "one comparison"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_decided_is_refused(comparison, reason):
     with pytest.raises(UserError, match=reason):
         margin(claim(comparison), comparison, lambda term: np.ones(1))
@@ -84,14 +113,22 @@ def test_the_claims_of_the_papers_are_valid():
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('needs = "runs"', 'needs = "luck"', "needs must be one of"), ("content_loss[StyA2K]", "content_los[StyA2K]", "no metric"), ("[StyA2K]", "[StyA3K]", "no row"),
-        ('table = "Table 1"', "", "table"), ('notebook = "20_stya2k_table1"', 'notebook = "20_nothing"', "no notebook"), ('id = "A2K-02"', 'id = "A2K-01"', "A2K-01 more than once"),
-        ("[[claim]]", "[[claim]", "cannot be read"), ('source = "', 'sauce = "x"\nsource = "', "sauce"),
+        ('needs = "runs"', 'needs = "luck"', "needs must be one of"),
+        ("content_loss[StyA2K]", "content_los[StyA2K]", "no metric"),
+        ("[StyA2K]", "[StyA3K]", "no row"),
+        ('table = "Table 1"', "", "table"),
+        ('notebook = "20_stya2k_table1"', 'notebook = "20_nothing"', "no notebook"),
+        ('id = "A2K-02"', 'id = "A2K-01"', "A2K-01 more than once"),
+        ("[[claim]]", "[[claim]", "cannot be read"),
+        ('source = "', 'sauce = "x"\nsource = "', "sauce"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_claim_fails_the_build_and_is_named(tmp_path, old, new, reason):
     path = tmp_path / "claims.toml"
-    path.write_text((files.ROOT / "replication/papers/claims.toml").read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    path.write_text(
+        (files.ROOT / "replication/papers/claims.toml").read_text(encoding="utf-8").replace(old, new, 1),
+        encoding="utf-8",
+    )
     with pytest.raises(UserError, match=reason) as raised:
         load_claims(path)
     assert "claims.toml" in str(raised.value) and ("A2K-" in str(raised.value) or reason == "cannot be read")
@@ -100,12 +137,23 @@ def test_a_wrong_claim_fails_the_build_and_is_named(tmp_path, old, new, reason):
 def test_a_claim_is_decided_over_replicates(tmp_path):
     write_cells(tmp_path, offsets={"StyA2K": 0.0, "SANet": 1.0, "MST": 0.005, "AdaIN": -1.0})
     clear = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]")
-    assert clear["verdict"] == "supported" and clear["share"] == 1 and clear["low"] < 1 < clear["high"] and clear["high"] - clear["low"] < 0.2
+    assert (
+        clear["verdict"] == "supported"
+        and clear["share"] == 1
+        and clear["low"] < 1 < clear["high"]
+        and clear["high"] - clear["low"] < 0.2
+    )
     assert decide(tmp_path, "content_loss[StyA2K] < content_loss[AdaIN]")["verdict"] == "contradicted"
     assert decide(tmp_path, "content_loss[StyA2K] < content_loss[MST]")["verdict"] == "undecided"
     both = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]", "content_loss[StyA2K] < content_loss[AdaIN]")
-    assert both["verdict"] == "contradicted" and both["of"] == "content_loss[StyA2K] < content_loss[AdaIN]" and both["effect"] == pytest.approx(-1, abs=0.1)
-    enough = decide(tmp_path, "content_loss[StyA2K] < content_loss[SANet]", "content_loss[StyA2K] < content_loss[AdaIN]", at_least=1)
+    assert (
+        both["verdict"] == "contradicted"
+        and both["of"] == "content_loss[StyA2K] < content_loss[AdaIN]"
+        and both["effect"] == pytest.approx(-1, abs=0.1)
+    )
+    enough = decide(
+        tmp_path, "content_loss[StyA2K] < content_loss[SANet]", "content_loss[StyA2K] < content_loss[AdaIN]", at_least=1
+    )
     assert enough["verdict"] == "supported"
 
 
@@ -142,26 +190,48 @@ def test_printed_numbers_are_asked_too(tmp_path):
 
 
 def test_pairs_times_counts_and_sets_have_their_own_spread(tmp_path):
-    pd.DataFrame({"row": ["SANet"] * 8 + ["SANet+SCSA"] * 8, "pair": [0, 0, 1, 1, 2, 2, 3, 3] * 2, "ssl": [*range(8), *(x - 0.5 for x in range(8))]}).to_csv(
-        tmp_path / "scsa-comparison.cells.csv", index=False
+    pd.DataFrame(
+        {
+            "row": ["SANet"] * 8 + ["SANet+SCSA"] * 8,
+            "pair": [0, 0, 1, 1, 2, 2, 3, 3] * 2,
+            "ssl": [*range(8), *(x - 0.5 for x in range(8))],
+        }
+    ).to_csv(tmp_path / "scsa-comparison.cells.csv", index=False)
+    pd.DataFrame({"row": ["SANet", "SANet+SCSA"], "metric": "frechet_substitute", "measured": [2.0, 1.0]}).to_csv(
+        tmp_path / "scsa-comparison.csv", index=False
     )
-    pd.DataFrame({"row": ["SANet", "SANet+SCSA"], "metric": "frechet_substitute", "measured": [2.0, 1.0]}).to_csv(tmp_path / "scsa-comparison.csv", index=False)
     lower = decide(tmp_path, "ssl[SANet+SCSA] < ssl[SANet]", paper="SCSA", table="Comparison")
     assert lower["verdict"] == "supported" and lower["low"] == lower["high"] == 0.5, "the same on every pair"
     given = decide(tmp_path, "ssl[SANet+SCSA] < ssl[SANet]", paper="SCSA", table="Comparison-given-pairs")
-    assert given["verdict"] == "not testable here" and given["printed"] == "holds" and "not measured" in given["note"], "a table of its own, and the paper's numbers"
+    assert (
+        given["verdict"] == "not testable here" and given["printed"] == "holds" and "not measured" in given["note"]
+    ), "a table of its own, and the paper's numbers"
     sets = decide(tmp_path, "fid[SANet+SCSA] < fid[SANet]", paper="SCSA", table="Comparison")
-    assert sets["verdict"] == "undecided" and sets["effect"] == 1 and "no interval" in sets["note"] and "stands for fid" in sets["note"]
+    assert (
+        sets["verdict"] == "undecided"
+        and sets["effect"] == 1
+        and "no interval" in sets["note"]
+        and "stands for fid" in sets["note"]
+    )
     costs = {"size": 512, "device": "cpu", "parameters": 1e6, "macs": 1e9}
-    pd.DataFrame([
-        {"row": "StyA2K", "times": "1.0 1.1 1.2", "seconds": 1.1, **costs}, {"row": "SANet", "times": "0.5 0.6", "seconds": 0.55, **costs},
-        {"row": "AdaAttN", "times": "3", "seconds": 3.0, **costs},
-    ]).to_csv(tmp_path / "efficiency.csv", index=False)  # fmt: skip
+    pd.DataFrame(
+        [
+            {"row": "StyA2K", "times": "1.0 1.1 1.2", "seconds": 1.1, **costs},
+            {"row": "SANet", "times": "0.5 0.6", "seconds": 0.55, **costs},
+            {"row": "AdaAttN", "times": "3", "seconds": 3.0, **costs},
+        ]
+    ).to_csv(tmp_path / "efficiency.csv", index=False)
     slower = decide(tmp_path, "inference_time[StyA2K] > inference_time[SANet]")
-    assert slower["verdict"] == "supported" and slower["effect"] == pytest.approx(0.55) and 0.4 <= slower["low"] < slower["high"] <= 0.7
+    assert (
+        slower["verdict"] == "supported"
+        and slower["effect"] == pytest.approx(0.55)
+        and 0.4 <= slower["low"] < slower["high"] <= 0.7
+    )
     single = decide(tmp_path, "inference_time[StyA2K] < inference_time[AdaAttN]")
     assert single["verdict"] == "undecided" and "single run" in single["note"]
-    pd.DataFrame({"row": ["A2K", "all-to-all"], "metric": "macs", "value": [1.0, 40.0]}).to_csv(tmp_path / "counts.csv", index=False)
+    pd.DataFrame({"row": ["A2K", "all-to-all"], "metric": "macs", "value": [1.0, 40.0]}).to_csv(
+        tmp_path / "counts.csv", index=False
+    )
     exact = decide(tmp_path, "macs[A2K] * 20 < macs[all-to-all]", table="Counts", needs="counts")
     assert exact["verdict"] == "supported" and exact["low"] == exact["high"] == 20
 
@@ -181,15 +251,25 @@ RESULTS = files.RESULTS / "cpu"
 
 @pytest.mark.parametrize(
     ("paper", "table", "row", "metric"),
-    [("StyA2K", "Table 1", "StyA2K", "style_loss"), ("DatNet", "Table 3", "full network", "ssim_grey"), ("StyA2K", "Table 5", "λ2 = 1", "content_loss"), ("SCSA", "Comparison", "SANet+SCSA", "ssl")],
-)  # fmt: skip
+    [
+        ("StyA2K", "Table 1", "StyA2K", "style_loss"),
+        ("DatNet", "Table 3", "full network", "ssim_grey"),
+        ("StyA2K", "Table 5", "λ2 = 1", "content_loss"),
+        ("SCSA", "Comparison", "SANet+SCSA", "ssl"),
+    ],
+)
 def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_path, paper, table, row, metric):
     """On the committed results: one cell made absurd, upwards and downwards."""
     if not (RESULTS / "claims.csv").is_file():
         pytest.fail(f"{RESULTS}/claims.csv is missing; run `make`")
     sizes, claims = replace(Profile.load("cpu"), bootstrap=200), load_claims()
     before, _ = decide_all(sizes, RESULTS, claims)
-    dependent = {one.id for one in claims if any((t.paper, t.table, t.row, t.metric) == (paper, table, row, metric) for t in terms_of(one)) and one.needs not in ("print", "people", "absent")}
+    dependent = {
+        one.id
+        for one in claims
+        if any((t.paper, t.table, t.row, t.metric) == (paper, table, row, metric) for t in terms_of(one))
+        and one.needs not in ("print", "people", "absent")
+    }
     assert dependent
     name = f"{paper.lower()}-{table.lower().replace(' ', '')}.cells.csv"
     flipped = set()
@@ -218,10 +298,17 @@ def test_the_committed_ledger_is_what_the_committed_cells_say(committed_results)
 
 def test_ledger_as_people_read_it_and_as_a_figure(tmp_path):
     write_cells(tmp_path)
-    frame, read = decide_all(SIZES, tmp_path, [claim("content_loss[StyA2K] < content_loss[SANet]"), claim(id="X-02", needs="people", note="needs voters")])
+    frame, read = decide_all(
+        SIZES,
+        tmp_path,
+        [claim("content_loss[StyA2K] < content_loss[SANet]"), claim(id="X-02", needs="people", note="needs voters")],
+    )
     assert list(read) == ["stya2k-table1.cells.csv"] and summary(frame).loc["all", "supported"] == 1
     shown = show_ledger(frame)
-    assert shown.loc["X-01", "weakest margin"].endswith("content_loss[StyA2K] < content_loss[SANet]") and shown.loc["X-02", "note"] == "needs voters"
+    assert (
+        shown.loc["X-01", "weakest margin"].endswith("content_loss[StyA2K] < content_loss[SANet]")
+        and shown.loc["X-02", "note"] == "needs voters"
+    )
     plots.close(plots.verdicts(frame, VERDICTS))
 
 

@@ -41,8 +41,11 @@ def four_terms(made, content, style) -> dict[str, float]:
     values = {
         "content": mean(reference.normalised_content, encode(result), c),
         "style": mean(reference.style, encode(result), s),
-        "identity_pixels": sum(reference.mse(a.detach().numpy(), b.numpy()) for a, b in zip(same, (content, style), strict=True)),
-        "identity_features": mean(reference.features, encode(same[0]), c) + mean(reference.features, encode(same[1]), s),
+        "identity_pixels": sum(
+            reference.mse(a.detach().numpy(), b.numpy()) for a, b in zip(same, (content, style), strict=True)
+        ),
+        "identity_features": mean(reference.features, encode(same[0]), c)
+        + mean(reference.features, encode(same[1]), s),
     }
     return {name: getattr(made.variant, name) * value for name, value in values.items()}
 
@@ -53,26 +56,37 @@ def test_adain(variant):
     content, style = images()
     (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
     options = {} if variant == "code" else {"content_unbiased": False, "style_unbiased": False, "style_eps": 0.0}
-    expected = {"content": reference.mse(output[3], reference.adain(c[3], s[3], **options)), "style": 10 * reference.style(output[:4], s[:4])}
+    expected = {
+        "content": reference.mse(output[3], reference.adain(c[3], s[3], **options)),
+        "style": 10 * reference.style(output[:4], s[:4]),
+    }
     if variant == "paper":
-        expected["style"] = 0.1 * sum(len(a) * reference.style([a], [b]) for a, b in zip(output[:4], s[:4], strict=True))
+        expected["style"] = 0.1 * sum(
+            len(a) * reference.style([a], [b]) for a, b in zip(output[:4], s[:4], strict=True)
+        )
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("name", "variant", "weights"),
     [
-        ("sanet", "code", (1, 3, 50, 1)), ("sanet", "paper", (1, 3, 1, 50)), ("stytr2", "code", (7, 10, 70, 1)),
-        ("stytr2", "paper", (10, 7, 50, 1)), ("dagstyle", "full", (7, 10, 70, 1)),
+        ("sanet", "code", (1, 3, 50, 1)),
+        ("sanet", "paper", (1, 3, 1, 50)),
+        ("stytr2", "code", (7, 10, 70, 1)),
+        ("stytr2", "paper", (10, 7, 50, 1)),
+        ("dagstyle", "full", (7, 10, 70, 1)),
     ],
-)  # fmt: skip
+)
 def test_four_terms(name, variant, weights):
     made = model(name, variant)
     content, style = images(2, **SMALL)
     if name == "dagstyle":
         content, style = images(1, content=(40, 36), style=(36, 40))
     assert terms_of(made, content, style) == pytest.approx(four_terms(made, content, style), rel=1e-9)
-    assert tuple(getattr(made.variant, term) for term in ("content", "style", "identity_pixels", "identity_features")) == weights
+    assert (
+        tuple(getattr(made.variant, term) for term in ("content", "style", "identity_pixels", "identity_features"))
+        == weights
+    )
 
 
 def disentangled(made, content, style, content_1, style_1) -> dict[str, float]:
@@ -80,7 +94,10 @@ def disentangled(made, content, style, content_1, style_1) -> dict[str, float]:
     of_content, of_style = encode(made(content_1, style)), encode(made(content, style_1))
     torch.manual_seed(3)
     values = {"disentangled_content": 0.0, "disentangled_style": 0.0}
-    for name, features, taps in (("disentangled_content", of_content, (3, 4)), ("disentangled_style", of_style, range(5))):
+    for name, features, taps in (
+        ("disentangled_content", of_content, (3, 4)),
+        ("disentangled_style", of_style, range(5)),
+    ):
         for tap in taps:
             first, second = torch.randperm(len(content)), torch.randperm(len(content))
             for i, j in zip(first, second, strict=True):
@@ -95,7 +112,9 @@ def disentangled(made, content, style, content_1, style_1) -> dict[str, float]:
 def test_manet_paper():
     made = model("manet", "paper")
     content, style = images(3, **SMALL)
-    expected = four_terms(made, content, style) | disentangled(made, content, style, content[:1].expand_as(content), style[:1].expand_as(style))
+    expected = four_terms(made, content, style) | disentangled(
+        made, content, style, content[:1].expand_as(content), style[:1].expand_as(style)
+    )
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
 
 
@@ -104,20 +123,26 @@ def test_manet_code_counts_disentanglement_behind_its_gate(monkeypatch):
     content, style = images(3, **SMALL)
     assert terms_of(made, content, style) == pytest.approx(four_terms(made, content, style), rel=1e-9)
     monkeypatch.setattr("replication.methods.manet.GATE", 1e9)
-    expected = four_terms(made, content, style) | disentangled(made, content, style, content.roll(1, 0), style.roll(1, 0))
+    expected = four_terms(made, content, style) | disentangled(
+        made, content, style, content.roll(1, 0), style.roll(1, 0)
+    )
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
     alone = terms_of(made, content[:1], style[:1])
     assert alone["disentangled_content"] == alone["disentangled_style"] == 0
 
 
-@pytest.mark.parametrize(("variant", "weights"), [("code", (3, 10, 70, 1, 3000, 1e-4)), ("paper", (4, 15, 70, 1, 3000, 0))])
+@pytest.mark.parametrize(
+    ("variant", "weights"), [("code", (3, 10, 70, 1, 3000, 1e-4)), ("paper", (4, 15, 70, 1, 3000, 0))]
+)
 def test_mccnet(variant, weights):
     made = model("mccnet", variant)
     content, style = images(2, **SMALL)
     torch.manual_seed(3)
     noise = (0.01 + 0.01 * torch.rand(())) * torch.randn(content.shape)
     result, other = made(content, style), made(content + noise.double(), style)
-    expected = four_terms(made, content, style) | {"illumination": 3000 * reference.mse(other.detach().numpy(), result.detach().numpy())}
+    expected = four_terms(made, content, style) | {
+        "illumination": 3000 * reference.mse(other.detach().numpy(), result.detach().numpy())
+    }
     if variant == "code":
         x = result.detach().numpy()
         expected["total_variation"] = 1e-4 * float(np.abs(np.diff(x, axis=2)).sum() + np.abs(np.diff(x, axis=3)).sum())
@@ -171,17 +196,23 @@ def test_avatarnet(variant):
 
     source = content[0].numpy()
     features = code(source)
-    result = reference.avatar_decode(features[3], features, part(made, "decoder"), official=variant == "official")[:, :24, :20]
+    result = reference.avatar_decode(features[3], features, part(made, "decoder"), official=variant == "official")[
+        :, :24, :20
+    ]
     scale = 255.0 if variant == "official" else 1 / np.array([0.229, 0.224, 0.225])[:, None, None]
     y = result * scale
     squares = {"official": (623, 16900, 16800, 253000), "port": (1, 1, 1, 1)}[variant]
     expected = {
         "pixels": chosen.pixels * reference.mse(y, source * scale),
-        "features": chosen.features * sum(a * reference.mse(x, y) for a, x, y in zip(squares, code(result), features, strict=True)),
-        "total_variation": chosen.total_variation * float(np.abs(np.diff(y, axis=1)).mean() + np.abs(np.diff(y, axis=2)).mean()),
+        "features": chosen.features
+        * sum(a * reference.mse(x, y) for a, x, y in zip(squares, code(result), features, strict=True)),
+        "total_variation": chosen.total_variation
+        * float(np.abs(np.diff(y, axis=1)).mean() + np.abs(np.diff(y, axis=2)).mean()),
     }
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
-    assert (chosen.pixels, chosen.features, chosen.total_variation) == {"official": (10, 1, 10), "port": (1, 0.1, 1)}[variant]
+    assert (chosen.pixels, chosen.features, chosen.total_variation) == {"official": (10, 1, 10), "port": (1, 0.1, 1)}[
+        variant
+    ]
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])
@@ -190,7 +221,8 @@ def test_mst(variant):
     content, style = images(1, **SMALL)
     state = arrays(made.encoder.layers)
     result, c, s = (
-        reference.encode(reference.extend(x[0].detach().numpy(), 8), state, made.variant.pooling) for x in (made(content, style), content, style)
+        reference.encode(reference.extend(x[0].detach().numpy(), 8), state, made.variant.pooling)
+        for x in (made(content, style), content, style)
     )
     expected = {"content": reference.mse(result[3], c[3]), "style": reference.style(result[:4], s[:4])}
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)

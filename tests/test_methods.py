@@ -46,40 +46,69 @@ def test_adaattn_code_variant_keeps_the_published_subset(monkeypatch):
 
 # Trained, with the encoder that training needs, and what a stylisation reads; at VGG-19 width, from the specifications.
 COUNTS = {
-    "adain": (3_505_219, 7_010_959, 7_010_959), "sanet": (7_966_275, 20_911_247, 20_911_247), "manet": (6_657_091, 19_602_063, 10_162_831),
-    "mccnet": (4_555_843, 17_763_471, 8_324_239), "adaattn": (13_629_891, 26_574_863, 26_574_863), "artflow": (6_463_616, 9_969_356, 6_463_616),
-    "microast": (471_987, 3_977_727, 471_987), "stytr2": (35_394_115, 48_339_087, 35_394_115), "avatarnet": (3_549_827, 7_055_567, 7_055_567),
-    "mst": (3_505_219, 7_010_959, 7_010_959), "stya2k": (11_183_689, 24_128_661, 24_128_661), "datnet": (13_629_914, 26_574_886, 26_574_886),
+    "adain": (3_505_219, 7_010_959, 7_010_959),
+    "sanet": (7_966_275, 20_911_247, 20_911_247),
+    "manet": (6_657_091, 19_602_063, 10_162_831),
+    "mccnet": (4_555_843, 17_763_471, 8_324_239),
+    "adaattn": (13_629_891, 26_574_863, 26_574_863),
+    "artflow": (6_463_616, 9_969_356, 6_463_616),
+    "microast": (471_987, 3_977_727, 471_987),
+    "stytr2": (35_394_115, 48_339_087, 35_394_115),
+    "avatarnet": (3_549_827, 7_055_567, 7_055_567),
+    "mst": (3_505_219, 7_010_959, 7_010_959),
+    "stya2k": (11_183_689, 24_128_661, 24_128_661),
+    "datnet": (13_629_914, 26_574_886, 26_574_886),
     "dagstyle": (7_057_291, 20_002_263, 7_057_291),
-}  # fmt: skip
+}
 PARTS = {
     "sanet": {"transformer": 4_461_056, "transformer.sanet4_1": 1_050_624, "decoder": 3_505_219},
     "manet": {"ma_module": 3_151_872, "ma_module.CA": 1_050_624, "ma_module.SSA": 1_050_624},
     "mccnet": {"mcc_module": 1_313_280, "mcc_module.MCCN.h": 262_656},
     "adaattn": {
-        "transformer": 9_066_752, "transformer.attn_adain_4_1": 2_107_776, "transformer.attn_adain_5_1": 4_599_168, "decoder": 4_095_043,
+        "transformer": 9_066_752,
+        "transformer.attn_adain_4_1": 2_107_776,
+        "transformer.attn_adain_5_1": 4_599_168,
+        "decoder": 4_095_043,
         "adaattn_3": 468_096,
     },
     "datnet": {"eca": 23},
     "artflow": {
-        "glow.blocks.0": 2_550_400, "glow.blocks.1": 3_913_216, "glow.blocks.0.flows.3.actnorm": 24, "glow.blocks.1.flows.3.actnorm": 96,
-        "glow.blocks.0.flows.0.invconv": 300, "glow.blocks.1.flows.0.invconv": 4_656, "glow.blocks.0.flows.0.coupling": 318_476,
+        "glow.blocks.0": 2_550_400,
+        "glow.blocks.1": 3_913_216,
+        "glow.blocks.0.flows.3.actnorm": 24,
+        "glow.blocks.1.flows.3.actnorm": 96,
+        "glow.blocks.0.flows.0.invconv": 300,
+        "glow.blocks.1.flows.0.invconv": 4_656,
+        "glow.blocks.0.flows.0.coupling": 318_476,
         "glow.blocks.1.flows.7.coupling": 484_400,
     },
     "microast": {"content_encoder": 157_792, "style_encoder": 157_792, "modulator": 2_560, "decoder": 153_843},
     "stytr2": {
-        "embedding": 98_816, "transformer": 31_790_080, "transformer.encoder_c": 9_457_152, "transformer.encoder_s": 9_457_152,
-        "transformer.decoder": 12_613_120, "transformer.new_ps": 262_656, "decoder": 3_505_219,
+        "embedding": 98_816,
+        "transformer": 31_790_080,
+        "transformer.encoder_c": 9_457_152,
+        "transformer.encoder_s": 9_457_152,
+        "transformer.decoder": 12_613_120,
+        "transformer.new_ps": 262_656,
+        "decoder": 3_505_219,
     },
     "stya2k": {
-        "A2K": 526_338, "transform": 6_562_308, "transform.attn_adain_4_1": 2_101_250, "transform.attn_adain_5_1": 2_101_250,
-        "transform.merge_conv": 2_359_808, "decoder": 4_095_043,
+        "A2K": 526_338,
+        "transform": 6_562_308,
+        "transform.attn_adain_4_1": 2_101_250,
+        "transform.attn_adain_5_1": 2_101_250,
+        "transform.merge_conv": 2_359_808,
+        "decoder": 4_095_043,
     },
-}  # fmt: skip
+}
 ARMS = {
-    ("avatarnet", "port"): 3_505_219, ("datnet", "spatial"): 13_629_891, ("dagstyle", "no-daconv"): 6_565_763, ("dagstyle", "no-gdp"): 2_596_747,
-    ("dagstyle", "transformer"): 6_846_851, ("dagstyle", "no-gdp-matched"): 7_139_935,
-}  # fmt: skip
+    ("avatarnet", "port"): 3_505_219,
+    ("datnet", "spatial"): 13_629_891,
+    ("dagstyle", "no-daconv"): 6_565_763,
+    ("dagstyle", "no-gdp"): 2_596_747,
+    ("dagstyle", "transformer"): 6_846_851,
+    ("dagstyle", "no-gdp-matched"): 7_139_935,
+}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -118,7 +147,9 @@ def test_a_batch_is_its_items(name):
     content, style = images(batch=3)
     whole = made(content, style)
     for index in range(3):
-        assert torch.allclose(whole[index], made(content[index : index + 1], style[index : index + 1])[0], rtol=1e-10, atol=1e-12)
+        assert torch.allclose(
+            whole[index], made(content[index : index + 1], style[index : index + 1])[0], rtol=1e-10, atol=1e-12
+        )
     assert torch.allclose(made(content, style[:1])[1], made(content[1:2], style[:1])[0], rtol=1e-10, atol=1e-12)
 
 
@@ -142,7 +173,8 @@ def test_published_sizes_are_not_changed(side):
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
 def test_gradients_reach_every_trained_parameter(name, variant):
     made = model(name, variant).float().train()
-    # Large enough for several of StyA2K's blocks, and several points in each, at every level: with a single key queries do not matter.
+    # Large enough for several of StyA2K's blocks, and several points in each, at every level: with a single key queries
+    # do not matter.
     content, style = (x.float() for x in images(batch=2, content=(80, 96), style=(96, 80)))
     sum(made.losses(content, style, 0).values()).backward()
     for key, parameter in made.named_parameters():
@@ -204,8 +236,9 @@ def test_wrong_names_are_explained():
         made(torch.rand(3, 3, 64, 64), torch.rand(2, 3, 64, 64))
 
 
-
 def test_padding_keeps_the_precision_of_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
-        assert torch.nn.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32  # else ours is not needed
+        assert (
+            torch.nn.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32
+        )  # else ours is not needed

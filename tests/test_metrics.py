@@ -49,7 +49,9 @@ def test_losses_agree_with_the_reference():
     same = features(3)
     for index in range(2):
         x, y, z = arrays(a, index), arrays(b, index), arrays(same, index)
-        normal = sum(reference.mse(reference.normalise(p), reference.normalise(q)) for p, q in zip(x[3:], z[3:], strict=True))
+        normal = sum(
+            reference.mse(reference.normalise(p), reference.normalise(q)) for p, q in zip(x[3:], z[3:], strict=True)
+        )
         assert content_loss(a, same)[index].item() == pytest.approx(normal, rel=1e-10)
         raw = sum(reference.mse(p, q) for p, q in zip(x[3:], z[3:], strict=True)) / 2
         assert content_loss_b(a, same)[index].item() == pytest.approx(raw, rel=1e-10)
@@ -148,7 +150,9 @@ def test_the_substitute_behaves_like_a_distance(pair):
     content, style = pair
     c = Target(content).directions
     noise = torch.randn(content.shape, generator=torch.Generator().manual_seed(0))
-    distances = [lpips_vgg_substitute(Target(content + level * noise).directions, c).item() for level in (0.0, 0.02, 0.1, 0.3)]
+    distances = [
+        lpips_vgg_substitute(Target(content + level * noise).directions, c).item() for level in (0.0, 0.02, 0.1, 0.3)
+    ]
     assert distances[0] == 0 and distances == sorted(distances)
     s = Target(style).directions
     assert lpips_vgg_substitute(s, c).item() == pytest.approx(lpips_vgg_substitute(c, s).item(), rel=1e-5)

@@ -29,43 +29,88 @@ def named(*names, kinds=KINDS):
 DECODER = named(*MIRRORED)
 SKIP_DECODER = named("decoder_layer_1.1", *(f"decoder_layer_2.{i}" for i in (1, 4, 7, 10, 14, 17, 21, 24)))
 A2K = {"sim_alpha", "sim_beta"} | named("q", "k", "v", "q2", "k2", "v2", "fusion1", "fusion2")
-MICRO = named(*(f"enc1.{i}.conv_layer" for i in (0, 2, 4, 6, 8)), *(f"enc{e}.conv{c}.conv_layer" for e in ("1.10", "2.0") for c in (1, 2)))
+MICRO = named(
+    *(f"enc1.{i}.conv_layer" for i in (0, 2, 4, 6, 8)),
+    *(f"enc{e}.conv{c}.conv_layer" for e in ("1.10", "2.0") for c in (1, 2)),
+)
 ATTENTION = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
 ENCODER_LAYER = {f"self_attn.{k}" for k in ATTENTION} | named("linear1", "linear2", "norm1", "norm2")
 DECODER_LAYER = ENCODER_LAYER | {f"multihead_attn.{k}" for k in ATTENTION} | named("norm3")
 FLOW = (
-    {f"actnorm.{k}" for k in ("loc", "scale", "initialized")} | {f"invconv.{k}" for k in ("w_l", "w_s", "w_u", "w_p", "u_mask", "l_mask", "l_eye", "s_sign")}
-    | named("coupling.net.0", "coupling.net.2", "coupling.net.4.conv") | {"coupling.net.4.scale"}
-)  # fmt: skip
+    {f"actnorm.{k}" for k in ("loc", "scale", "initialized")}
+    | {f"invconv.{k}" for k in ("w_l", "w_s", "w_u", "w_p", "u_mask", "l_mask", "l_eye", "s_sign")}
+    | named("coupling.net.0", "coupling.net.2", "coupling.net.4.conv")
+    | {"coupling.net.4.scale"}
+)
 BLOCKS = {1: (0, 2), 2: (5, 9), 3: (12, 16), 4: (19, 22, 25, 29)}
 # Published keys of every file, written down from the authors' repositories.
 KEYS = {
     "adain": {"decoder": DECODER},
-    "sanet": {"decoder": DECODER, "transformer": named("merge_conv", *(f"sanet{n}_1.{m}" for n in (4, 5) for m in ("f", "g", "h", "out_conv")))},
-    "manet": {"decoder": DECODER, "ma_module": named(*(f"{b}.{m}" for b in ("CA", "CSA", "SSA") for m in ("f", "g", "h", "out_conv")))},
+    "sanet": {
+        "decoder": DECODER,
+        "transformer": named("merge_conv", *(f"sanet{n}_1.{m}" for n in (4, 5) for m in ("f", "g", "h", "out_conv"))),
+    },
+    "manet": {
+        "decoder": DECODER,
+        "ma_module": named(*(f"{b}.{m}" for b in ("CA", "CSA", "SSA") for m in ("f", "g", "h", "out_conv"))),
+    },
     "mccnet": {"decoder": DECODER, "mcc_module": named(*(f"MCCN.{m}" for m in ("f", "g", "h", "out_conv", "fc")))},
     "adaattn": {
-        "decoder": SKIP_DECODER, "adaattn_3": named("f", "g", "h"),
+        "decoder": SKIP_DECODER,
+        "adaattn_3": named("f", "g", "h"),
         "transformer": named("merge_conv", *(f"attn_adain_{n}_1.{m}" for n in (4, 5) for m in "fgh")),
     },
-    "stya2k": {"decoder": SKIP_DECODER, "A2K": A2K, "transform": {f"attn_adain_{n}_1.{k}" for n in (4, 5) for k in A2K} | named("merge_conv")},
+    "stya2k": {
+        "decoder": SKIP_DECODER,
+        "A2K": A2K,
+        "transform": {f"attn_adain_{n}_1.{k}" for n in (4, 5) for k in A2K} | named("merge_conv"),
+    },
     "microast": {
-        "content_encoder": MICRO, "style_encoder": MICRO, "modulator": named(*(f"{n}.0.conv_layer" for n in ("weight1", "bias1", "weight2", "bias2"))),
-        "decoder": named(*(f"dec{d}.conv{c}.conv_layer" for d in (1, 2) for c in (1, 2)), *(f"dec3.{i}.conv_layer" for i in (1, 3, 6, 8, 10))),
+        "content_encoder": MICRO,
+        "style_encoder": MICRO,
+        "modulator": named(*(f"{n}.0.conv_layer" for n in ("weight1", "bias1", "weight2", "bias2"))),
+        "decoder": named(
+            *(f"dec{d}.conv{c}.conv_layer" for d in (1, 2) for c in (1, 2)),
+            *(f"dec3.{i}.conv_layer" for i in (1, 3, 6, 8, 10)),
+        ),
     },
     "stytr2": {
-        "embedding": named("proj"), "decoder": DECODER,
+        "embedding": named("proj"),
+        "decoder": DECODER,
         "transformer": {f"encoder_{e}.layers.{i}.{k}" for e in "cs" for i in range(3) for k in ENCODER_LAYER}
-        | {f"decoder.layers.{i}.{k}" for i in range(3) for k in DECODER_LAYER} | named("decoder.norm", "new_ps"),
+        | {f"decoder.layers.{i}.{k}" for i in range(3) for k in DECODER_LAYER}
+        | named("decoder.norm", "new_ps"),
     },
     "artflow": {"glow": {f"blocks.{b}.flows.{f}.{k}" for b in (0, 1) for f in range(8) for k in FLOW}},
-    "mst": {"model_state": named(*(f"vgg_encoder.block{b}.{i}" for b, block in BLOCKS.items() for i in block), *(f"decoder.net.{i}" for i in MIRRORED))},
-    "avatarnet": {"check_point": named(
-        "encoder.encoder.0.0", *(f"encoder.encoder.{n}.{i}" for n, block in ((1, (2, 5)), (2, (7, 10)), (3, (12, 14, 16, 19))) for i in block),
-        *(f"decoder.decoder.{n}.{i}" for n, block in enumerate(((1, 5, 8, 11), (14, 18), (21, 25), (28,))) for i in block),
-    )},
-}  # fmt: skip
-COUNTS = {("stytr2", "transformer"): 130, ("artflow", "glow"): 288, ("mst", "model_state"): 38, ("avatarnet", "check_point"): 36, ("manet", "ma_module"): 24}
+    "mst": {
+        "model_state": named(
+            *(f"vgg_encoder.block{b}.{i}" for b, block in BLOCKS.items() for i in block),
+            *(f"decoder.net.{i}" for i in MIRRORED),
+        )
+    },
+    "avatarnet": {
+        "check_point": named(
+            "encoder.encoder.0.0",
+            *(
+                f"encoder.encoder.{n}.{i}"
+                for n, block in ((1, (2, 5)), (2, (7, 10)), (3, (12, 14, 16, 19)))
+                for i in block
+            ),
+            *(
+                f"decoder.decoder.{n}.{i}"
+                for n, block in enumerate(((1, 5, 8, 11), (14, 18), (21, 25), (28,)))
+                for i in block
+            ),
+        )
+    },
+}
+COUNTS = {
+    ("stytr2", "transformer"): 130,
+    ("artflow", "glow"): 288,
+    ("mst", "model_state"): 38,
+    ("avatarnet", "check_point"): 36,
+    ("manet", "ma_module"): 24,
+}
 # torchvision's numbers of the convolutions up to relu4_1 and their places here.
 FEATURES = {0: 2, 2: 5, 5: 9, 7: 12, 10: 16, 12: 19, 14: 22, 16: 25, 19: 29}
 
@@ -89,7 +134,9 @@ def published_files(folder, method, suffix=".pth"):
     if layout.vgg:
         layers = Encoder().layers
         vgg = {f"{i}.{kind}": getattr(layers[i], kind) for i in (0, *CONVOLUTIONS) for kind in KINDS}
-        vgg |= {f"{i}.weight": torch.zeros(512, 512, 3, 3) for i in LATER} | {f"{i}.bias": torch.zeros(512) for i in LATER}
+        vgg |= {f"{i}.weight": torch.zeros(512, 512, 3, 3) for i in LATER} | {
+            f"{i}.bias": torch.zeros(512) for i in LATER
+        }
         states["vgg"] = vgg
     for role, keys in KEYS[method].items():
         module = model.get_submodule(layout.roles[role]).state_dict()
@@ -196,7 +243,10 @@ def test_wrong_files_are_explained(sanet_files, tmp_path, capsys):
 
 def test_official_adain_paints(shared):
     """The published decoder and VGG: the painting's statistics, the photograph's structure."""
-    files = {"vgg": shared / "weights/vgg_normalised_relu5_1.safetensors", "decoder": shared / "weights/adain_official/decoder_8bit.pth"}
+    files = {
+        "vgg": shared / "weights/vgg_normalised_relu5_1.safetensors",
+        "decoder": shared / "weights/adain_official/decoder_8bit.pth",
+    }
     model = load("adain", files)
     content, style = contents(1)[0].tensor(256)[None], styles(20)[6].tensor(256)[None]
     with torch.inference_mode():

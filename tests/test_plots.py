@@ -34,7 +34,9 @@ def test_equal_features_have_equal_colours():
 
 
 def test_slopes_stand_in_the_legend_where_they_mean_something():
-    frame = pd.DataFrame([{"row": "a", "size": size, "seconds": 1e-6 * size**3.0, "peak_mib": 100.0 + size} for size in (64, 128, 256)])
+    frame = pd.DataFrame(
+        [{"row": "a", "size": size, "seconds": 1e-6 * size**3.0, "peak_mib": 100.0 + size} for size in (64, 128, 256)]
+    )
     figure = plots.cost_curves(frame, {"seconds": "s", "peak_mib": "MiB"}, slopes=("seconds",))
     legends = [axis.get_legend().get_texts()[0].get_text() for axis in figure.axes]
     plots.close(figure)

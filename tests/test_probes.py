@@ -10,7 +10,17 @@ from replication import files
 from replication.data.images import contents, styles
 from replication.evaluation import tables
 from replication.experiments import claim_measurements
-from replication.experiments.claim_measurements import COUNTED, allocation, constancy, counts, identity, interpolation, record, region_facts, regions
+from replication.experiments.claim_measurements import (
+    COUNTED,
+    allocation,
+    constancy,
+    counts,
+    identity,
+    interpolation,
+    record,
+    region_facts,
+    regions,
+)
 from replication.experiments.sensitivity import (
     DEFINITIONS,
     _model,
@@ -39,8 +49,16 @@ def apart(tmp_path, monkeypatch):
 def test_means_are_over_pairs_or_over_the_grid():
     pairs = pd.DataFrame({"row": "a", "pair": [0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 6.0]})
     found = tables.means(pairs, ["a", "absent"], ["x"], SIZES)
-    assert found.row.tolist() == ["a"] and found.measured[0] == 3 and found.low[0] == pytest.approx(1.5) and found.high[0] == pytest.approx(4.5) and found.n[0] == 4
-    grid = pd.DataFrame([{"row": "a", "seed": 0, "content": c, "style": s, "x": float(c)} for c in range(3) for s in range(3)])
+    assert (
+        found.row.tolist() == ["a"]
+        and found.measured[0] == 3
+        and found.low[0] == pytest.approx(1.5)
+        and found.high[0] == pytest.approx(4.5)
+        and found.n[0] == 4
+    )
+    grid = pd.DataFrame(
+        [{"row": "a", "seed": 0, "content": c, "style": s, "x": float(c)} for c in range(3) for s in range(3)]
+    )
     found = tables.means(grid, ["a"], ["x"], SIZES)
     assert found.measured[0] == 1 and found.low[0] < 1 < found.high[0]
 
@@ -55,11 +73,16 @@ def test_the_weight_of_a_painting_brings_the_mixture_nearer_to_it():
 
 def test_identity_is_measured_for_every_training():
     cells = identity(SIZES)
-    assert cells.groupby("row").seed.nunique().to_dict() == {"dual attention": 3, "full network": 1} and cells.psnr.between(5, 60).all()
+    assert (
+        cells.groupby("row").seed.nunique().to_dict() == {"dual attention": 3, "full network": 1}
+        and cells.psnr.between(5, 60).all()
+    )
 
 
 def test_allocation_is_a_correlation(monkeypatch):
-    monkeypatch.setattr(claim_measurements, "allocation_facts", lambda shares, image: {"correlation with distance to edges": 0.25})
+    monkeypatch.setattr(
+        claim_measurements, "allocation_facts", lambda shares, image: {"correlation with distance to edges": 0.25}
+    )
     assert allocation(SIZES).correlation.eq(0.25).all()
     monkeypatch.undo()
     cells = allocation(SIZES)
@@ -90,10 +113,18 @@ def test_counts_are_those_of_the_formulas():
     assert set(frame.index) == set(COUNTED)
     assert frame["all-to-all", "macs"] == 2 * 4096**2 * 512 and frame["A2K", "macs"] == (5 + 2 * 64 + 64) * 4096 * 512
     assert frame["all-to-all", "slope"] == pytest.approx(2) and 1.3 < frame["A2K", "slope"] < 1.6
-    assert frame["DatNet 512", "attention_macs"] == 16 * frame["DatNet 256", "attention_macs"] and frame["ECA", "params"] == 23
-    # Of relu3_1 at 512 px: 128 x 128 queries and keys, keys of 64 + 128 + 256 channels, values and their squares of 256.
+    assert (
+        frame["DatNet 512", "attention_macs"] == 16 * frame["DatNet 256", "attention_macs"]
+        and frame["ECA", "params"] == 23
+    )
+    # Of relu3_1 at 512 px: 128 x 128 queries and keys, keys of 64 + 128 + 256 channels, values and their squares of
+    # 256.
     assert frame["DatNet", "macs"] - frame["DatNet, two blocks", "macs"] == 128**4 * (448 + 512)
-    assert frame["SCSA", "new_params"] == 0 and frame["SANet+SCSA", "macs"] > frame["SANet", "macs"] and frame["PA", "constancy"] == 1
+    assert (
+        frame["SCSA", "new_params"] == 0
+        and frame["SANet+SCSA", "macs"] > frame["SANet", "macs"]
+        and frame["PA", "constancy"] == 1
+    )
 
 
 def test_constancy_is_lost_when_every_query_chooses_for_itself(monkeypatch):
@@ -110,9 +141,18 @@ def test_a_choice_that_changes_nothing_differs_by_nothing():
     nothing = Choice("nothing", "adain")
     other = Choice("saved badly", "adain", jpeg=5)
     cells = measure_choices([nothing, other], SIZES)
-    frame = sensitivity_table(cells, range_over_methods(cells.assign(row=cells.method + cells.row + cells.choice), ["AdaINours" + nothing.title, "AdaINother" + other.title]), SIZES)
+    frame = sensitivity_table(
+        cells,
+        range_over_methods(
+            cells.assign(row=cells.method + cells.row + cells.choice),
+            ["AdaINours" + nothing.title, "AdaINother" + other.title],
+        ),
+        SIZES,
+    )
     by_choice = frame.set_index(["choice", "metric"])
-    assert (by_choice.loc["nothing", "difference"] == 0).all() and by_choice.loc[("saved badly", "ssim_grey"), "difference"] != 0
+    assert (by_choice.loc["nothing", "difference"] == 0).all() and by_choice.loc[
+        ("saved badly", "ssim_grey"), "difference"
+    ] != 0
     assert by_choice.loc[("saved badly", "detail"), "of_spread"] == pytest.approx(1)
 
 
@@ -131,7 +171,9 @@ def test_every_choice_fits_the_shipped_weights_and_changes_something():
 
 def test_a_choice_with_an_arm_is_compared_with_what_was_trained_for_as_long():
     trained = [choice for choice in CHOICES if choice.arm]
-    assert trained and all(ours.continued and other.variant == choice.arm for choice in trained for ours, other in (choice.rows,))
+    assert trained and all(
+        ours.continued and other.variant == choice.arm for choice in trained for ours, other in (choice.rows,)
+    )
     cells = measure_choices(trained[:1], SIZES)
     direct = [row.name for row in trained[0].rows for _ in range(len(cells) // 2)]
     assert cells.row.tolist() == direct
@@ -146,11 +188,17 @@ def test_definitions_that_agree_have_one_order():
     rows = [row.name for row in REFERENCES[:2]] + ["third"]
     columns = [name for names in DEFINITIONS.values() for name in names]
     lines = [
-        {"row": row, "seed": 0, "content": c, "style": s, **{name: number + 0.01 * c + (3 - 2 * number if name == "ssim_rgb" else 0) for name in columns}}
-        for number, row in enumerate(rows) for c in range(3) for s in range(3)
-    ]  # fmt: skip
+        {
+            "row": row,
+            "seed": 0,
+            "content": c,
+            "style": s,
+            **{name: number + 0.01 * c + (3 - 2 * number if name == "ssim_rgb" else 0) for name in columns},
+        }
+        for number, row in enumerate(rows)
+        for c in range(3)
+        for s in range(3)
+    ]
     found = definitions(pd.DataFrame(lines), rows, SIZES).set_index("other")
     assert found.tau["ssim_gaussian"] == 1 and found.tau["ssim_rgb"] == -1 and found.difference["ssim_gaussian"] == 0
     assert found.difference["ssim_rgb"] == pytest.approx(1)
-
-

@@ -25,18 +25,30 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
     sizes = replace(SIZES, name="cpu")
     rows = [Row("AdaIN", "adain"), Row("SANet", "sanet")]
     found = cells(AdaIN=(0.5, 1.0, 0.5), SANet=(0.7, 2.0, 0.5)).assign(lpips_vgg_substitute=0.25)
-    tables.write_table(tables.paper_table("Workbook", "All methods", found, rows, sizes), "Workbook", "All methods", found, rows, sizes)
+    tables.write_table(
+        tables.paper_table("Workbook", "All methods", found, rows, sizes), "Workbook", "All methods", found, rows, sizes
+    )
     write_ledger(sizes)
     path = tmp_path / "README.md"
     path.write_text("nothing")
     with pytest.raises(UserError, match="must hold"):
         write_readme(path)
-    path.write_text("".join(f"before\n<!-- {name}: made by `make readme` from results/cpu -->\nold\n<!-- /{name} -->\nafter\n" for name in BLOCKS))
+    path.write_text(
+        "".join(
+            f"before\n<!-- {name}: made by `make readme` from results/cpu -->\nold\n<!-- /{name} -->\nafter\n"
+            for name in BLOCKS
+        )
+    )
     for _ in range(2):  # writing again changes nothing
         write_readme(path)
         text = path.read_text()
         assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-        assert "| AdaIN | " in text and "| SANet | " in text and "profile cpu" in text and text.count("LPIPS substitute") == 1
+        assert (
+            "| AdaIN | " in text
+            and "| SANet | " in text
+            and "profile cpu" in text
+            and text.count("LPIPS substitute") == 1
+        )
         assert all(f"| {name} | " in text for name in HIGHLIGHTS)
 
 

@@ -47,23 +47,47 @@ def make(place: Path) -> None:
     explorer = "<!doctype html><title>explorer</title>"
     write(place / "build/explorer/smoke/pair.html", explorer)
     frames = [
-        f'<iframe srcdoc="{page.replace("<", "&lt;")}" width="1"></iframe>' for page in (explorer, "<title>another</title>", "<title>a third</title>")
+        f'<iframe srcdoc="{page.replace("<", "&lt;")}" width="1"></iframe>'
+        for page in (explorer, "<title>another</title>", "<title>a third</title>")
     ]
     table = "<table><thead><tr><th></th><th>v</th></tr></thead><tbody><tr><th>r</th><td>1</td></tr></tbody></table>"
     one = [
-        new_markdown_cell(f"# One & {EVIL} only\n\nA first sentence about **zebras**. A second.\n\n$$x^\\top y_i$$\n\nand $\\alpha$, see [two](two.ipynb#cell-2)."),
-        new_code_cell("secret_code = 1 < 2", outputs=[
-            new_output("stream", name="stdout", text=f"a < b {EVIL}"),
-            new_output("stream", name="stderr", text="0%\r100% done\n"),
-            new_output("display_data", {"image/png": picture("PNG", "red"), "text/plain": "<Figure>"}),
-            new_output("execute_result", {"text/html": table, "text/plain": "v"}, execution_count=1),
-        ]),
-        new_markdown_cell("## Crossing\n\n![stripes](attachment:a.png)", attachments={"a.png": {"image/png": picture("PNG", "blue")}}),
+        new_markdown_cell(
+            f"# One & {EVIL} only\n\nA first sentence about **zebras**. A second.\n\n$$x^\\top y_i$$\n\nand $\\alpha$, see [two](two.ipynb#cell-2)."
+        ),
+        new_code_cell(
+            "secret_code = 1 < 2",
+            outputs=[
+                new_output("stream", name="stdout", text=f"a < b {EVIL}"),
+                new_output("stream", name="stderr", text="0%\r100% done\n"),
+                new_output("display_data", {"image/png": picture("PNG", "red"), "text/plain": "<Figure>"}),
+                new_output("execute_result", {"text/html": table, "text/plain": "v"}, execution_count=1),
+            ],
+        ),
+        new_markdown_cell(
+            "## Crossing\n\n![stripes](attachment:a.png)", attachments={"a.png": {"image/png": picture("PNG", "blue")}}
+        ),
         new_markdown_cell("## Crossing\n\nagain"),
-        new_code_cell("2", id="here", outputs=[*(new_output("display_data", {"text/html": frame}) for frame in frames), new_output("display_data", {"image/webp": picture("WEBP", "green")})]),
-    ]  # fmt: skip
-    facts = {"commit": "c" * 40, "hardware": {"cpu": "a processor", "gpu": None}, "versions": {"torch": "2"}, "profile": "smoke"}
-    for name, cells in (("one", one), ("two", [new_markdown_cell("# Two\n\nShort"), new_markdown_cell("## Part")]), ("three", [])):
+        new_code_cell(
+            "2",
+            id="here",
+            outputs=[
+                *(new_output("display_data", {"text/html": frame}) for frame in frames),
+                new_output("display_data", {"image/webp": picture("WEBP", "green")}),
+            ],
+        ),
+    ]
+    facts = {
+        "commit": "c" * 40,
+        "hardware": {"cpu": "a processor", "gpu": None},
+        "versions": {"torch": "2"},
+        "profile": "smoke",
+    }
+    for name, cells in (
+        ("one", one),
+        ("two", [new_markdown_cell("# Two\n\nShort"), new_markdown_cell("## Part")]),
+        ("three", []),
+    ):
         source = place / "notebooks" / f"{name}.ipynb"
         digest = write(source, nbformat.writes(new_notebook(cells=cells)))
         if name != "three":
@@ -78,13 +102,30 @@ def make(place: Path) -> None:
     for name, text in tables.items():
         digest = write(results / f"{name}.csv", text)
         files.write_json(
-            results / f"{name}.json", {**facts, "sha256": digest, "paper": "Paper", "table": name[-6:], "rows": [{"row": "A", "seed": [1, 2]}]}
+            results / f"{name}.json",
+            {**facts, "sha256": digest, "paper": "Paper", "table": name[-6:], "rows": [{"row": "A", "seed": [1, 2]}]},
         )
     write(results / "paper-table1.cells.csv", "row,ssim_grey\nA,0.6\n")
-    same = {"source": "Table 1, text", "predicate": "x[A] > x[B]", "needs": "runs", "effect": 0.25, "low": 0.1, "high": 0.4, "of": "x[A] > x[B]"}
+    same = {
+        "source": "Table 1, text",
+        "predicate": "x[A] > x[B]",
+        "needs": "runs",
+        "effect": 0.25,
+        "low": 0.1,
+        "high": 0.4,
+        "of": "x[A] > x[B]",
+    }
     same |= {"trainings": 1, "printed": "holds", "notebook": "one", "cell": "here", "note": "a note"}
     claims = [
-        {**same, "id": name, "paper": f"Paper {name[0]}", "verdict": verdict, "statement": text, "table": table, "share": share}
+        {
+            **same,
+            "id": name,
+            "paper": f"Paper {name[0]}",
+            "verdict": verdict,
+            "statement": text,
+            "table": table,
+            "share": share,
+        }
         for name, verdict, text, table, share in CLAIMS
     ]
     write(results / "claims.csv", pd.DataFrame(claims, columns=COLUMNS).to_csv(index=False))
@@ -92,7 +133,11 @@ def make(place: Path) -> None:
         files.write_atomic(figures / name, Image.new("RGB", (30, 20), "green").save)
     files.write_json(
         figures / "all-methods-trade-off.json",
-        {**facts, "figure": "all-methods-trade-off.png", "sha256": files.sha256_file(figures / "all-methods-trade-off.png")},
+        {
+            **facts,
+            "figure": "all-methods-trade-off.png",
+            "sha256": files.sha256_file(figures / "all-methods-trade-off.png"),
+        },
     )
     files.write_json(
         place / "build/notebooks/smoke/one.json",
@@ -101,7 +146,14 @@ def make(place: Path) -> None:
     curve = [{"step": 1, "loss": 3.0}, {"step": 9, "loss": 1.5}]
     files.write_json(
         place / "checkpoints/model-a.json",
-        {**facts, "method": "adain", "data": "list.csv", "settings": {"steps": 9}, "loss_curve": curve, "sha256": "f" * 64},
+        {
+            **facts,
+            "method": "adain",
+            "data": "list.csv",
+            "settings": {"steps": 9},
+            "loss_curve": curve,
+            "sha256": "f" * 64,
+        },
     )
     write(place / "checkpoints/list.csv", "file\na.jpg\n")
 
@@ -171,7 +223,11 @@ def given() -> Path:
 def test_a_whole_report_has_no_broken_link(given):
     found = pages(given)
     check_links(given, found)
-    assert {"index.html", "ledger.html", *(f"{path.stem}.html" for path in (files.ROOT / "notebooks").glob("*.ipynb"))} <= set(found)
+    assert {
+        "index.html",
+        "ledger.html",
+        *(f"{path.stem}.html" for path in (files.ROOT / "notebooks").glob("*.ipynb")),
+    } <= set(found)
     assert (given / "index.html").stat().st_size < 300_000
 
 
@@ -187,28 +243,45 @@ def test_a_whole_report_opens_without_error_or_missing_picture(browser, given):
 
 def test_every_link_picture_and_anchor_is_there(site):
     found = pages(site)
-    assert {"index.html", "one.html", "two.html", "table-paper-table1.html", "ledger.html", "figures.html", "models.html", "provenance.html"} <= set(
-        found
-    )
+    assert {
+        "index.html",
+        "one.html",
+        "two.html",
+        "table-paper-table1.html",
+        "ledger.html",
+        "figures.html",
+        "models.html",
+        "provenance.html",
+    } <= set(found)
     assert not {"three.html", "one.failed.html", "table-claims.html", "table-paper-table1.cells.html"} & set(found)
     check_links(site, found)
     assert (
-        "data/paper-table1.csv" in found["table-paper-table1.html"].links and "data/paper-table1.cells.csv" in found["table-paper-table1.html"].links
+        "data/paper-table1.csv" in found["table-paper-table1.html"].links
+        and "data/paper-table1.cells.csv" in found["table-paper-table1.html"].links
     )
-    assert {"cell-1", "cell-5", "crossing", "crossing-2"} <= set(found["one.html"].ids) and "two.html#cell-2" in found["one.html"].links
+    assert {"cell-1", "cell-5", "crossing", "crossing-2"} <= set(found["one.html"].ids) and "two.html#cell-2" in found[
+        "one.html"
+    ].links
     assert "one.html#cell-5" in found["ledger.html"].links and "table-paper-table1.html" in found["ledger.html"].links
 
 
 def test_every_page_is_complete_and_asks_nobody(site):
     for name, page in pages(site).items():
         names = [tag for tag, _ in page.tags]
-        assert page.first("html")["lang"] == "en" and names.count("main") == names.count("title") == names.count("h1") == 1, name
-        assert not any(
-            re.match(r"(https?:)?//", address) for address in [*page.sources, *(given["href"] for tag, given in page.tags if tag == "link")]
+        assert (
+            page.first("html")["lang"] == "en" and names.count("main") == names.count("title") == names.count("h1") == 1
         ), name
-        assert all(given.get("alt") and given.get("loading") == "lazy" for tag, given in page.tags if tag == "img"), name
+        assert not any(
+            re.match(r"(https?:)?//", address)
+            for address in [*page.sources, *(given["href"] for tag, given in page.tags if tag == "link")]
+        ), name
+        assert all(given.get("alt") and given.get("loading") == "lazy" for tag, given in page.tags if tag == "img"), (
+            name
+        )
         assert "base64" not in (site / name).read_text(encoding="utf-8"), name
-    assert not re.search(r"url\(|@import|fetch\(|https?:", (site / "report.css").read_text() + (site / "report.js").read_text())
+    assert not re.search(
+        r"url\(|@import|fetch\(|https?:", (site / "report.css").read_text() + (site / "report.js").read_text()
+    )
     assert (site / "index.html").stat().st_size < 300_000
 
 
@@ -220,7 +293,10 @@ def test_text_is_text(site):
         assert EVIL not in text, name
     shown = (site / "one.html").read_text(encoding="utf-8")
     assert "a &lt; b &lt;script&gt;" in shown and "0%" not in shown.replace("100%", "") and "100% done" in shown
-    assert "&lt;b&gt;A&lt;/b&gt;" in (site / "table-paper-table1.html").read_text() and "10 &lt; 20" in (site / "table-paper-table1.html").read_text()
+    assert (
+        "&lt;b&gt;A&lt;/b&gt;" in (site / "table-paper-table1.html").read_text()
+        and "10 &lt; 20" in (site / "table-paper-table1.html").read_text()
+    )
 
 
 def test_pictures_and_framed_pages_are_files(site):
@@ -235,13 +311,24 @@ def test_pictures_and_framed_pages_are_files(site):
 
 def test_numbers_carry_their_intervals_and_their_origin(site):
     table, index = (site / "table-paper-table1.html").read_text(), (site / "index.html").read_text()
-    assert "0.612 [0.6, 0.7]" in table and "0.612345" in table and "c" * 40 in table and '<a href="one.html">one</a>' in table
-    assert "0.612 [0.6, 0.7]" in index and "A first sentence about <strong>zebras</strong>." in index and "A second" not in index
+    assert (
+        "0.612 [0.6, 0.7]" in table
+        and "0.612345" in table
+        and "c" * 40 in table
+        and '<a href="one.html">one</a>' in table
+    )
+    assert (
+        "0.612 [0.6, 0.7]" in index
+        and "A first sentence about <strong>zebras</strong>." in index
+        and "A second" not in index
+    )
     assert "Not executed for this profile: three." in index
     counts = re.search(r"<tfoot>.*?</tfoot>", index, re.DOTALL)[0]
     assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "1", "3"]
     ledger = (site / "ledger.html").read_text()
-    assert "+0.25 [+0.1, +0.4]" in ledger and "100.0&nbsp;%" in ledger and "people" not in Page(site / "ledger.html").links
+    assert (
+        "+0.25 [+0.1, +0.4]" in ledger and "100.0&nbsp;%" in ledger and "people" not in Page(site / "ledger.html").links
+    )
     models = (site / "models.html").read_text()
     assert "<polyline" in models and "3 → 1.5" in models and "f" * 64 in models and "data/list.csv" in models
 
@@ -251,7 +338,11 @@ def test_what_was_changed_since_is_said(place):
         file.write("D,ssim_grey,,1,,,1,1,\n")
     (place / "notebooks/two.ipynb").write_text("other")
     page = build_site("smoke")
-    rows = {row: "changed since" in row for row in (page.parent / "provenance.html").read_text().split("<tr>") if "data/" in row}
+    rows = {
+        row: "changed since" in row
+        for row in (page.parent / "provenance.html").read_text().split("<tr>")
+        if "data/" in row
+    }
     assert [re.search(r"data/([\w.-]+)", row)[1] for row, changed in rows.items() if changed] == ["paper-table1.csv"]
     assert page.read_text().count("source has changed since") == 1
 
@@ -262,7 +353,9 @@ def test_the_search_knows_titles_headings_text_and_claims(site):
     def places(word: str) -> set[str]:
         return {f"{url}#{anchor}" if anchor else url for url, _, anchor, *rest in entries if word in " ".join(rest)}
 
-    assert places("zebras") >= {"one.html#one-script-alert-x-script-only", "ledger.html#B-01"} and places("Crossing") == {
+    assert places("zebras") >= {"one.html#one-script-alert-x-script-only", "ledger.html#B-01"} and places(
+        "Crossing"
+    ) == {
         "one.html#crossing",
         "one.html#crossing-2",
     }
@@ -297,9 +390,14 @@ DAMAGE = {
 def test_damaged_files_are_named_and_the_last_report_stays(place):
     before = build_site("smoke").read_bytes()
     for name in (
-        "build/notebooks/smoke/one.ipynb", "build/notebooks/smoke/one.json", "results/smoke/paper-table1.csv", "results/smoke/paper-table1.json",
-        "results/smoke/claims.csv", "figures/smoke/orphan.jpg", "checkpoints/model-a.json",
-    ):  # fmt: skip
+        "build/notebooks/smoke/one.ipynb",
+        "build/notebooks/smoke/one.json",
+        "results/smoke/paper-table1.csv",
+        "results/smoke/paper-table1.json",
+        "results/smoke/claims.csv",
+        "figures/smoke/orphan.jpg",
+        "checkpoints/model-a.json",
+    ):
         path = place / name
         whole = path.read_bytes()
         for content in DAMAGE[path.suffix]:
@@ -314,7 +412,10 @@ def test_damaged_files_are_named_and_the_last_report_stays(place):
 def test_what_is_not_there_is_explained(place, capsys):
     (place / "build/report/smoke").mkdir(parents=True)
     (place / "build/report/smoke/old.html").write_text("old")
-    assert main(["report", "--profile", "smoke"]) == 0 and str(place / "build/report/smoke/index.html") in capsys.readouterr().out
+    assert (
+        main(["report", "--profile", "smoke"]) == 0
+        and str(place / "build/report/smoke/index.html") in capsys.readouterr().out
+    )
     assert not (place / "build/report/smoke/old.html").exists()
     (place / "results/smoke/claims.csv").unlink()
     (place / "results/smoke/workbook-allmethods.csv").unlink()
@@ -326,7 +427,10 @@ def test_what_is_not_there_is_explained(place, capsys):
     (place / "results").rename(place / "gone")
     with pytest.raises(UserError, match="results/smoke is missing; run `make` first"):
         build_site("smoke")
-    assert main(["report", "--profile", "cpu"]) == 2 and "no executed notebook; run `make` first" in capsys.readouterr().err
+    assert (
+        main(["report", "--profile", "cpu"]) == 2
+        and "no executed notebook; run `make` first" in capsys.readouterr().err
+    )
 
 
 def test_every_page_opens_from_disk_at_any_width(browser, site):
@@ -335,7 +439,9 @@ def test_every_page_opens_from_disk_at_any_width(browser, site):
         opened.goto((site / name).as_uri())
         for image in opened.locator("img").all():
             image.scroll_into_view_if_needed()
-            opened.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle(), timeout=5000)
+            opened.wait_for_function(
+                "image => image.complete && image.naturalWidth > 0", arg=image.element_handle(), timeout=5000
+            )
         for width in (1300, 360):
             opened.set_viewport_size({"width": width, "height": 800})
             assert opened.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
@@ -367,13 +473,21 @@ def test_filtering_the_ledger(browser, site):
 
     assert shown() == ["A-01", "A-02", "B-01"]
     opened.get_by_role("button", name="contradicted").click()
-    assert shown() == ["A-02"] and opened.inner_text("#count") == "1 of 3 claims" and opened.locator("h2:visible").count() == 1
+    assert (
+        shown() == ["A-02"]
+        and opened.inner_text("#count") == "1 of 3 claims"
+        and opened.locator("h2:visible").count() == 1
+    )
     opened.get_by_role("button", name="Paper B").click()
     assert shown() == []
     opened.evaluate("location.hash = '#B-01'")
     opened.wait_for_function("document.getElementById('B-01').checkVisibility()")
     opened.get_by_role("button", name="Paper B").click()
-    assert shown() == ["B-01"] and opened.get_attribute("[data-value='Paper B']", "aria-pressed") == "true" and errors == []
+    assert (
+        shown() == ["B-01"]
+        and opened.get_attribute("[data-value='Paper B']", "aria-pressed") == "true"
+        and errors == []
+    )
 
 
 def test_sorting_a_table_and_unfolding_code(browser, site):
@@ -415,7 +529,9 @@ CONTRAST = """() => {
 def test_both_colour_schemes_and_the_choice_is_remembered(browser, site, tmp_path):
     pictures, grounds = Path(os.environ.get("REPLICATION_SCREENSHOTS", tmp_path)), set()
     for scheme, other in (("light", "dark"), ("dark", "light")):
-        opened, errors = open_page(browser, (site / "index.html").as_uri(), color_scheme=scheme, viewport={"width": 1200, "height": 900})
+        opened, errors = open_page(
+            browser, (site / "index.html").as_uri(), color_scheme=scheme, viewport={"width": 1200, "height": 900}
+        )
         ground = "getComputedStyle(document.body).backgroundColor"
         given = opened.evaluate(ground)
         grounds.add(given)

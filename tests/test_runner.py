@@ -13,7 +13,10 @@ NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
 
 
 def notebook(path, *sources, parameters='profile = "cpu"\ncount = 3\nname = "a"'):
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, sources)]
+    cells = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(nbformat.v4.new_code_cell, sources),
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
@@ -65,12 +68,20 @@ def test_a_failing_cell_stops_the_run(place, capsys):
     shown = capsys.readouterr().err
     assert "raise ValueError('no such painting')" in shown and "Traceback" in shown and "\x1b" not in shown
     folder = place / "build/notebooks/smoke"
-    assert (folder / "bad.failed.ipynb").is_file() and not (folder / "bad.ipynb").exists() and not (place / "ran").exists()
+    assert (
+        (folder / "bad.failed.ipynb").is_file() and not (folder / "bad.ipynb").exists() and not (place / "ran").exists()
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("cuont=5", "no such parameter.*count"), ("count", "no such parameter"), ("count=many", "must be int"), ("count=1.5", "must be int"), ("profile=cpu", "--profile")],
+    [
+        ("cuont=5", "no such parameter.*count"),
+        ("count", "no such parameter"),
+        ("count=many", "must be int"),
+        ("count=1.5", "must be int"),
+        ("profile=cpu", "--profile"),
+    ],
 )
 def test_wrong_settings_are_refused(setting, message, place):
     path = notebook(place / "one.ipynb")
@@ -80,7 +91,12 @@ def test_wrong_settings_are_refused(setting, message, place):
 
 def test_settings_take_the_type_of_the_default(place):
     known = {place / "a": {"text": "x", "number": 1.0, "points": [1], "flag": True}}
-    assert parse_overrides(["text=12", "number=3", "points=[1, 2]", "flag=False"], known) == {"text": "12", "number": 3, "points": [1, 2], "flag": False}
+    assert parse_overrides(["text=12", "number=3", "points=[1, 2]", "flag=False"], known) == {
+        "text": "12",
+        "number": 3,
+        "points": [1, 2],
+        "flag": False,
+    }
 
 
 def test_only_literals_in_one_parameters_cell(place):

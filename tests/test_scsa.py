@@ -62,7 +62,9 @@ def test_s_adain_is_the_loop_and_gives_every_class_the_styles_statistics():
     assert torch.allclose(found.double(), reference_s_adain(content, style, a, b), atol=1e-5)
     for label in range(3):
         x, y = found[0][:, a == label], style[0][:, b == label]
-        assert torch.allclose(x.mean(1), y.mean(1), atol=1e-3) and torch.allclose(x.std(1, correction=0), y.std(1, correction=0), atol=1e-3)
+        assert torch.allclose(x.mean(1), y.mean(1), atol=1e-3) and torch.allclose(
+            x.std(1, correction=0), y.std(1, correction=0), atol=1e-3
+        )
 
 
 def test_s_adain_of_one_class_is_adain():
@@ -81,7 +83,9 @@ def test_a_class_that_the_style_lacks_keeps_its_features_and_gives_no_nan():
     assert regions.lonely == (a == 2).sum()
     q, k, v = (tokens(torch.randn(1, 4, 6, 6)) for _ in range(3))
     everywhere = attend(q, k, v)
-    assert torch.allclose(continuous(q, k, v, regions)[:, (a == 2).flatten()], everywhere[:, (a == 2).flatten()], atol=1e-6)
+    assert torch.allclose(
+        continuous(q, k, v, regions)[:, (a == 2).flatten()], everywhere[:, (a == 2).flatten()], atol=1e-6
+    )
 
 
 def dense(q, k, v, a, b, keep=None, heads=1, scale=1.0):
@@ -102,11 +106,17 @@ def test_both_attentions_are_the_masked_dense_ones(heads, monkeypatch):
     a, b = stripes(64, True).labels((6, 7)), stripes(64, False).labels((8, 5))
     q, k, v = (torch.randn(1, n, 8) for n in (42, 40, 40))
     regions = Regions(a, b)
-    assert torch.allclose(continuous(q, k, v, regions, 0.7, heads).double(), dense(q, k, v, a, b, None, heads, 0.7), atol=1e-5)
+    assert torch.allclose(
+        continuous(q, k, v, regions, 0.7, heads).double(), dense(q, k, v, a, b, None, heads, 0.7), atol=1e-5
+    )
     monkeypatch.setattr(scsa, "CHUNK", 4)
     for keep in (1, 3):
-        assert torch.allclose(sparse(q, k, v, regions, keep, 0.7, heads).double(), dense(q, k, v, a, b, keep, heads, 0.7), atol=1e-5), keep
-    assert torch.allclose(sparse(q, k, v, regions, None, 0.7, heads), continuous(q, k, v, regions, 0.7, heads), atol=1e-6)
+        assert torch.allclose(
+            sparse(q, k, v, regions, keep, 0.7, heads).double(), dense(q, k, v, a, b, keep, heads, 0.7), atol=1e-5
+        ), keep
+    assert torch.allclose(
+        sparse(q, k, v, regions, None, 0.7, heads), continuous(q, k, v, regions, 0.7, heads), atol=1e-6
+    )
 
 
 def test_sparse_attention_places_only_vectors_of_the_class_and_the_first_of_equals():
@@ -142,7 +152,15 @@ def test_every_host_paints_and_obeys_its_settings(any_host):
     result = model(content, style, MAPS)
     assert result.shape == content.shape and torch.isfinite(result).all()
     published = model.settings
-    for change in ({"sca": 0.0}, {"ssa": 0.0}, {"adain": "nowhere"}, {"adain": "queries"}, {"masked": False}, {"keys": 4}, {"keys": None}):
+    for change in (
+        {"sca": 0.0},
+        {"ssa": 0.0},
+        {"adain": "nowhere"},
+        {"adain": "queries"},
+        {"masked": False},
+        {"keys": 4},
+        {"keys": None},
+    ):
         settings = Settings(**{**vars(published), **change})
         other = SCSA(any_host, settings)(content, style, MAPS)
         assert torch.isfinite(other).all() and not torch.equal(other, result), change
@@ -171,7 +189,9 @@ def test_without_attention_sanet_decodes_the_modulated_content():
     for tap in ("relu4_1", "relu5_1"):
         c, s = (model.encode_content(x).features[tap] for x in (content, style))
         features[tap] = s_adain(c, s, *(m.labels(tuple(x.shape[2:])) for m, x in zip(MAPS, (c, s), strict=True)))
-    expected = model.decode(Transferred({"relu4_1": model.transformer.merge(features["relu4_1"], features["relu5_1"])}, (64, 64)))
+    expected = model.decode(
+        Transferred({"relu4_1": model.transformer.merge(features["relu4_1"], features["relu5_1"])}, (64, 64))
+    )
     assert torch.allclose(SCSA(model, Settings(0.0, 0.0))(content, style, MAPS), expected, atol=1e-5)
 
 
@@ -179,10 +199,15 @@ def test_a_flat_map_gives_one_mixture_a_region():
     """SCA's queries of one region are alike but for the borders, so its output hardly varies inside it."""
     model, (content, style) = host("sanet"), pair(128)
     block, maps = model.transformer.sanet4_1, (stripes(128, True), stripes(128, False))
-    c, s, cm, sm = (model.encode_content(x).features["relu4_1"] for x in (content, style, *(m.picture((128, 128)) for m in maps)))
+    c, s, cm, sm = (
+        model.encode_content(x).features["relu4_1"] for x in (content, style, *(m.picture((128, 128)) for m in maps))
+    )
     (q1, k1, _), (q2, k2, v) = block.project(cm, sm), block.project(c, s)
     regions, labels = Regions(*(m.labels((16, 16)) for m in maps)), maps[0].labels((16, 16))
-    spread = [grid(continuous(q, k, v, regions), (16, 16))[0][:, labels == 1].std(dim=1).mean() for q, k in ((q1, k1), (q2, k2))]
+    spread = [
+        grid(continuous(q, k, v, regions), (16, 16))[0][:, labels == 1].std(dim=1).mean()
+        for q, k in ((q1, k1), (q2, k2))
+    ]
     assert spread[0] < 0.5 * spread[1]
 
 

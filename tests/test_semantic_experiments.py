@@ -25,10 +25,19 @@ def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     cells = measure_jobs(rows, jobs, "student")
     frame = semantic_table("Comparison", rows, cells, SIZES)
     shown = frame.set_index(["row", "metric"])
-    assert shown.loc[("SANet", "ssl"), "reported"] == 1.6583 and np.isfinite(shown.loc[("SANet", "ssl"), ["measured", "low", "high"]].astype(float)).all()
-    assert "absent" in shown.loc[("SANet", "fid"), "note"] and "Stable Diffusion" in shown.loc[("StyleID", "ssl"), "note"]
-    assert np.isfinite(shown.loc[("SANet+SCSA", "frechet_substitute"), "measured"]) and np.isnan(shown.loc[("SANet+SCSA", "frechet_substitute"), "low"])
-    assert (tmp_path / "smoke" / "scsa-comparison.csv").is_file() and (tmp_path / "smoke" / "scsa-comparison.json").is_file()
+    assert (
+        shown.loc[("SANet", "ssl"), "reported"] == 1.6583
+        and np.isfinite(shown.loc[("SANet", "ssl"), ["measured", "low", "high"]].astype(float)).all()
+    )
+    assert (
+        "absent" in shown.loc[("SANet", "fid"), "note"] and "Stable Diffusion" in shown.loc[("StyleID", "ssl"), "note"]
+    )
+    assert np.isfinite(shown.loc[("SANet+SCSA", "frechet_substitute"), "measured"]) and np.isnan(
+        shown.loc[("SANet+SCSA", "frechet_substitute"), "low"]
+    )
+    assert (tmp_path / "smoke" / "scsa-comparison.csv").is_file() and (
+        tmp_path / "smoke" / "scsa-comparison.json"
+    ).is_file()
     monkeypatch.setattr(semantic, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
     pd.testing.assert_frame_equal(cells, measure_jobs(rows, jobs, "student"))
     gain = gains(cells, frame, ["ssl"], SIZES).iloc[0]
@@ -49,7 +58,12 @@ def test_directions_of_a_pair_stay_together():
 
 def test_rows_are_what_their_names_say():
     settings = {row.name: row.settings for row in ablation("stytr2")}
-    assert settings["w/o SCA"].sca == 0 and settings["w/o SSA"].ssa == 0 and settings["w/o S-AdaIN"].adain == "nowhere" and not settings["w/o mask"].masked
+    assert (
+        settings["w/o SCA"].sca == 0
+        and settings["w/o SSA"].ssa == 0
+        and settings["w/o S-AdaIN"].adain == "nowhere"
+        and not settings["w/o mask"].masked
+    )
     assert settings["Full model"].blend == 0.7 and len(set(settings.values())) == len(settings)
     assert len(sweep("sanet")) == 16
     assert set(settings) >= set(printed_numbers("SCSA", "Ablation").row)

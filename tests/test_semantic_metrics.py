@@ -9,7 +9,13 @@ from replication.data.map_pairs import drawn_job, own_jobs, scene_job
 from replication.data.maps import SemanticMap
 from replication.data.scenes import LOOKS, MATERIALS, scene
 from replication.errors import UserError
-from replication.metrics.semantic import frechet_distance, kernel_distance, region_colour, semantic_style_loss, structure_distance
+from replication.metrics.semantic import (
+    frechet_distance,
+    kernel_distance,
+    region_colour,
+    semantic_style_loss,
+    structure_distance,
+)
 from replication.nn.encoder import TAPS
 
 
@@ -34,7 +40,13 @@ def test_ssl_is_the_loop():
                 parts.append(x[tap][0].double().numpy()[:, labels == label])
             means, stds = [p.mean(axis=1) for p in parts], [np.sqrt(p.var(axis=1) + 1e-5) for p in parts]
             total += ((means[0] - means[1]) ** 2).mean() + ((stds[0] - stds[1]) ** 2).mean()
-            gram += np.mean([(parts[0][i] @ parts[0][j] / parts[0].size - parts[1][i] @ parts[1][j] / parts[1].size) ** 2 for i in range(len(parts[0])) for j in range(len(parts[0]))])
+            gram += np.mean(
+                [
+                    (parts[0][i] @ parts[0][j] / parts[0].size - parts[1][i] @ parts[1][j] / parts[1].size) ** 2
+                    for i in range(len(parts[0]))
+                    for j in range(len(parts[0]))
+                ]
+            )
         classes.append(total)
         grams.append(gram)
     assert found["ssl"] == pytest.approx(np.mean(classes)) and found["ssl_gram"] == pytest.approx(np.mean(grams))
@@ -76,7 +88,10 @@ def test_distances_between_sets_have_their_known_answers():
     b = a * [1.0, 2.0, 1.0] + [3.0, 0.0, 0.0]
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(a, b) == pytest.approx(9 + 1, rel=0.1)
-    same, shifted = (np.mean([kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(300)]) for s in (0.0, 0.7))
+    same, shifted = (
+        np.mean([kernel_distance(rng.standard_normal((8, 20)), s + rng.standard_normal((8, 20))) for _ in range(300)])
+        for s in (0.0, 0.7)
+    )
     assert abs(same) < 0.1 < 0.3 < shifted
     with pytest.raises(UserError, match="at least four"):
         frechet_distance(a[:3], a)
@@ -113,4 +128,6 @@ def test_colour_of_regions_is_by_class():
     assert region_colour(result, style, MAPS)["region_colour"] == pytest.approx(0, abs=1e-4)
     result[:, :, MAPS[0].labels((96, 96)) == 0] = shades[1]
     lightness = [116 * ((s + 0.055) / 1.055) ** (2.4 / 3) - 16 for s in shades[:2]]
-    assert region_colour(result, style, MAPS)["region_colour"] == pytest.approx((lightness[1] - lightness[0]) / 3, rel=0.01)
+    assert region_colour(result, style, MAPS)["region_colour"] == pytest.approx(
+        (lightness[1] - lightness[0]) / 3, rel=0.01
+    )

@@ -35,7 +35,9 @@ def test_equal_styles_give_that_style_whatever_the_weights(mixed):
     found = stylise_with_several(made, content, [styles[0]] * 3, [0.2, 0.3, 0.5])
     assert torch.allclose(found, single(made, content, styles[0]), atol=1e-3)
     maps = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(stylise_with_several(made, content, [styles[0]] * 3, maps), single(made, content, styles[0]), atol=1e-3)
+    assert torch.allclose(
+        stylise_with_several(made, content, [styles[0]] * 3, maps), single(made, content, styles[0]), atol=1e-3
+    )
 
 
 def test_weights_are_shares(mixed):
@@ -52,13 +54,20 @@ def test_a_mask_keeps_styles_apart():
     left[0, 0, :4], left[1, 0, 4:] = 1, 1
     found = stylise_with_several(made, content, styles, left)
     for side, style in ((slice(0, 8), 0), (slice(-8, None), 1)):
-        own, other = ((found - single(made, content, styles[number]))[..., side].abs().mean() for number in (style, 1 - style))
+        own, other = (
+            (found - single(made, content, styles[number]))[..., side].abs().mean() for number in (style, 1 - style)
+        )
         assert own < 0.1 * other
 
 
 def test_wrong_weights_are_named():
     made = model("adain").eval()
     content, first = images(content=(48, 48), style=(48, 48))
-    for weights, match in (([1.0], "2 styles need"), ([1.0, -0.1], "not negative"), ([0.0, 0.0], "all zero"), (torch.ones(3), "2 styles need")):
+    for weights, match in (
+        ([1.0], "2 styles need"),
+        ([1.0, -0.1], "not negative"),
+        ([0.0, 0.0], "all zero"),
+        (torch.ones(3), "2 styles need"),
+    ):
         with pytest.raises(UserError, match=match):
             stylise_with_several(made, content, [first, first], weights)

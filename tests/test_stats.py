@@ -8,7 +8,11 @@ from replication.evaluation.stats import crossed_bootstrap, difference, interval
 
 
 def grid(rng, contents=8, styles=10, effect=1.0):
-    return effect * rng.standard_normal((contents, 1)) + effect * rng.standard_normal((1, styles)) + 0.3 * rng.standard_normal((contents, styles))
+    return (
+        effect * rng.standard_normal((contents, 1))
+        + effect * rng.standard_normal((1, styles))
+        + 0.3 * rng.standard_normal((contents, styles))
+    )
 
 
 def test_replicates_are_means_of_resampled_grids():
@@ -72,7 +76,11 @@ def test_trainings_are_resampled_too():
 def test_differences_are_paired_whatever_the_number_of_trainings():
     values = grid(np.random.default_rng(1))
     found = difference(np.stack([values + 0.2, values + 0.2]), values, 500, seed=0)
-    assert found["difference"] == pytest.approx(0.2) and found["low"] == pytest.approx(0.2) and found["high"] == pytest.approx(0.2)
+    assert (
+        found["difference"] == pytest.approx(0.2)
+        and found["low"] == pytest.approx(0.2)
+        and found["high"] == pytest.approx(0.2)
+    )
     with pytest.raises(UserError, match="same images"):
         difference(values, values[:, :4], 10, seed=0)
 
@@ -81,7 +89,9 @@ def test_monotone_sequences():
     rng = np.random.default_rng(2)
     base = grid(rng)
     falling = monotone([base - step + 0.01 * rng.standard_normal(base.shape) for step in range(4)], 400, seed=0)
-    assert falling["tau"] == falling["low"] == falling["high"] == -1 and falling["falling"] == 1 and falling["rising"] == 0
+    assert (
+        falling["tau"] == falling["low"] == falling["high"] == -1 and falling["falling"] == 1 and falling["rising"] == 0
+    )
     assert falling["decided"] == falling["steps"] == 3
     noise = monotone([base + 0.3 * rng.standard_normal(base.shape) for _ in range(4)], 400, seed=0)
     assert noise["falling"] < 0.9 and noise["rising"] < 0.9 and noise["low"] < noise["high"]

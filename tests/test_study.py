@@ -36,10 +36,14 @@ def test_the_page_is_blind_and_complete(kit):
     assert len(data["groups"]) == 6 and all(len(group["options"]) == 3 for group in data["groups"])
     for number, group in enumerate(data["groups"]):
         options = [known["options"][option["name"]] for option in group["options"]]
-        assert {option["method"] for option in options} == set(NAMES) and {option["group"] for option in options} == {number}
+        assert {option["method"] for option in options} == set(NAMES) and {option["group"] for option in options} == {
+            number
+        }
         by_method = {option["method"]: shown["image"] for option, shown in zip(options, group["options"], strict=True)}
         assert by_method["content image"] == group["photograph"] and by_method["style image"] == group["painting"]
-    orders = {tuple(known["options"][option["name"]]["method"] for option in group["options"]) for group in data["groups"]}
+    orders = {
+        tuple(known["options"][option["name"]]["method"] for option in group["options"]) for group in data["groups"]
+    }
     assert len(orders) > 1
 
 
@@ -66,9 +70,13 @@ def test_an_interval_knows_that_votes_of_one_voter_are_alike(kit, tmp_path):
     for voter in range(10):
         choice = NAMES[voter % 2]
         answers = [
-            {"group": option["group"], "question": "user_overall", "option": token} for token, option in known["options"].items() if option["method"] == choice
+            {"group": option["group"], "question": "user_overall", "option": token}
+            for token, option in known["options"].items()
+            if option["method"] == choice
         ]
-        (tmp_path / f"{voter}.json").write_text(json.dumps({"study": known["study"], "voter": str(voter), "answers": answers}))
+        (tmp_path / f"{voter}.json").write_text(
+            json.dumps({"study": known["study"], "voter": str(voter), "answers": answers})
+        )
     table = shares(read_votes(tmp_path, key)).set_index(["metric", "row"])
     line = table.loc[("user_overall", NAMES[0])]
     naive = 2 * 1.96 * 50 / 60**0.5

@@ -36,12 +36,26 @@ with warnings.catch_warnings():
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=16, in_channels=3, out_channels=3, block_out_channels=(16, 32), layers_per_block=1, cross_attention_dim=8, attention_head_dim=4,
-        norm_num_groups=8, down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-    ).eval().requires_grad_(False)  # fmt: skip
+    unet = (
+        diffusers.UNet2DConditionModel(
+            sample_size=16,
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            cross_attention_dim=8,
+            attention_head_dim=4,
+            norm_num_groups=8,
+            down_block_types=("CrossAttnDownBlock2D",) * 2,
+            up_block_types=("CrossAttnUpBlock2D",) * 2,
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     unet.conv_out.weight.mul_(0.3)  # a gentle eps, so that steps need not be tiny
-    return Backbone(unet, scaled_linear(), torch.randn(1, 3, 8), lambda image: 2 * image - 1, lambda latent: (latent + 1) / 2)
+    return Backbone(
+        unet, scaled_linear(), torch.randn(1, 3, 8), lambda image: 2 * image - 1, lambda latent: (latent + 1) / 2
+    )
 
 
 QUICK = Settings(steps=10)
@@ -123,13 +137,17 @@ def test_switches_switch(backbone):
     names = list(results)
     assert all(not torch.allclose(results[a], results[b], atol=1e-6) for i, a in enumerate(names) for b in names[:i])
     without = StyleID(backbone, replace(QUICK, injection=False, initial_adain=False))(content, style)
-    assert torch.equal(without, StyleID(backbone, replace(QUICK, injection=False, initial_adain=False))(content, style.flip(2)))
+    assert torch.equal(
+        without, StyleID(backbone, replace(QUICK, injection=False, initial_adain=False))(content, style.flip(2))
+    )
 
 
 def test_the_start_has_the_styles_statistics():
     c, s = torch.randn(1, 4, 8, 8), 3 + 2 * torch.randn(1, 4, 8, 8)
     found = latent_adain(c, s)
-    assert torch.allclose(found.mean(dim=(2, 3)), s.mean(dim=(2, 3)), atol=1e-5) and torch.allclose(found.std(dim=(2, 3)), s.std(dim=(2, 3)), atol=1e-5)
+    assert torch.allclose(found.mean(dim=(2, 3)), s.mean(dim=(2, 3)), atol=1e-5) and torch.allclose(
+        found.std(dim=(2, 3)), s.std(dim=(2, 3)), atol=1e-5
+    )
 
 
 def test_temperature_sharpens(backbone):
@@ -150,8 +168,19 @@ def test_maps_bring_scsa(backbone):
     maps = stripes(16, True), stripes(16, False)
     model = StyleID(backbone, QUICK)
     result = model(content, style, maps)
-    assert result.shape == content.shape and torch.isfinite(result).all() and not torch.allclose(result, model(content, style), atol=1e-4)
-    for change in ({"sca": 0.0}, {"ssa": 0.0}, {"masked": False}, {"adain_in_layers": False}, {"keys": None}, {"map_share": 1.0}):
+    assert (
+        result.shape == content.shape
+        and torch.isfinite(result).all()
+        and not torch.allclose(result, model(content, style), atol=1e-4)
+    )
+    for change in (
+        {"sca": 0.0},
+        {"ssa": 0.0},
+        {"masked": False},
+        {"adain_in_layers": False},
+        {"keys": None},
+        {"map_share": 1.0},
+    ):
         other = StyleID(backbone, QUICK, replace(SemanticSettings(), **change))(content, style, maps)
         assert torch.isfinite(other).all() and not torch.equal(other, result), change
     lacking = SemanticMap(stripes(16, False, 2).image, PALETTE)

@@ -22,11 +22,27 @@ SIZES = replace(Profile.load("smoke"), bootstrap=300)
 
 def frame() -> pd.DataFrame:
     lines = [
-        {"row": row, "method": row.lower(), "variant": "code", "size": size, "device": "cpu", "trained": p, "parameters": p, "built": p, "macs": macs * size**2,
-         "seconds": seconds * size**2, "low": 0.9 * seconds * size**2, "high": 1.1 * seconds * size**2, "runs": 3, "peak_mib": 1.0, "threads": 2, "note": ""}
+        {
+            "row": row,
+            "method": row.lower(),
+            "variant": "code",
+            "size": size,
+            "device": "cpu",
+            "trained": p,
+            "parameters": p,
+            "built": p,
+            "macs": macs * size**2,
+            "seconds": seconds * size**2,
+            "low": 0.9 * seconds * size**2,
+            "high": 1.1 * seconds * size**2,
+            "runs": 3,
+            "peak_mib": 1.0,
+            "threads": 2,
+            "note": "",
+        }
         for row, p, macs, seconds in (("AdaIN", 7.0e6, 7.25e5, 1e-6), ("DatNet", 26.6e6, 1.4e6, 3e-6))
         for size in (256, 512)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(lines).reindex(columns=benchmark.COLUMNS)
 
 
@@ -40,9 +56,15 @@ def test_ratios_refer_to_the_base_row():
 
 
 def test_a_printed_time_is_held_against_the_card():
-    line = efficiency_table("StyA2K", "Table 1", frame(), "RTX 3090", "AdaIN").set_index(["row", "metric"]).loc[("AdaIN", "inference_time")]
+    line = (
+        efficiency_table("StyA2K", "Table 1", frame(), "RTX 3090", "AdaIN")
+        .set_index(["row", "metric"])
+        .loc[("AdaIN", "inference_time")]
+    )
     macs = 7.25e5 * 512**2
-    assert line.least_seconds == pytest.approx(2 * macs / 35.58e12) and line.times_peak == pytest.approx(2 * macs / 0.0038 / 35.58e12)
+    assert line.least_seconds == pytest.approx(2 * macs / 35.58e12) and line.times_peak == pytest.approx(
+        2 * macs / 0.0038 / 35.58e12
+    )
     assert line.verdict == "above peak"
     slow = efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
     assert slow.loc[("AdaIN", "time_256"), "verdict"] == "below peak"
@@ -51,15 +73,24 @@ def test_a_printed_time_is_held_against_the_card():
 def test_the_cheapest_variant_counts():
     """A paper that ran a cheaper variant than our default must not be called wrong for it."""
     cheaper = frame()[lambda f: f.row == "AdaIN"].assign(row="AdaIN (fast)", variant="fast", macs=lambda f: f.macs / 10)
-    table = efficiency_table("StyA2K", "Table 1", pd.concat([frame(), cheaper]), "RTX 3090", "AdaIN").set_index(["row", "metric"])
+    table = efficiency_table("StyA2K", "Table 1", pd.concat([frame(), cheaper]), "RTX 3090", "AdaIN").set_index(
+        ["row", "metric"]
+    )
     assert table.loc[("AdaIN", "inference_time"), "verdict"] == "below peak"
 
 
 def test_what_was_not_measured_is_blank_and_says_why():
     table = efficiency_table("DatNet", "Table 2", frame(), "GTX 1060", "AdaIN").set_index(["row", "metric"])
-    assert np.isnan(table.loc[("SANet", "time_256"), "measured"]) and "not in this workbook" in table.loc[("SANet", "time_256"), "note"]
+    assert (
+        np.isnan(table.loc[("SANet", "time_256"), "measured"])
+        and "not in this workbook" in table.loc[("SANet", "time_256"), "note"]
+    )
     only_512 = frame().query("size == 512")
-    line = efficiency_table("DatNet", "Table 2", only_512, "GTX 1060", "AdaIN").set_index(["row", "metric"]).loc[("DatNet", "time_256")]
+    line = (
+        efficiency_table("DatNet", "Table 2", only_512, "GTX 1060", "AdaIN")
+        .set_index(["row", "metric"])
+        .loc[("DatNet", "time_256")]
+    )
     assert np.isnan(line.measured) and line.note == "not measured at 256 px"
     asfnet = efficiency_table("DAG-Style", "Efficiency", frame(), "RTX 3090", "StyTr2").query("row == 'ASFNet'").iloc[0]
     assert np.isnan(asfnet.reported) and asfnet.note.startswith("unidentified")
@@ -68,9 +99,21 @@ def test_what_was_not_measured_is_blank_and_says_why():
 def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
     """Grids around (content loss, style loss, SSIM), with the same photograph and painting effects for every row."""
     rng = np.random.default_rng(0)
-    effect = {(c, s): 0.1 * (a + b) for c, a in enumerate(rng.standard_normal(5)) for s, b in enumerate(rng.standard_normal(6))}
+    effect = {
+        (c, s): 0.1 * (a + b)
+        for c, a in enumerate(rng.standard_normal(5))
+        for s, b in enumerate(rng.standard_normal(6))
+    }
     return pd.DataFrame(
-        {"row": row.replace("_", " "), "seed": 0, "content": c, "style": s, "content_loss": x + e, "style_loss": y + e, "ssim_grey": z + e}
+        {
+            "row": row.replace("_", " "),
+            "seed": 0,
+            "content": c,
+            "style": s,
+            "content_loss": x + e,
+            "style_loss": y + e,
+            "ssim_grey": z + e,
+        }
         for row, (x, y, z) in rows.items()
         for (c, s), e in effect.items()
     )
@@ -79,10 +122,18 @@ def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
 def test_differences_carry_the_papers_sign_and_a_verdict():
     """Two arms of StyA2K Table 2: one as the paper says, one the other way round."""
     found = cells(Full_model=(0.5, 1.0, 0.5), w_o_DA=(0.6, 0.9, 0.5)).replace({"w o DA": "w/o DA"})
-    frame = tables.paper_table("StyA2K", "Table 2", found, [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da")], SIZES)
-    lines = tables.differences(frame, found, "Full model", ["content_loss", "style_loss", "ssim_grey"], SIZES).set_index("metric")
-    assert lines.loc["content_loss", "reported"] == pytest.approx(0.04) and lines.loc["content_loss", "measured"] == pytest.approx(0.1)
-    assert lines.verdict.tolist() == ["agrees", "opposite", ""] and lines.loc["style_loss", "reported"] == pytest.approx(0.44)
+    frame = tables.paper_table(
+        "StyA2K", "Table 2", found, [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da")], SIZES
+    )
+    lines = tables.differences(
+        frame, found, "Full model", ["content_loss", "style_loss", "ssim_grey"], SIZES
+    ).set_index("metric")
+    assert lines.loc["content_loss", "reported"] == pytest.approx(0.04) and lines.loc[
+        "content_loss", "measured"
+    ] == pytest.approx(0.1)
+    assert lines.verdict.tolist() == ["agrees", "opposite", ""] and lines.loc[
+        "style_loss", "reported"
+    ] == pytest.approx(0.44)
     undecided = found.assign(content_loss=np.random.default_rng(1).normal(size=len(found)))
     lines = tables.differences(frame, undecided, "Full model", ["content_loss"], SIZES)
     assert lines.verdict.tolist() == ["undecided"]
@@ -97,12 +148,20 @@ def test_several_trainings_are_one_line():
 
 
 def test_beyond_the_knob():
-    """A curve from (3, 1) to (1, 3) in content and style loss: (1.5, 2) lies half a unit below it, (2, 2) on it, (0.5, 9) beyond it."""
+    """A curve from (3, 1) to (1, 3) in content and style loss.
+
+    (1.5, 2) lies half a unit below it, (2, 2) on it, (0.5, 9) beyond it.
+    """
     curve = {f"AdaIN_{k}": (3 - k, 1.0 + k, 0.2 * k) for k in range(3)}
     found = cells(**curve, better=(1.5, 2.0, 0.4), on=(2.0, 2.0, 0.2), outside=(0.5, 9.0, 0.9))
-    shown = tables.beyond_the_knob(found, ["AdaIN 0", "AdaIN 1", "AdaIN 2"], ["better", "on", "outside"], ["content_loss", "ssim_grey"], SIZES)
+    shown = tables.beyond_the_knob(
+        found, ["AdaIN 0", "AdaIN 1", "AdaIN 2"], ["better", "on", "outside"], ["content_loss", "ssim_grey"], SIZES
+    )
     assert shown.loc["better"].tolist() == ["+0.500 [+0.500, +0.500]", "+0.200 [+0.200, +0.200]"]
-    assert shown.loc["on", "content loss"].lstrip("+-").startswith("0.000") and shown.loc["outside"].tolist() == ["", ""]
+    assert shown.loc["on", "content loss"].lstrip("+-").startswith("0.000") and shown.loc["outside"].tolist() == [
+        "",
+        "",
+    ]
 
 
 def test_every_table_can_be_trained_and_every_printed_row_is_declared():
@@ -118,7 +177,9 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
     # An arm goes on from its method's default, which must be made before it.
     for method, variant, _, continued in arms:
         default = next(iter(METHODS[method].variants))
-        assert not (continued or variant != default) or arms.index((method, default, 0, False)) < arms.index((method, variant, 0, continued))
+        assert not (continued or variant != default) or arms.index((method, default, 0, False)) < arms.index(
+            (method, variant, 0, continued)
+        )
 
 
 def test_unknown_tables_are_refused():
@@ -128,16 +189,23 @@ def test_unknown_tables_are_refused():
 
 def test_figures_of_ablations_and_sweeps_show_every_row():
     arms = [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da"), Row("w/o PA", "stya2k", "no-pa")]
-    found = cells(Full_model=(0.5, 1.0, 0.5), DA=(0.6, 0.9, 0.5), PA=(0.7, 0.8, 0.5)).replace({"DA": "w/o DA", "PA": "w/o PA"})
+    found = cells(Full_model=(0.5, 1.0, 0.5), DA=(0.6, 0.9, 0.5), PA=(0.7, 0.8, 0.5)).replace(
+        {"DA": "w/o DA", "PA": "w/o PA"}
+    )
     frame = tables.paper_table("StyA2K", "Table 2", found, arms, SIZES)
     changes = tables.differences(frame, found, "Full model", ["content_loss", "style_loss"], SIZES)
     names = [row.name for row in arms]
     drawn = [
-        plots.differences(changes, {"content_loss": "content", "style_loss": "style"}), plots.pareto(frame, names, "content_loss", "style_loss", ("c", "s")),
+        plots.differences(changes, {"content_loss": "content", "style_loss": "style"}),
+        plots.pareto(frame, names, "content_loss", "style_loss", ("c", "s")),
         plots.sweep(frame, names, {"losses": ["content_loss", "style_loss"]}, ["a", "b"], "which"),
-    ]  # fmt: skip
+    ]
     ticks = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
     points = drawn[1].axes[1].lines[0].get_xydata()
-    assert ticks == ["w/o DA", "w/o PA"] and points[:, 0].tolist() == pytest.approx([0.5, 0.6, 0.7], abs=0.2) and len(drawn[2].axes[0].lines) == 3
+    assert (
+        ticks == ["w/o DA", "w/o PA"]
+        and points[:, 0].tolist() == pytest.approx([0.5, 0.6, 0.7], abs=0.2)
+        and len(drawn[2].axes[0].lines) == 3
+    )
     for figure in drawn:
         plots.close(figure)

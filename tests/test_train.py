@@ -23,7 +23,15 @@ from replication.training.autoencoder import AutoEncoder, start_decoder
 from replication.training.loop import Objective, Pairs, one_cycle, read_losses, train
 from replication.training.runs import MethodObjective, start_from, train_arms, wanted_trainings
 from replication.training.ship import ship
-from replication.weights.shipped import fill_trained, load_checkpoint, model_card, pretrained, run_name, shipped_names, weights_file
+from replication.weights.shipped import (
+    fill_trained,
+    load_checkpoint,
+    model_card,
+    pretrained,
+    run_name,
+    shipped_names,
+    weights_file,
+)
 
 SETTINGS = replace(Profile.load("smoke").train, steps=6, checkpoint_every=2, crop=32, load=40)
 
@@ -176,7 +184,9 @@ def test_pairs_depend_on_seed_and_index_alone(pictures):
 def test_every_image_is_seen_once_an_epoch(pictures, monkeypatch):
     pairs, seen = Pairs(*pictures, 40, 32, seed=1), []
     image = pairs._image
-    monkeypatch.setattr(pairs, "_image", lambda which, index: (seen.append((which, int(index))), image(which, index))[1])
+    monkeypatch.setattr(
+        pairs, "_image", lambda which, index: (seen.append((which, int(index))), image(which, index))[1]
+    )
     for i in range(6):
         pairs[i]
     assert sorted(seen) == sorted([(which, index) for which in (0, 1) for index in range(3)] * 2)
@@ -220,9 +230,13 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
     train_arms("adain", None, "smoke", None, 0, *folders)
     name = "adain-code-student-seed0"
-    assert all((build_folder / "train" / name / f"{picture}.png").stat().st_size > 1000 for picture in ("samples", "losses"))
+    assert all(
+        (build_folder / "train" / name / f"{picture}.png").stat().st_size > 1000 for picture in ("samples", "losses")
+    )
     facts = model_card(name)
-    assert facts["settings"]["steps"] == 4 and facts["seconds"] >= 0 and facts["hardware"]["cpu"] and facts["loss_curve"]
+    assert (
+        facts["settings"]["steps"] == 4 and facts["seconds"] >= 0 and facts["hardware"]["cpu"] and facts["loss_curve"]
+    )
     listed = (shelf / facts["data"]).read_text()
     assert all(p.sha256 in listed and p.licence in listed for p in pictures[0] + pictures[1])
     model = pretrained.__wrapped__("adain")
@@ -253,7 +267,9 @@ def test_autoencoder_losses_vanish_at_perfection(monkeypatch):
 
 def test_every_shipped_method_is_an_arm():
     """`make train` makes everything again that checkpoints/ holds."""
-    wanted = {run_name(method, variant, "student", seed, continued) for method, variant, seed, continued in wanted_trainings()}
+    wanted = {
+        run_name(method, variant, "student", seed, continued) for method, variant, seed, continued in wanted_trainings()
+    }
     assert set(shipped_names()) <= wanted
 
 
@@ -261,17 +277,32 @@ def test_ablation_arms_go_on_from_the_trained_method(pictures, build_folder, she
     folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
     train_arms("datnet", "spatial", "smoke", None, 1, *folders)
     train_arms("datnet", None, "smoke", None, 0, *folders, continued=True)
-    full, spatial, continued = (model_card(f"datnet-{name}") for name in ("full-student-seed0", "spatial-student-seed1", "full-continued-student-seed0"))
-    assert full["start"] == "autoencoder-student" and spatial["start"] == continued["start"] == "datnet-full-student-seed0"
-    assert spatial["start_sha256"] == full["sha256"] and spatial["seed"] == 1 and spatial["fresh"] == continued["fresh"] == []
+    full, spatial, continued = (
+        model_card(f"datnet-{name}")
+        for name in ("full-student-seed0", "spatial-student-seed1", "full-continued-student-seed0")
+    )
+    assert (
+        full["start"] == "autoencoder-student" and spatial["start"] == continued["start"] == "datnet-full-student-seed0"
+    )
+    assert (
+        spatial["start_sha256"] == full["sha256"]
+        and spatial["seed"] == 1
+        and spatial["fresh"] == continued["fresh"] == []
+    )
     state = load_checkpoint("datnet-full-student-seed0")
     torch.manual_seed(5)
     model = build("datnet", "student", "spatial")
-    assert start_from(model, state) == [] and all(torch.equal(p, state[key]) for key, p in model.named_parameters() if p.requires_grad)
+    assert start_from(model, state) == [] and all(
+        torch.equal(p, state[key]) for key, p in model.named_parameters() if p.requires_grad
+    )
     model = build("dagstyle", "student", "transformer")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    fresh = start_from(model, {key: torch.ones_like(value) for key, value in build("dagstyle", "student").state_dict().items()})
-    assert fresh and all(key.startswith("middle") and torch.equal(model.state_dict()[key], before[key]) for key in fresh)
+    fresh = start_from(
+        model, {key: torch.ones_like(value) for key, value in build("dagstyle", "student").state_dict().items()}
+    )
+    assert fresh and all(
+        key.startswith("middle") and torch.equal(model.state_dict()[key], before[key]) for key in fresh
+    )
     assert (model.state_dict()["fusion.weight"] == 1).all()
 
 

@@ -37,7 +37,8 @@ def test_synthetic_flow_is_exact(kind):
     """Warping by the flow gives the next frame but for interpolation; warping by none, or backwards, does not."""
     made = clip(kind, 128)
     along, still, against = (
-        temporal_errors(made.frames, Clip("", made.frames, factor * made.flow, made.visible))["flow_error"] for factor in (1, 0, -1)
+        temporal_errors(made.frames, Clip("", made.frames, factor * made.flow, made.visible))["flow_error"]
+        for factor in (1, 0, -1)
     )
     assert along < 0.6 * still < 0.6 * against and made.visible.float().mean() > 0.9
 
@@ -69,7 +70,9 @@ def test_errors_are_the_loop():
         values = []
         for y in range(6):
             for x in range(5):
-                before = frames[t][:, min(max(y + int(flow[t, 1, y, x]), 0), 5), min(max(x + int(flow[t, 0, y, x]), 0), 4)]
+                before = frames[t][
+                    :, min(max(y + int(flow[t, 1, y, x]), 0), 5), min(max(x + int(flow[t, 0, y, x]), 0), 4)
+                ]
                 if mask[t, y, x]:
                     values.append(((frames[t + 1][:, y, x] - before) ** 2).sum().item() / 3)
         steps.append(np.mean(values))
@@ -134,7 +137,19 @@ def test_a_video_is_stylised_from_the_command_line(tmp_path, capsys):
     made = clip("pan", 64, 3)
     write_clip(tmp_path / "in.mp4", iter(made.frames))
     write_image(tmp_path / "style.png", made.frames[0].flip(2))
-    main(["stylise", "--method", "adain", "--video", str(tmp_path / "in.mp4"), "--style", str(tmp_path / "style.png"), "--out", str(tmp_path / "out.webp")])
+    main(
+        [
+            "stylise",
+            "--method",
+            "adain",
+            "--video",
+            str(tmp_path / "in.mp4"),
+            "--style",
+            str(tmp_path / "style.png"),
+            "--out",
+            str(tmp_path / "out.webp"),
+        ]
+    )
     with PIL.Image.open(tmp_path / "out.webp") as file:
         assert file.n_frames == 3
     assert main(["stylise", "--method", "adain", "--style", "x", "--out", "y.png"]) == 2
@@ -143,7 +158,12 @@ def test_a_video_is_stylised_from_the_command_line(tmp_path, capsys):
 
 def test_corners_are_the_styles_and_rows_sum_to_one():
     grid = corners(5)
-    assert [grid[y][x] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4))] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert [grid[y][x] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4))] == [
+        [1, 0, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+    ]
     assert all(sum(weights) == pytest.approx(1) for line in grid for weights in line)
 
 
@@ -176,9 +196,14 @@ def test_raft_takes_the_place_of_dis_where_its_weights_are_given(tmp_path, monke
     torch.save(raft_small(weights=None).state_dict(), path)
     monkeypatch.setenv("REPLICATION_RAFT", str(path))
     frames = clip("pan", 132).frames
-    renamed = {("module.fnet.conv1.weight" if number == 0 else str(number)): value for number, value in enumerate(raft_small(weights=None).state_dict().values())}
+    renamed = {
+        ("module.fnet.conv1.weight" if number == 0 else str(number)): value
+        for number, value in enumerate(raft_small(weights=None).state_dict().values())
+    }
     torch.save(renamed, tmp_path / "authors.pth")
-    assert torch.equal(next(iter(_raft(str(tmp_path / "authors.pth")).state_dict().values())), renamed["module.fnet.conv1.weight"])
+    assert torch.equal(
+        next(iter(_raft(str(tmp_path / "authors.pth")).state_dict().values())), renamed["module.fnet.conv1.weight"]
+    )
     flow = optical_flow(frames[1], frames[0])
     assert flow.shape == (2, 132, 132) and flow.isfinite().all() and flow_estimator()["flow"] == "RAFT, small"
     with pytest.raises(UserError, match="at least 128 px"):

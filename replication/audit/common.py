@@ -14,11 +14,19 @@ from ..methods import TITLES
 from ..papers.printed import reported
 
 TABLES = (
-    ("StyA2K", "Table 1"), ("StyA2K", "Table 2"), ("StyA2K", "Table 3"), ("StyA2K", "Table 5"),
-    ("DatNet", "Table 1"), ("DatNet", "Table 2"), ("DatNet", "Table 3"),
-    ("DAG-Style", "Quality"), ("DAG-Style", "Efficiency"), ("DAG-Style", "Ablation"),
-    ("SCSA", "Comparison"), ("SCSA", "Ablation"),
-)  # fmt: skip
+    ("StyA2K", "Table 1"),
+    ("StyA2K", "Table 2"),
+    ("StyA2K", "Table 3"),
+    ("StyA2K", "Table 5"),
+    ("DatNet", "Table 1"),
+    ("DatNet", "Table 2"),
+    ("DatNet", "Table 3"),
+    ("DAG-Style", "Quality"),
+    ("DAG-Style", "Efficiency"),
+    ("DAG-Style", "Ablation"),
+    ("SCSA", "Comparison"),
+    ("SCSA", "Ablation"),
+)
 VERDICTS = ("consistent", "unclear", "implausible", "inconsistent")
 NAMES = {title: name for name, title in TITLES.items()}
 # Measures of closeness to the content, and which way is closer.
@@ -61,8 +69,13 @@ class Finding:
     explanation: str = ""
 
     def _repr_html_(self) -> str:
-        printed, recomputed = (f"<i>{title}</i>: {escape(text)}." for title, text in (("Printed", self.printed), ("Recomputed", self.recomputed)))
-        return f"<p><b>{self.verdict}</b>: {escape(self.finding)}. {printed} {recomputed} {escape(self.explanation)}</p>"
+        printed, recomputed = (
+            f"<i>{title}</i>: {escape(text)}."
+            for title, text in (("Printed", self.printed), ("Recomputed", self.recomputed))
+        )
+        return (
+            f"<p><b>{self.verdict}</b>: {escape(self.finding)}. {printed} {recomputed} {escape(self.explanation)}</p>"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,9 @@ class Section:
     findings: tuple[Finding, ...]
 
     def _repr_html_(self) -> str:
-        return "\n".join([*(finding._repr_html_() for finding in self.findings), self.frame.to_html(float_format="{:.5g}".format)])
+        return "\n".join(
+            [*(finding._repr_html_() for finding in self.findings), self.frame.to_html(float_format="{:.5g}".format)]
+        )
 
 
 def section(lines: pd.DataFrame | dict[Any, Any], *findings: Finding) -> Section:
@@ -82,10 +97,19 @@ def section(lines: pd.DataFrame | dict[Any, Any], *findings: Finding) -> Section
 
 
 def judge(
-    place: tuple[str, str], finding: str, printed: str, recomputed: str, good: bool | np.bool_,
-    why: str = "A misprint.", otherwise: str = "inconsistent", remark: str = "",
-) -> Finding:  # fmt: skip
-    """A finding that is consistent when `good`; `why` explains it innocently when it is not, `remark` is kept either way."""
+    place: tuple[str, str],
+    finding: str,
+    printed: str,
+    recomputed: str,
+    good: bool | np.bool_,
+    why: str = "A misprint.",
+    otherwise: str = "inconsistent",
+    remark: str = "",
+) -> Finding:
+    """A finding that is consistent when `good`.
+
+    `why` explains it innocently when it is not, `remark` is kept either way.
+    """
     explanation = " ".join(filter(None, ["" if good else why, remark]))
     return Finding(*place, finding, printed, recomputed, "consistent" if good else otherwise, explanation)
 

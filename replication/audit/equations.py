@@ -19,14 +19,19 @@ VALUES_OF_EQ_4 = "content"
 LEVELS = {3: (256, 8), 4: (512, 8), 5: (512, 4)}
 # 1x1 convolutions of Algorithm 1: three inputs and one output for each of DA and PA; all-to-all needs one such set.
 CONVOLUTIONS_OF_A2K, CONVOLUTIONS_OF_ALL_TO_ALL = 8, 4
-# Einsum equations of Algorithm 1: result, equation, operands. Blocked maps have five axes (batch, heads, channels, blocks, points);
+# Einsum equations of Algorithm 1: result, equation, operands. Blocked maps have five axes (batch, heads, channels,
+# blocks, points);
 # a mean over points, or a sum over them, leaves four.
 EINSUMS = (
-    ("dis", "bhcx,bhcxy->bhxy", ("DA_k_m", "DA_k")), ("DA_k_a", "bhxy,bhcxy->bhcx", ("dis", "DA_k")),
-    ("DA_v_a", "bhxy,bhcxy->bhcx", ("dis", "DA_v")), ("logits", "bhcxy,bhczy->bhyxz", ("DA_q", "DA_k_a")),
-    ("DA", "bhyxz,bhvzy->bhcxy", ("logits", "DA_v_a")), ("PA1_logits", "bhcxy,bhczy->bhxz", ("PA_q", "PA_k")),
-    ("logits2", "bhcxy,bhcxz->bhxyz", ("PA_q", "PA_k")), ("PA", "bhxyz,bhcxz->bhcxy", ("logits2", "PA_v")),
-)  # fmt: skip
+    ("dis", "bhcx,bhcxy->bhxy", ("DA_k_m", "DA_k")),
+    ("DA_k_a", "bhxy,bhcxy->bhcx", ("dis", "DA_k")),
+    ("DA_v_a", "bhxy,bhcxy->bhcx", ("dis", "DA_v")),
+    ("logits", "bhcxy,bhczy->bhyxz", ("DA_q", "DA_k_a")),
+    ("DA", "bhyxz,bhvzy->bhcxy", ("logits", "DA_v_a")),
+    ("PA1_logits", "bhcxy,bhczy->bhxz", ("PA_q", "PA_k")),
+    ("logits2", "bhcxy,bhcxz->bhxyz", ("PA_q", "PA_k")),
+    ("PA", "bhxyz,bhcxz->bhcxy", ("logits2", "PA_v")),
+)
 AXES = {**dict.fromkeys(("DA_q", "DA_k", "DA_v", "PA_q", "PA_k", "PA_v"), 5), "DA_k_m": 4}
 
 
@@ -39,7 +44,12 @@ def influence_of_style(values: str) -> float:
     content, style = (torch.rand(1, 8, 6, 6, generator=generator, dtype=torch.float64) for _ in range(2))
 
     def mixed(features: Tensor) -> Tensor:
-        return attend(*(tokens(x) for x in (normalise(content), normalise(features), {"content": content, "style": features}[values])))
+        return attend(
+            *(
+                tokens(x)
+                for x in (normalise(content), normalise(features), {"content": content, "style": features}[values])
+            )
+        )
 
     before, after = mixed(style), mixed(3 * style + 2)
     return float((after - before).norm() / before.norm())
@@ -47,15 +57,20 @@ def influence_of_style(values: str) -> float:
 
 def values_of_attention(values: str = VALUES_OF_EQ_4) -> Section:
     """StyA2K eq. 4: what becomes of the style when values are the content's."""
-    change = pd.Series({source: influence_of_style(source) for source in ("content", "style")}, name="relative change of the result")
+    change = pd.Series(
+        {source: influence_of_style(source) for source in ("content", "style")}, name="relative change of the result"
+    )
     return section(
         change.rename_axis("values from").to_frame(),
         judge(
-            ("StyA2K", "Eq. 4 against eq. 13, Algorithm 1"), "whose features attention mixes",
-            f"the {values}'s", f"with these values the result changes by {change[values]:.0e} when the style does",
-            change[values] > 0.01, "A slip of one index: the text, eq. 13 and Algorithm 1 take values from the style.",
+            ("StyA2K", "Eq. 4 against eq. 13, Algorithm 1"),
+            "whose features attention mixes",
+            f"the {values}'s",
+            f"with these values the result changes by {change[values]:.0e} when the style does",
+            change[values] > 0.01,
+            "A slip of one index: the text, eq. 13 and Algorithm 1 take values from the style.",
         ),
-    )  # fmt: skip
+    )
 
 
 def counts_of_complexity(size: int, level: int, channels: int, blocks: int) -> pd.DataFrame:
@@ -93,7 +108,9 @@ def complexity() -> Section:
         parts = {f"relu{level}_1": counts_of_complexity(size, level, *shape) for level, shape in LEVELS.items()}
         for title, part in {**parts, "together": sum(parts.values())}.items():
             eq_15, products = part.loc["all-to-key", ["scores alone", "all products"]] / 1e9
-            savings = {f"saving, {name}": part.loc["all-to-all", name] / part.loc["all-to-key", name] for name in part.columns}
+            savings = {
+                f"saving, {name}": part.loc["all-to-all", name] / part.loc["all-to-key", name] for name in part.columns
+            }
             lines[size, title] = {"eq. 15, G": eq_15, "all products, G": products, **savings}
     frame = pd.DataFrame(lines).T
     more, exponent = frame["all products, G"] / frame["eq. 15, G"], growth_of_saving("scores alone")
@@ -101,17 +118,24 @@ def complexity() -> Section:
     return section(
         frame,
         judge(
-            ("StyA2K", "Eq. 15"), "the saving grows like the root of the number of positions",
-            "exponent 0.5", f"exponent {exponent:.3f} for equal counts", abs(exponent - 0.5) < 0.01,
+            ("StyA2K", "Eq. 15"),
+            "the saving grows like the root of the number of positions",
+            "exponent 0.5",
+            f"exponent {exponent:.3f} for equal counts",
+            abs(exponent - 0.5) < 0.01,
         ),
         judge(
-            ("StyA2K", "Eq. 15"), "eq. 15 as a number of operations",
-            "one product for each step", f"{more.min():.2f} to {more.max():.2f} times as many in all", more.max() < 1.05,
+            ("StyA2K", "Eq. 15"),
+            "eq. 15 as a number of operations",
+            "one product for each step",
+            f"{more.min():.2f} to {more.max():.2f} times as many in all",
+            more.max() < 1.05,
             "Such formulas are meant for orders of growth. This one leaves out products with values and all convolutions; "
             f"counting them on both sides, the three modules together save {whole[256, 'together']:.1f} times at the size of training "
-            f"and {whole[512, 'together']:.1f} times at that of the test.", "unclear",
+            f"and {whole[512, 'together']:.1f} times at that of the test.",
+            "unclear",
         ),
-    )  # fmt: skip
+    )
 
 
 def imbalance(size: int, blocks: int) -> float:
@@ -121,7 +145,10 @@ def imbalance(size: int, blocks: int) -> float:
 
 
 def block_sizes(printed_blocks: dict[str, int] = BLOCK) -> Section:
-    """StyA2K's b at every level: balanced as claimed? And as blocks a side (text) and as pixels a side (published code)."""
+    """StyA2K's b at every level.
+
+    Balanced as claimed? And as blocks a side (text) and as pixels a side (published code).
+    """
     lines = {}
     for level, (tap, block) in enumerate(printed_blocks.items(), 2):
         for size in (256, 512):
@@ -140,23 +167,36 @@ def block_sizes(printed_blocks: dict[str, int] = BLOCK) -> Section:
     return section(
         frame,
         judge(
-            ("StyA2K", "Section 4.1"), "about as many blocks as points a block", f"b = {joined(printed_blocks.values())}",
-            f"equal in {even} of {len(frame)} cases, and as close as an even cut can be in {best.sum()}", bool(best.all()),
+            ("StyA2K", "Section 4.1"),
+            "about as many blocks as points a block",
+            f"b = {joined(printed_blocks.values())}",
+            f"equal in {even} of {len(frame)} cases, and as close as an even cut can be in {best.sum()}",
+            bool(best.all()),
         ),
         judge(
-            ("StyA2K", "Sections 3.2 and 4.1"), "b counts blocks a side, or pixels", "b x b blocks; block size b",
+            ("StyA2K", "Sections 3.2 and 4.1"),
+            "b counts blocks a side, or pixels",
+            "b x b blocks; block size b",
             f"block counts differ in {differ.sum()} of {len(frame)} cases, "
-            f"products there {ratio.min():.2f} to {ratio.max():.2f} times as many with pixels", not differ.any(),
+            f"products there {ratio.min():.2f} to {ratio.max():.2f} times as many with pixels",
+            not differ.any(),
             "The text defines blocks a side and calls b a block size; the published code uses pixels a side. "
-            "Which made the tables is not said; both are variants here.", "unclear",
+            "Which made the tables is not said; both are variants here.",
+            "unclear",
         ),
-    )  # fmt: skip
+    )
 
 
 def sum_of_weights(points: int, gate: float) -> dict[str, float]:
-    """What the weights of one distributed key add up to when every gate is `gate`, for each printed divisor and the published code's."""
+    """What the weights of one distributed key add up to when every gate is `gate`, for each printed divisor and the
+    published code's.
+    """
     total = 1 + gate * points
-    return {"eq. 8": total / points, "Algorithm 1, p_size a side": total / sqrt(points), "published code": total / (points + 1)}
+    return {
+        "eq. 8": total / points,
+        "Algorithm 1, p_size a side": total / sqrt(points),
+        "published code": total / (points + 1),
+    }
 
 
 def divisors(points: int = BLOCK["relu4_1"] ** 2) -> Section:
@@ -166,19 +206,26 @@ def divisors(points: int = BLOCK["relu4_1"] ** 2) -> Section:
     return section(
         frame.assign(**{"never above one": (frame <= 1 + EPS).all(axis=1)}),
         judge(
-            ("StyA2K", "Eq. 8 against Algorithm 1"), "what a regional key is divided by",
-            "number of points; p_size", f"keys differ by a factor of {factor:g} if p_size is the side of a block", abs(factor - 1) < EPS,
+            ("StyA2K", "Eq. 8 against Algorithm 1"),
+            "what a regional key is divided by",
+            "number of points; p_size",
+            f"keys differ by a factor of {factor:g} if p_size is the side of a block",
+            abs(factor - 1) < EPS,
             "p_size may stand for the number of points, though Algorithm 2 squares its patch_size. "
             "The published code divides by one more than the points, as a weighted mean would.",
         ),
-    )  # fmt: skip
+    )
 
 
 def slips_of(equation: str, axes: Sequence[int]) -> list[str]:
     """Why an einsum equation cannot be evaluated on operands with so many axes; nothing when it can."""
     inputs, output = equation.split("->")
     pairs = enumerate(zip(inputs.split(","), axes, strict=True), 1)
-    found = [f"operand {i} has {count} axes, the equation names {len(term)}" for i, (term, count) in pairs if len(term) != count]
+    found = [
+        f"operand {i} has {count} axes, the equation names {len(term)}"
+        for i, (term, count) in pairs
+        if len(term) != count
+    ]
     return found + [f"result index {letter} is in no operand" for letter in output if letter not in inputs]
 
 
@@ -186,16 +233,22 @@ def listing(equations: Sequence[tuple[str, str, tuple[str, ...]]] = EINSUMS) -> 
     """StyA2K Algorithm 1: could its products be evaluated as printed?"""
     axes, lines = dict(AXES), {}
     for result, equation, operands in equations:
-        lines[result] = {"equation": equation, "slips": "; ".join(slips_of(equation, [axes[name] for name in operands]))}
+        lines[result] = {
+            "equation": equation,
+            "slips": "; ".join(slips_of(equation, [axes[name] for name in operands])),
+        }
         axes[result] = len(equation.split("->")[1])
     frame = pd.DataFrame(lines).T
     wrong = frame.index[frame.slips != ""]
     return section(
         frame,
         judge(
-            ("StyA2K", "Algorithm 1"), "the listing's products",
-            f"{len(frame)} einsum equations", f"cannot be evaluated: {joined(wrong)}", wrong.empty,
+            ("StyA2K", "Algorithm 1"),
+            "the listing's products",
+            f"{len(frame)} einsum equations",
+            f"cannot be evaluated: {joined(wrong)}",
+            wrong.empty,
             "Regional keys have no axis of points any more, which two later equations still name, perhaps from an earlier version. "
             "The shapes in the text are right.",
         ),
-    )  # fmt: skip
+    )

@@ -12,11 +12,20 @@ FULL_MODEL = {"Table 1": "StyA2K", "Table 2": "Full model", "Table 5": "λ2 = 1.
 
 
 def weights_exist(columns: np.ndarray, means: np.ndarray, half: float) -> bool:
-    """Whether one set of non-negative weights over clips turns `columns` (methods, clips) into `means`, all rounded by +-half."""
+    """Whether one set of non-negative weights over clips turns `columns` (methods, clips) into `means`, all rounded by
+    +-half.
+    """
     count = columns.shape[1]
     bounds = np.concatenate([columns - half, -(columns + half)])
     limits = np.concatenate([means + half, -(means - half)])
-    found = linprog(np.zeros(count), A_ub=bounds, b_ub=limits + EPS, A_eq=np.ones((1, count)), b_eq=[1.0], bounds=[(0, None)] * count)
+    found = linprog(
+        np.zeros(count),
+        A_ub=bounds,
+        b_ub=limits + EPS,
+        A_eq=np.ones((1, count)),
+        b_eq=[1.0],
+        bounds=[(0, None)] * count,
+    )
     return found.status == 0
 
 
@@ -51,12 +60,22 @@ def clip_means(printed: Printed) -> Section:
     )
     findings = (
         judge(
-            place, f"mean of {name}'s clips", f"{means[name]:.{places}f}", f"{recomputed[name]:.{places + 1}f}",
-            abs(recomputed[name] - means[name]) <= 2 * half + EPS, why, "unclear" if weighted else "inconsistent",
+            place,
+            f"mean of {name}'s clips",
+            f"{means[name]:.{places}f}",
+            f"{recomputed[name]:.{places + 1}f}",
+            abs(recomputed[name] - means[name]) <= 2 * half + EPS,
+            why,
+            "unclear" if weighted else "inconsistent",
         )
         for name in ("AdaAttN", "StyA2K")
-    )  # fmt: skip
-    return section(columns.T.assign(**{"mean needs, from": low, "to": high, "one digit away": digits, "then below AdaAttN": below}), *findings)
+    )
+    return section(
+        columns.T.assign(
+            **{"mean needs, from": low, "to": high, "one digit away": digits, "then below AdaAttN": below}
+        ),
+        *findings,
+    )
 
 
 def full_model(printed: Printed) -> Section:
@@ -73,10 +92,15 @@ def full_model(printed: Printed) -> Section:
         common = f"common values from {low:.4g} to {high:.4g}" if high - low >= -EPS else "no common value"
         findings.append(
             judge(
-                ("StyA2K", "Tables 1, 2, 5"), f"{metric} of the full model", listed(values), common,
-                high - low > EPS, why, "unclear" if touching else "inconsistent",
+                ("StyA2K", "Tables 1, 2, 5"),
+                f"{metric} of the full model",
+                listed(values),
+                common,
+                high - low > EPS,
+                why,
+                "unclear" if touching else "inconsistent",
             )
-        )  # fmt: skip
+        )
     return section(lines, *findings)
 
 
@@ -90,11 +114,18 @@ def chosen_weight(printed: Printed) -> Section:
     return section(
         frame.assign(**{"leads all of Table 1": leads}),
         judge(
-            ("StyA2K", "Appendix A.7, Table 5"), "content loss and LPIPS fall, style loss rises with λ2",
-            "monotone", f"{right} of {steps.size} steps go that way", right == steps.size,
+            ("StyA2K", "Appendix A.7, Table 5"),
+            "content loss and LPIPS fall, style loss rises with λ2",
+            "monotone",
+            f"{right} of {steps.size} steps go that way",
+            right == steps.size,
         ),
         judge(
-            ("StyA2K", "Tables 1 and 5"), "λ2 was chosen for a balance, not to lead the comparison",
-            chosen, f"leading every column of Table 1: {joined(leads.index[leads])}", bool(leads.any()) and not leads[chosen], otherwise="unclear",
+            ("StyA2K", "Tables 1 and 5"),
+            "λ2 was chosen for a balance, not to lead the comparison",
+            chosen,
+            f"leading every column of Table 1: {joined(leads.index[leads])}",
+            bool(leads.any()) and not leads[chosen],
+            otherwise="unclear",
         ),
-    )  # fmt: skip
+    )

@@ -13,7 +13,8 @@ from ..methods.base import Method, Transferred, stylisation_parameters
 from ..nn.encoder import Encoder
 from .common import NAMES, Finding, Printed, Section, joined, judge, section
 
-# Winograd's algorithm for 3x3 kernels, tiles of 2x2 and of 4x4: how many times fewer products, before the cost of its transforms.
+# Winograd's algorithm for 3x3 kernels, tiles of 2x2 and of 4x4: how many times fewer products, before the cost of its
+# transforms.
 WINOGRAD = {"2x2": 2.25, "4x4": 4.0}
 # Variants that a paper may have timed instead of the default: the cheapest one sets the floor.
 CHEAPER = {"adaattn": "code"}
@@ -38,7 +39,10 @@ def on_meta(name: str, variant: str | None = None) -> tuple[Method, int]:
 
 @lru_cache
 def cost(name: str, size: int, variant: str | None = None) -> Cost:
-    """Cost of a stylisation of a square pair. MST's transfer depends on the pictures: its encoder and decoder alone are a lower bound."""
+    """Cost of a stylisation of a square pair.
+
+    MST's transfer depends on the pictures: its encoder and decoder alone are a lower bound.
+    """
     model, _ = on_meta(name, variant)
     image = torch.empty(1, 3, size, size, device="meta")
     encoder, sums = set(model.encoder.modules()), {"all": 0, "small": 0, "encoder": 0}
@@ -70,14 +74,28 @@ def products_of(name: str, size: int) -> int:
 
 def least_times(found: Cost, card: str) -> dict[str, float]:
     """Seconds that a stylisation needs at the card's peak, for each way to count less."""
-    fewer = {f"Winograd {tile}": found.total - found.small_kernels * (1 - 1 / factor) for tile, factor in WINOGRAD.items()}
-    encoded = {"style encoded before": found.total - found.encoder / 2, "both encoded before": found.total - found.encoder}
-    return {reading: least_seconds(float(macs), card) for reading, macs in {"as counted": found.total, **fewer, **encoded}.items()}
+    fewer = {
+        f"Winograd {tile}": found.total - found.small_kernels * (1 - 1 / factor) for tile, factor in WINOGRAD.items()
+    }
+    encoded = {
+        "style encoded before": found.total - found.encoder / 2,
+        "both encoded before": found.total - found.encoder,
+    }
+    return {
+        reading: least_seconds(float(macs), card)
+        for reading, macs in {"as counted": found.total, **fewer, **encoded}.items()
+    }
 
 
 def verdict_of_time(longest: float, least: dict[str, float]) -> str:
     """consistent above the floor, unclear if Winograd's smaller tiles lower it enough, else implausible."""
-    return "consistent" if longest >= least["as counted"] else "unclear" if longest >= least["Winograd 2x2"] else "implausible"
+    return (
+        "consistent"
+        if longest >= least["as counted"]
+        else "unclear"
+        if longest >= least["Winograd 2x2"]
+        else "implausible"
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,9 @@ class Timing:
         return self.paper, f"{self.table}, {self.card} ({'stated' if self.stated else 'assumed from training'})"
 
 
-STYA2K = Timing("StyA2K", "Table 1", "inference_time", 512, "RTX 3090", stated=False)  # section 4.1 names it for training
+STYA2K = Timing(
+    "StyA2K", "Table 1", "inference_time", 512, "RTX 3090", stated=False
+)  # section 4.1 names it for training
 DATNET_256 = Timing("DatNet", "Table 2", "time_256", 256, "GTX 1060")  # section 2.1
 DATNET_512 = Timing("DatNet", "Table 2", "time_512", 512, "GTX 1060")
 DAGSTYLE = Timing("DAG-Style", "Efficiency", "inference_time", 512, "RTX 3090")  # section on efficiency
@@ -107,7 +127,10 @@ def _cheapest(name: str, size: int) -> Cost:
 
 
 def times(printed: Printed, paper: str) -> Section:
-    """Printed times against the card's peak: a finding for each row that is below it, and one for all others of a size."""
+    """Printed times against the card's peak.
+
+    A finding for each row that is below it, and one for all others of a size.
+    """
     lines, findings = {}, []
     for timing in (t for t in (STYA2K, DATNET_256, DATNET_512, DAGSTYLE) if t.paper == paper):
         column, half = printed.rounded(paper, timing.table, timing.metric)
@@ -117,7 +140,9 @@ def times(printed: Printed, paper: str) -> Section:
             least = least_times(found, timing.card)
             verdict, share = verdict_of_time(seconds + half, least), least["as counted"] / seconds
             asked = {"printed, s": seconds, "TFLOP/s asked for": 2e-12 * found.total / seconds, "of the peak": share}
-            lines[row, timing.size] = asked | {f"{reading}, s": value for reading, value in least.items()} | {"verdict": verdict}
+            lines[row, timing.size] = (
+                asked | {f"{reading}, s": value for reading, value in least.items()} | {"verdict": verdict}
+            )
             if verdict == "consistent":
                 shares[row] = share
                 continue
@@ -128,7 +153,9 @@ def times(printed: Printed, paper: str) -> Section:
                 f"Of the ways to count less, enough alone: {joined(enough)}."
             )
             recomputed = f"at least {least['as counted']:.4f} s at the peak, {least['Winograd 2x2']:.4f} s if Winograd's algorithm were free"
-            findings.append(Finding(*timing.place, f"time of {row} at {timing.size} px", f"{seconds:g} s", recomputed, verdict, why))
+            findings.append(
+                Finding(*timing.place, f"time of {row} at {timing.size} px", f"{seconds:g} s", recomputed, verdict, why)
+            )
         if shares:
             closest = max(shares, key=shares.get)
             recomputed = f"at most {shares[closest]:.0%} of the peak ({closest})"
@@ -137,7 +164,10 @@ def times(printed: Printed, paper: str) -> Section:
 
 
 def two_papers(printed: Printed) -> Section:
-    """The same method timed in two papers: how much faster, against how much faster the card is. Needs no count of operations."""
+    """The same method timed in two papers.
+
+    How much faster, against how much faster the card is. Needs no count of operations.
+    """
     lines, findings = {}, []
     for slow, fast in combinations((DATNET_512, DAGSTYLE, STYA2K), 2):
         first, second = (printed.column(timing.paper, timing.table, timing.metric) for timing in (slow, fast))
@@ -145,15 +175,20 @@ def two_papers(printed: Printed) -> Section:
         for row in (row for row in second.index if row in first.index):
             ratio = first[row] / second[row]
             lines[row] = {
-                "first, s": f"{first[row]:g} ({slow.paper}, {slow.card})", "second, s": f"{second[row]:g} ({fast.paper}, {fast.card})",
-                "times faster": ratio, "times the peak": peaks,
-            }  # fmt: skip
+                "first, s": f"{first[row]:g} ({slow.paper}, {slow.card})",
+                "second, s": f"{second[row]:g} ({fast.paper}, {fast.card})",
+                "times faster": ratio,
+                "times the peak": peaks,
+            }
             findings.append(
                 judge(
-                    (fast.paper, f"{fast.table} against {slow.paper}, {slow.table}"), f"{row} in two papers",
-                    f"{first[row]:g} s and {second[row]:g} s", f"{ratio:.1f} times faster on a card with {peaks:.1f} times the peak",
+                    (fast.paper, f"{fast.table} against {slow.paper}, {slow.table}"),
+                    f"{row} in two papers",
+                    f"{first[row]:g} s and {second[row]:g} s",
+                    f"{ratio:.1f} times faster on a card with {peaks:.1f} times the peak",
                     ratio <= 2 * peaks,
-                    "Those of the times themselves. Newer libraries and faster memory help a newer card, but hardly by so much.", "implausible",
+                    "Those of the times themselves. Newer libraries and faster memory help a newer card, but hardly by so much.",
+                    "implausible",
                 )
-            )  # fmt: skip
+            )
     return section(lines, *findings)

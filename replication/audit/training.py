@@ -33,7 +33,10 @@ RATE, DECAY = 1e-4, 1e-5
 
 def passes(training: Training) -> dict[str, float]:
     """Passes over the contents if an iteration is an optimiser step, and if it is an image."""
-    return {"steps": training.iterations * training.batch / training.contents, "images": training.iterations / training.contents}
+    return {
+        "steps": training.iterations * training.batch / training.contents,
+        "images": training.iterations / training.contents,
+    }
 
 
 def least_hours(steps: float, batch: int, macs: float, card: str) -> float:
@@ -48,20 +51,32 @@ def iterations(trainings: dict[str, Training] = TRAININGS) -> Section:
         found, forward = passes(training), cost(NAMES[paper], 256)
         for reading, count in found.items():
             steps = training.iterations / (1 if reading == "steps" else training.batch)
-            lines[paper, reading] = {"optimiser steps": steps, "passes over the contents": count, "epochs, printed": training.epochs}
+            lines[paper, reading] = {
+                "optimiser steps": steps,
+                "passes over the contents": count,
+                "epochs, printed": training.epochs,
+            }
             if training.card:
                 # Forward only, and the result encoded once more for the losses: a step takes more.
-                lines[paper, reading]["hours at least"] = least_hours(steps, training.batch, forward.total + forward.encoder / 2, training.card)
-        near = {reading: training.epochs is None or abs(count / training.epochs - 1) < 0.1 for reading, count in found.items()}
+                lines[paper, reading]["hours at least"] = least_hours(
+                    steps, training.batch, forward.total + forward.encoder / 2, training.card
+                )
+        near = {
+            reading: training.epochs is None or abs(count / training.epochs - 1) < 0.1
+            for reading, count in found.items()
+        }
         epochs = f", {training.epochs} epochs" if training.epochs else ""
         images = "The counter counts images, as in the code that the method is built on; then the printed numbers agree, rounded."
         findings.append(
             judge(
-                (paper, training.where), "iterations are optimiser steps", f"{training.iterations} iterations, batch {training.batch}{epochs}",
+                (paper, training.where),
+                "iterations are optimiser steps",
+                f"{training.iterations} iterations, batch {training.batch}{epochs}",
                 f"{found['steps']:.2f} passes over the contents as steps, {found['images']:.2f} as images",
-                near["steps"] and found["steps"] >= 1, images if near["images"] else "Another set of contents.",
+                near["steps"] and found["steps"] >= 1,
+                images if near["images"] else "Another set of contents.",
             )
-        )  # fmt: skip
+        )
     return section(lines, *findings)
 
 
@@ -83,9 +98,12 @@ def decay_readings(rate: float = RATE, decay: float = DECAY, steps: int = TRAINI
     return section(
         final.to_frame(),
         judge(
-            ("DatNet", "Section 2.1"), "what the learning-rate decay does", f"rate {rate:g}, decay {decay:g}",
+            ("DatNet", "Section 2.1"),
+            "what the learning-rate decay does",
+            f"rate {rate:g}, decay {decay:g}",
             f"ends between {usable.min():.3g} and {usable.max():.3g}; by subtraction, learning would stop at step {stop}",
             len(usable) == len(final) and usable.max() < 1.01 * usable.min(),
-            "The readings under which a network can be trained differ little; the rule is simply not printed.", "unclear",
+            "The readings under which a network can be trained differ little; the rule is simply not printed.",
+            "unclear",
         ),
-    )  # fmt: skip
+    )

@@ -23,9 +23,14 @@ Z = 1.959964  # 95 %, two sides
 
 def multiplied(totals: dict[tuple[str, str, str], tuple[tuple[int, int], int]] = TOTALS) -> Section:
     """Counts that must be products of other counts."""
-    lines = {(paper, what): {"first": a, "second": b, "product": a * b, "printed": total} for (paper, _, what), ((a, b), total) in totals.items()}
+    lines = {
+        (paper, what): {"first": a, "second": b, "product": a * b, "printed": total}
+        for (paper, _, what), ((a, b), total) in totals.items()
+    }
     findings = (
-        judge((paper, where), what, str(total), f"{a} x {b} = {a * b}", a * b == total, "Some were left out.", "unclear")
+        judge(
+            (paper, where), what, str(total), f"{a} x {b} = {a * b}", a * b == total, "Some were left out.", "unclear"
+        )
         for (paper, where, what), ((a, b), total) in totals.items()
     )
     return section(lines, *findings)
@@ -38,7 +43,10 @@ def nearest_counts(shares: Iterable[float], votes: int) -> list[int]:
 
 def possible(shares: Iterable[float], votes: int, half: float) -> bool:
     """Whether every percentage is the rounding of a whole number of votes."""
-    return all(abs(100 * count / votes - share) <= half + EPS for share, count in zip(shares, nearest_counts(shares, votes), strict=True))
+    return all(
+        abs(100 * count / votes - share) <= half + EPS
+        for share, count in zip(shares, nearest_counts(shares, votes), strict=True)
+    )
 
 
 def least_votes_each(shares: Iterable[float], voters: int, half: float, most: int = 1000) -> int | None:
@@ -73,11 +81,14 @@ def vote_counts(printed: Printed) -> Section:
         fits = possible(shares, votes, half)
         findings.append(
             judge(
-                PLACE, f"{question} comes from whole votes", f"shares of {votes} votes, summing to {shares.sum():.2f} %",
+                PLACE,
+                f"{question} comes from whole votes",
+                f"shares of {votes} votes, summing to {shares.sum():.2f} %",
                 f"{'all' if fits else 'not all'} are possible; nearest whole votes add up to {sum(counts)}",
-                fits and sum(counts) == votes, "Votes left out, or a misprint.",
+                fits and sum(counts) == votes,
+                "Votes left out, or a misprint.",
             )
-        )  # fmt: skip
+        )
     frame = pd.DataFrame(columns)
     frame.loc["sum"] = frame.sum()
     return section(frame, *findings)
@@ -97,8 +108,13 @@ def leads(printed: Printed) -> Section:
         why = f"Votes of a person, and on a group, resemble each other, and no interval is printed. Not beyond chance if: {joined(short)}."
         findings.append(
             judge(
-                PLACE, f"StyA2K leads in {question}", f"{first:.2%} against {second:.2%}", f"beyond chance from {needed:.0f} independent votes",
-                first > second and not short, why, "unclear" if first > second else "inconsistent",
+                PLACE,
+                f"StyA2K leads in {question}",
+                f"{first:.2%} against {second:.2%}",
+                f"beyond chance from {needed:.0f} independent votes",
+                first > second and not short,
+                why,
+                "unclear" if first > second else "inconsistent",
             )
-        )  # fmt: skip
+        )
     return section(lines, *findings)

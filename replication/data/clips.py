@@ -1,14 +1,14 @@
 """Video: clips, the flow between their frames, and how much a stylised clip flickers.
 
-Frames are stylised independently, as StyA2K's Table 3 does. A clip has the flow of its INPUT frames: exact for clips made from a
-still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones, or RAFT (Teed and Deng, ECCV 2020) where
-REPLICATION_RAFT names the weights of its small network.
+Frames are stylised independently, as StyA2K's Table 3 does. A clip has the flow of its INPUT frames: exact for clips
+made from a still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones, or RAFT (Teed
+and Deng, ECCV 2020) where REPLICATION_RAFT names the weights of its small network.
 
     e = 100 sqrt( mean over t of  sum_p M_t(p) |O_t(p) - W_t(O_{t-1})(p)|^2 / 3  /  sum_p M_t(p) )
 
-W_t warps the frame before by the flow, M_t is 1 where a point is visible in both frames. The papers state neither formula nor
-scale: this is Ruder's and Chen's stability error in per cent of the range. The same error of the input clip is its floor: what
-flow and interpolation themselves leave.
+W_t warps the frame before by the flow, M_t is 1 where a point is visible in both frames. The papers state neither
+formula nor scale: this is Ruder's and Chen's stability error in per cent of the range. The same error of the input clip
+is its floor: what flow and interpolation themselves leave.
 """
 
 import os
@@ -57,18 +57,24 @@ class Clip:
 
 def _pixels(height: int, width: int) -> Float[Tensor, "2 height width"]:
     """x and y of every pixel."""
-    y, x = torch.meshgrid(torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij"
+    )
     return torch.stack([x, y])
 
 
-def sample_bilinear(image: Float[Tensor, "channels _ _"], places: Float[Tensor, "2 height width"], mode: str = "bilinear") -> Float[Tensor, "channels height width"]:
+def sample_bilinear(
+    image: Float[Tensor, "channels _ _"], places: Float[Tensor, "2 height width"], mode: str = "bilinear"
+) -> Float[Tensor, "channels height width"]:
     """The image at places (x, y) in pixels; beyond the border, its border."""
     scale = torch.tensor([image.shape[2] - 1, image.shape[1] - 1], dtype=places.dtype).view(2, 1, 1)
     where = (2 * places / scale - 1).movedim(0, 2)[None].to(image)
     return F.grid_sample(image[None], where, mode=mode, padding_mode="border", align_corners=True)[0]
 
 
-def warp(frame: Float[Tensor, "3 height width"], flow: Float[Tensor, "2 height width"]) -> Float[Tensor, "3 height width"]:
+def warp(
+    frame: Float[Tensor, "3 height width"], flow: Float[Tensor, "2 height width"]
+) -> Float[Tensor, "3 height width"]:
     """The frame before, moved to where its points are now."""
     return sample_bilinear(frame, _pixels(*frame.shape[1:]) + flow.double())
 
@@ -95,7 +101,9 @@ def synthetic(kind: str, picture: Picture, size: int, count: int) -> Clip:
         """Matrix and shift that take a frame's pixel, from its middle, to the still's."""
         angle = np.deg2rad(0.8 * step) if kind == "rotation" else 0.0
         scale = 1.015**-step if kind == "zoom" else 1.0
-        matrix = scale * torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=torch.float64)
+        matrix = scale * torch.tensor(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=torch.float64
+        )
         return matrix, torch.tensor([1.5, 0.7], dtype=torch.float64) * (step if kind == "pan" else 0.0)
 
     frames, flow = [], []
@@ -122,7 +130,10 @@ def _inside(places: Float[Tensor, "steps 2 h w"], height: int, width: int) -> Bo
 
 
 def frames_of(path: str | Path) -> Iterator[Float[Tensor, "3 height width"]]:
-    """The frames of a video file, RGB in [0, 1], one after another. Raises UserError for a missing file or one that is no video."""
+    """The frames of a video file, RGB in [0, 1], one after another.
+
+    Raises UserError for a missing file or one that is no video.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; check the path")
@@ -178,7 +189,9 @@ def _raft(path: str) -> torch.nn.Module:
             state = dict(zip(model.state_dict(), state.values(), strict=True))
         model.load_state_dict(state)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise UserError(f"REPLICATION_RAFT: {path} does not hold RAFT's small network ({str(error)[:200]}); unset it to use DIS") from error
+        raise UserError(
+            f"REPLICATION_RAFT: {path} does not hold RAFT's small network ({str(error)[:200]}); unset it to use DIS"
+        ) from error
     return model.eval().requires_grad_(False)
 
 
@@ -192,8 +205,12 @@ def optical_flow(later: Float[Tensor, "3 h w"], earlier: Float[Tensor, "3 h w"])
     if given:
         height, width = later.shape[1:]
         if min(height, width) < 128:
-            raise UserError(f"RAFT needs frames of at least 128 px, these are {width}x{height}; unset REPLICATION_RAFT to use DIS")
-        pair = (F.pad(2 * frame[None] - 1, (0, -width % 8, 0, -height % 8), mode="replicate") for frame in (later, earlier))
+            raise UserError(
+                f"RAFT needs frames of at least 128 px, these are {width}x{height}; unset REPLICATION_RAFT to use DIS"
+            )
+        pair = (
+            F.pad(2 * frame[None] - 1, (0, -width % 8, 0, -height % 8), mode="replicate") for frame in (later, earlier)
+        )
         return _raft(given)(*pair)[-1][0, :, :height, :width]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(_grey(later), _grey(earlier), None)
     return torch.from_numpy(flow).movedim(2, 0)
@@ -202,7 +219,8 @@ def optical_flow(later: Float[Tensor, "3 h w"], earlier: Float[Tensor, "3 h w"])
 def visible(backward: Float[Tensor, "2 h w"], forward: Float[Tensor, "2 h w"]) -> Bool[Tensor, "h w"]:
     """Where flow and counter-flow agree and no motion border is (Sundaram et al. 2010, as Ruder et al. use it).
 
-    Hidden: |w_f(p + w_b) + w_b|^2 > 0.01 (|w_f|^2 + |w_b|^2) + 0.5;  border: |grad u|^2 + |grad v|^2 > 0.01 |w_b|^2 + 0.002.
+    Hidden: |w_f(p + w_b) + w_b|^2 > 0.01 (|w_f|^2 + |w_b|^2) + 0.5;  border: |grad u|^2 + |grad v|^2 > 0.01 |w_b|^2 +
+    0.002.
     """
     places = _pixels(*backward.shape[1:]) + backward.double()
     there = sample_bilinear(forward, places)
@@ -233,8 +251,13 @@ def evaluation_clips(size: int, count: int, pictures: Sequence[Picture], kinds: 
     return made + [registered_clip(asset.name, size, count) for asset in assets.select("clip")]
 
 
-def write_clip(path: str | Path, frames: Iterator[Float[Tensor, "3 height width"]], rate: float = 25.0, quality: int = 80) -> Path:
-    """Write frames as MP4, or as an animated WebP or GIF that browsers and notebooks play. Raises UserError for another ending or no frame."""
+def write_clip(
+    path: str | Path, frames: Iterator[Float[Tensor, "3 height width"]], rate: float = 25.0, quality: int = 80
+) -> Path:
+    """Write frames as MP4, or as an animated WebP or GIF that browsers and notebooks play.
+
+    Raises UserError for another ending or no frame.
+    """
     path = Path(path)
     if path.suffix.lower() not in CLIP_SUFFIXES:
         raise UserError(f"cannot write {path}: give it one of the endings {', '.join(CLIP_SUFFIXES)}")
@@ -245,7 +268,9 @@ def write_clip(path: str | Path, frames: Iterator[Float[Tensor, "3 height width"
 
     def moving(temporary: Path) -> None:
         images = (PIL.Image.fromarray(picture) for picture in pictures)
-        PIL.Image.fromarray(first).save(temporary, save_all=True, append_images=images, duration=round(1000 / rate), loop=0, quality=quality)
+        PIL.Image.fromarray(first).save(
+            temporary, save_all=True, append_images=images, duration=round(1000 / rate), loop=0, quality=quality
+        )
 
     def mp4(temporary: Path) -> None:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), rate, first.shape[1::-1])
@@ -261,5 +286,8 @@ def write_clip(path: str | Path, frames: Iterator[Float[Tensor, "3 height width"
 def save_clip(frames: Frames, name: str, profile: Profile, rate: float, **facts: object) -> Path:
     """Write figures/<profile>/<name> and its provenance."""
     path = write_clip(files.FIGURES / profile.name / name, iter(frames), rate)
-    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts))
+    files.write_json(
+        path.with_suffix(".json"),
+        provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts),
+    )
     return path

@@ -51,11 +51,15 @@ def read_image(path: str | Path, size: int | None = None, square: bool = False) 
                 file.load()
                 image = _to_rgb(ImageOps.exif_transpose(file))
     except (OSError, SyntaxError, ValueError, PIL.DecompressionBombError, PIL.DecompressionBombWarning) as error:
-        raise UserError(f"cannot read {path} as an image ({error}); convert it to PNG or JPEG, or use another file") from error
+        raise UserError(
+            f"cannot read {path} as an image ({error}); convert it to PNG or JPEG, or use another file"
+        ) from error
     if size is not None:
         width, height = image.size
         scale = size / min(width, height)
-        image = image.resize((max(size, round(width * scale)), max(size, round(height * scale))), PIL.Resampling.BICUBIC)
+        image = image.resize(
+            (max(size, round(width * scale)), max(size, round(height * scale))), PIL.Resampling.BICUBIC
+        )
         if square:
             image = ImageOps.fit(image, (size, size), PIL.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
@@ -90,7 +94,12 @@ def write_image(path: str | Path, image: Float[Tensor, "3 height width"]) -> Pat
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"cannot write {path}: give it one of the endings {', '.join(SUFFIXES)}")
     pixels = PIL.fromarray(to_uint8(image))
-    return write_atomic(path, lambda temporary: pixels.save(temporary, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg") else {})))
+    return write_atomic(
+        path,
+        lambda temporary: pixels.save(
+            temporary, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg") else {})
+        ),
+    )
 
 
 def data_uri(image: Float[Tensor, "3 height width"]) -> str:
@@ -118,7 +127,8 @@ class Picture:
 def read_folder_of_pictures(path: str | Path) -> list[Picture]:
     """All images below a folder, sorted by path. Raises UserError when there are none.
 
-    A `manifest.csv` in the folder or beside it, with columns `file` and `licence`, says under which licence each file is.
+    A `manifest.csv` in the folder or beside it, with columns `file` and `licence`, says under which licence each file
+    is.
     """
     path = Path(path)
     if not path.is_dir():
@@ -131,7 +141,9 @@ def read_folder_of_pictures(path: str | Path) -> list[Picture]:
         if manifest.is_file():
             with open(manifest, newline="", encoding="utf-8") as rows:
                 licences |= {manifest.parent / row["file"]: row["licence"] for row in csv.DictReader(rows)}
-    return [Picture(f.relative_to(path).as_posix(), f, sha256_file(f), licences.get(f, "not stated"), f.stem) for f in files]
+    return [
+        Picture(f.relative_to(path).as_posix(), f, sha256_file(f), licences.get(f, "not stated"), f.stem) for f in files
+    ]
 
 
 def from_assets(kind: str, split: str) -> list[Picture]:
@@ -173,5 +185,7 @@ def training_set(kind: str, folders: list[str]) -> list[Picture]:
     held_out = {a.sha256 for a in assets.registry() if a.split == "eval"}
     leaked = [p.name for p in pictures if p.sha256 in held_out]
     if leaked:
-        raise UserError(f"these files are evaluated and must not be trained on: {', '.join(leaked)}; move them out of the folder")
+        raise UserError(
+            f"these files are evaluated and must not be trained on: {', '.join(leaked)}; move them out of the folder"
+        )
     return pictures

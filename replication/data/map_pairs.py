@@ -1,7 +1,8 @@
 """Pairs of images with semantic maps that the project makes itself, so that SCSA runs on a fresh machine.
 
     scenes       two procedural scenes of the same materials, by day and at dusk: classes are exact
-    photographs  with a painting each: outlines drawn by hand (outlines.json), laid on superpixels so that borders follow the picture
+    photographs  with a painting each: outlines drawn by hand (outlines.json), laid on superpixels so that borders
+                 follow the picture
 
 A pair is used in both directions, as in the paper. Folders in the published layout are read by `semantic.read_folder`.
 """
@@ -50,7 +51,12 @@ def paint(labels: Int[Tensor, "h w"], classes: int, resize: str = "bilinear") ->
 def scene_job(number: int, size: int, resize: str = "bilinear") -> Job:
     """A day scene as content, a scene at dusk as style."""
     (content, a), (style, b) = scene(100 + number, size), scene(200 + number, size, look="dusk")
-    return Job(f"scenes {number + 1}", content[None], style[None], (paint(a, len(MATERIALS), resize), paint(b, len(MATERIALS), resize)))
+    return Job(
+        f"scenes {number + 1}",
+        content[None],
+        style[None],
+        (paint(a, len(MATERIALS), resize), paint(b, len(MATERIALS), resize)),
+    )
 
 
 @lru_cache
@@ -59,12 +65,17 @@ def _outlines() -> dict:
 
 
 def drawn_labels(picture: Picture, classes: list[str], size: int) -> Int[Tensor, "size size"]:
-    """Labels of a picture with drawn outlines: every superpixel takes the class of most of its pixels; the first class is the rest."""
+    """Labels of a picture with drawn outlines.
+
+    Every superpixel takes the class of most of its pixels; the first class is the rest.
+    """
     drawn = np.zeros((size, size), dtype=np.int64)
     for outline in _outlines()["outlines"][picture.name]:
         x, y = (np.array(values) * size for values in zip(*outline["points"], strict=True))
         drawn[polygon(y, x, drawn.shape)] = classes.index(outline["class"])
-    cells = slic(picture.tensor(size).movedim(0, 2).numpy().astype(np.float64), SUPERPIXELS, compactness=10, start_label=0)
+    cells = slic(
+        picture.tensor(size).movedim(0, 2).numpy().astype(np.float64), SUPERPIXELS, compactness=10, start_label=0
+    )
     votes = np.zeros((cells.max() + 1, len(classes)))
     np.add.at(votes, (cells.ravel(), drawn.ravel()), 1)
     return torch.from_numpy(votes.argmax(axis=1)[cells])
@@ -75,7 +86,9 @@ def drawn_job(number: int, size: int, resize: str = "bilinear") -> Job:
     facts = _outlines()["pairs"][number]
     pictures = {picture.name: picture for kind in ("photograph", "painting") for picture in from_assets(kind, "eval")}
     pair = [pictures[facts[role]] for role in ("content", "style")]
-    maps = tuple(paint(drawn_labels(picture, facts["classes"], size), len(facts["classes"]), resize) for picture in pair)
+    maps = tuple(
+        paint(drawn_labels(picture, facts["classes"], size), len(facts["classes"]), resize) for picture in pair
+    )
     return Job(" and ".join(picture.name for picture in pair), *(picture.tensor(size)[None] for picture in pair), maps)
 
 
@@ -87,7 +100,10 @@ def read_job(pair: Pair, size: int, resize: str = "bilinear") -> Job:
 
 def own_jobs(size: int, scenes: int, resize: str = "bilinear") -> list[Job]:
     """The drawn pairs and so many pairs of scenes, both directions."""
-    made = [*(drawn_job(number, size, resize) for number in range(len(_outlines()["pairs"]))), *(scene_job(number, size, resize) for number in range(scenes))]
+    made = [
+        *(drawn_job(number, size, resize) for number in range(len(_outlines()["pairs"]))),
+        *(scene_job(number, size, resize) for number in range(scenes)),
+    ]
     return both_directions(made)
 
 

@@ -1,9 +1,10 @@
 """Semantic maps: which class every position of an image belongs to, from a map painted in a few flat colours.
 
-A map is quantised to its palette at every grid that is asked for, as SCSA's code does: the picture of the map is resized, then
-each cell takes the nearest palette colour.
+A map is quantised to its palette at every grid that is asked for, as SCSA's code does: the picture of the map is
+resized, then each cell takes the nearest palette colour.
 
-    bilinear  the published behaviour, an accident of cv2.resize's third positional argument: colours mix at borders, and a
+    bilinear  the published behaviour, an accident of cv2.resize's third positional argument: colours mix at borders,
+              and a
               mixture may be nearest to a third class
     nearest   what was meant; small classes may vanish from coarse grids
 """
@@ -82,7 +83,9 @@ def find_palette(images: Sequence[Float[Tensor, "3 _ _"]]) -> Float[Tensor, "cla
         if all((candidate - other).norm() >= SAME_COLOUR for other in kept):
             kept.append(candidate)
     if not kept:
-        raise UserError(f"no colour covers {LEAST_SHARE:.1%} of the map; a semantic map is painted in a few flat colours")
+        raise UserError(
+            f"no colour covers {LEAST_SHARE:.1%} of the map; a semantic map is painted in a few flat colours"
+        )
     return torch.stack(kept)
 
 
@@ -123,13 +126,19 @@ def read_folder_of_maps(folder: str | Path) -> list[Pair]:
     Raises UserError naming the first missing file, or when the folder has no pair.
     """
     root = Path(folder)
-    ids = sorted((path.name for path in root.iterdir() if path.is_dir()), key=lambda name: (len(name), name)) if root.is_dir() else []
+    ids = (
+        sorted((path.name for path in root.iterdir() if path.is_dir()), key=lambda name: (len(name), name))
+        if root.is_dir()
+        else []
+    )
     pairs = []
     for name in ids:
         files = [root / name / f"{name}{end}" for end in (".jpg", "_sem.png", "_paint.jpg", "_paint_sem.png")]
         for path in files:
             if not path.is_file():
-                raise UserError(f"{path} is missing; a pair needs <id>.jpg, <id>_sem.png, <id>_paint.jpg and <id>_paint_sem.png")
+                raise UserError(
+                    f"{path} is missing; a pair needs <id>.jpg, <id>_sem.png, <id>_paint.jpg and <id>_paint_sem.png"
+                )
         pairs.append(Pair(name, *files))
     if not pairs:
         raise UserError(f"{root} holds no pairs: no folder <id> with <id>.jpg in it")

@@ -1,7 +1,8 @@
 """Scenes made by program, with known regions: where the right answer to "what corresponds to what" is known.
 
-A scene is a plane cut into regions (cells of random points); every region has one material. Two scenes of the same materials
-in another arrangement have a right answer for every position: a brick of one belongs to the bricks of the other.
+A scene is a plane cut into regions (cells of random points); every region has one material. Two scenes of the same
+materials in another arrangement have a right answer for every position: a brick of one belongs to the bricks of the
+other.
 """
 
 from collections.abc import Callable
@@ -53,23 +54,37 @@ def _sand(rng: np.random.Generator, y: Plane, x: Plane, dark: Colour, light: Col
 
 
 MATERIALS: dict[str, Callable[[np.random.Generator, Plane, Plane, Colour, Colour], np.ndarray]] = {
-    "sky": _sky, "grass": _grass, "brick": _brick, "water": _water, "sand": _sand,
-}  # fmt: skip
-# The dark and the light colour of every material. No colour matrix takes one look to the other: the right transfer is by material.
+    "sky": _sky,
+    "grass": _grass,
+    "brick": _brick,
+    "water": _water,
+    "sand": _sand,
+}
+# The dark and the light colour of every material. No colour matrix takes one look to the other: the right transfer is
+# by material.
 LOOKS: dict[str, dict[str, tuple[Colour, Colour]]] = {
     "day": {
-        "sky": ((0.35, 0.6, 0.9), (0.95, 0.96, 0.98)), "grass": ((0.1, 0.3, 0.05), (0.5, 0.75, 0.2)), "brick": ((0.55, 0.2, 0.12), (0.75, 0.35, 0.22)),
-        "water": ((0.02, 0.12, 0.3), (0.1, 0.45, 0.5)), "sand": ((0.75, 0.6, 0.35), (0.98, 0.88, 0.62)),
+        "sky": ((0.35, 0.6, 0.9), (0.95, 0.96, 0.98)),
+        "grass": ((0.1, 0.3, 0.05), (0.5, 0.75, 0.2)),
+        "brick": ((0.55, 0.2, 0.12), (0.75, 0.35, 0.22)),
+        "water": ((0.02, 0.12, 0.3), (0.1, 0.45, 0.5)),
+        "sand": ((0.75, 0.6, 0.35), (0.98, 0.88, 0.62)),
     },
     "dusk": {
-        "sky": ((0.55, 0.15, 0.25), (0.98, 0.6, 0.25)), "grass": ((0.3, 0.12, 0.02), (0.85, 0.6, 0.1)), "brick": ((0.2, 0.22, 0.3), (0.4, 0.42, 0.5)),
-        "water": ((0.05, 0.02, 0.1), (0.5, 0.2, 0.35)), "sand": ((0.3, 0.3, 0.42), (0.6, 0.6, 0.7)),
+        "sky": ((0.55, 0.15, 0.25), (0.98, 0.6, 0.25)),
+        "grass": ((0.3, 0.12, 0.02), (0.85, 0.6, 0.1)),
+        "brick": ((0.2, 0.22, 0.3), (0.4, 0.42, 0.5)),
+        "water": ((0.05, 0.02, 0.1), (0.5, 0.2, 0.35)),
+        "sand": ((0.3, 0.3, 0.42), (0.6, 0.6, 0.7)),
     },
-}  # fmt: skip
+}
 
 
-def scene(seed: int, size: int, materials: tuple[str, ...] = tuple(MATERIALS), look: str = "day") -> tuple[Float[Tensor, "3 size size"], Int[Tensor, "size size"]]:
-    """An image in [0, 1] and the number of the material (its place in `materials`) at every pixel; a function of the arguments.
+def scene(
+    seed: int, size: int, materials: tuple[str, ...] = tuple(MATERIALS), look: str = "day"
+) -> tuple[Float[Tensor, "3 size size"], Int[Tensor, "size size"]]:
+    """An image in [0, 1] and the number of the material (its place in `materials`) at every pixel; a function of the
+    arguments.
 
     Every material has at least one region. Raises UserError for an unknown material or look.
     """

@@ -1,14 +1,17 @@
-"""What a stylisation costs: parameters, multiply-adds, latency, peak memory. Always at VGG-19 width, both images encoded.
+"""What a stylisation costs: parameters, multiply-adds, latency, peak memory. Always at VGG-19 width, both images
+encoded.
 
-Multiply-adds (MACs) are those of convolutions, linear layers and matrix products; element-wise work, eigenvalues, k-means and
-minimum cuts are not counted. They are had in two ways that must agree to the digit:
-  counted      torch's flop counter over a real stylisation, halved. It counts fused attention as nothing on CPU, and padded
+Multiply-adds (MACs) are those of convolutions, linear layers and matrix products; element-wise work, eigenvalues,
+k-means and minimum cuts are not counted. They are had in two ways that must agree to the digit:
+  counted      torch's flop counter over a real stylisation, halved. It counts fused attention as nothing on CPU, and
+               padded
                channels where there are any: fused calls are taken out of it and counted from their true widths.
   closed form  layers from their shapes, plus PRODUCTS: the products of each method from the sizes of its token grids.
 
 Latency: batch 1, inference mode, images on the device; a stylisation to warm up, then `runs` timed ones, the device
-synchronised around each. Every measurement has a process of its own, forked from one in which nothing but torch was loaded:
-peak memory is that process's, all of torch included. Timings on a busy machine are worth little; ratios suffer less.
+synchronised around each. Every measurement has a process of its own, forked from one in which nothing but torch was
+loaded: peak memory is that process's, all of torch included. Timings on a busy machine are worth little; ratios suffer
+less.
 """
 
 import inspect
@@ -61,11 +64,18 @@ def peak_memory(run: Callable[[], object]) -> int:
 def _read_record(content: Tensor, style: Tensor) -> None:
     queries, keys = (attention.tokens(x)[0] for x in (content, style))
     record = AttentionRecord("", queries, keys, tuple(content.shape[2:]), tuple(style.shape[2:]))
-    for read in (record.effective_keys, record.matched, record.centre_and_spread, lambda: record.column(0, 0), lambda: record.row(0, 0)):
+    for read in (
+        record.effective_keys,
+        record.matched,
+        record.centre_and_spread,
+        lambda: record.column(0, 0),
+        lambda: record.row(0, 0),
+    ):
         read()
 
 
-# Every attention operator on a map of 16 channels with n positions, as methods call it: channels lie far apart in memory.
+# Every attention operator on a map of 16 channels with n positions, as methods call it: channels lie far apart in
+# memory.
 OPERATORS: dict[str, Callable[[list[Tensor]], object]] = {
     "attention": lambda maps: attend(*map(attention.tokens, maps)),
     "attention, 8 heads": lambda maps: attend(*map(attention.tokens, maps), heads=8),
@@ -92,7 +102,10 @@ def operator_peaks(counts: Sequence[int], names: Sequence[str] = tuple(OPERATORS
 
     An allocator's granularity hides small peaks: none counts as less than eight maps.
     """
-    lines = {name: {count: max(_apart(operator_peak, name, count) or 0, 8 * 16 * 4 * count) for count in counts} for name in names}
+    lines = {
+        name: {count: max(_apart(operator_peak, name, count) or 0, 8 * 16 * 4 * count) for count in counts}
+        for name in names
+    }
     frame = pd.DataFrame(lines).T
     frame["exponent"] = np.polyfit(np.log(counts), np.log(frame[list(counts)].to_numpy(dtype=float).T), 1)[0]
     return frame
@@ -119,15 +132,18 @@ def measure_cost(name: str, variant: str, size: int, device: str, runs: int) -> 
 
     trained, parameters, built  parameters that are trained, that a stylisation reads, and with the whole loss network
     macs                        multiply-adds of a stylisation
-    seconds, low, high          median and quartiles, warmed up at 64 px, on a GPU at full size; a single run has no quartiles
+    seconds, low, high          median and quartiles, warmed up at 64 px, on a GPU at full size; a single run has no
+                                quartiles
     times                       of every run, separated by blanks
     peak_mib                    the process's peak, or the device's on a GPU
     """
     torch.manual_seed(0)
     model = build(name, "vgg19", variant)
     parameters = {
-        "trained": parameter_count(model), "parameters": stylisation_parameters(model), "built": parameter_count(model, trainable=False),
-    }  # fmt: skip
+        "trained": parameter_count(model),
+        "parameters": stylisation_parameters(model),
+        "built": parameter_count(model, trainable=False),
+    }
     content, style = (pictures(1)[0].tensor(size)[None] for pictures in (contents, styles))
     # Shapes suffice to count, except where the pictures decide what is multiplied.
     shapes = (model, content, style) if name == "mst" else (x.to("meta") for x in (deepcopy(model), content, style))
@@ -148,9 +164,16 @@ def measure_cost(name: str, variant: str, size: int, device: str, runs: int) -> 
     low, high = np.quantile(seconds, [0.25, 0.75]).tolist() if runs > 1 else (None, None)
     peak = torch.cuda.max_memory_allocated() if gpu else _status("VmHWM") if sys.platform == "linux" else None
     return {
-        **parameters, "macs": macs, "seconds": float(np.median(seconds)), "low": low, "high": high, "runs": runs, "times": " ".join(f"{time:.6g}" for time in seconds),
-        "peak_mib": None if peak is None else round(peak / MIB, 1), "threads": torch.get_num_threads(),
-    }  # fmt: skip
+        **parameters,
+        "macs": macs,
+        "seconds": float(np.median(seconds)),
+        "low": low,
+        "high": high,
+        "runs": runs,
+        "times": " ".join(f"{time:.6g}" for time in seconds),
+        "peak_mib": None if peak is None else round(peak / MIB, 1),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _apart(function: Callable, *arguments: object) -> object:
@@ -167,22 +190,48 @@ def _apart(function: Callable, *arguments: object) -> object:
 def _stored(*arguments: object) -> dict | None:
     """A measurement from build/bench/, or a new one that is stored there: a killed benchmark loses one line at most."""
     folder = Path(__file__).parent
-    sources = [*(folder / f"{name}.py" for name in ("attention", "encoder", "layers")), *sorted((folder / "methods").glob("*.py"))]
-    code = [*(files.sha256_file(path) for path in sources), *(inspect.getsource(part) for part in (measure_cost, count_macs))]
+    sources = [
+        *(folder / f"{name}.py" for name in ("attention", "encoder", "layers")),
+        *sorted((folder / "methods").glob("*.py")),
+    ]
+    code = [
+        *(files.sha256_file(path) for path in sources),
+        *(inspect.getsource(part) for part in (measure_cost, count_macs)),
+    ]
     key = {"arguments": list(arguments), "hardware": hardware(), "versions": versions(), "code": code}
     path = files.build_dir() / "bench" / f"{files.sha256_text(files.canonical_json(key))}.json"
     if path.is_file():
         try:
             return json.loads(path.read_text(encoding="utf-8"))["result"]
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged ({error}); remove this file and run again, the other measurements are kept") from error
+            raise UserError(
+                f"{path} is damaged ({error}); remove this file and run again, the other measurements are kept"
+            ) from error
     result = _apart(measure_cost, *arguments)
     files.write_json(path, {"key": key, "result": result})
     return result
 
 
 Entry = tuple[str, str]
-COLUMNS = ["row", "method", "variant", "size", "device", "trained", "parameters", "built", "macs", "seconds", "low", "high", "runs", "times", "peak_mib", "threads", "note"]
+COLUMNS = [
+    "row",
+    "method",
+    "variant",
+    "size",
+    "device",
+    "trained",
+    "parameters",
+    "built",
+    "macs",
+    "seconds",
+    "low",
+    "high",
+    "runs",
+    "times",
+    "peak_mib",
+    "threads",
+    "note",
+]
 
 
 def entries() -> list[Entry]:
@@ -215,7 +264,17 @@ def benchmark(sizes: Sequence[tuple[int, int]], chosen: Sequence[Entry] | None =
         bar.set_description(f"{title(name, variant)} {size} px {device}", refresh=False)
         measured = _stored(name, variant, size, device, runs)
         note = "the process was killed: out of memory?" if measured is None else "a single run" if runs == 1 else ""
-        lines.append({"row": title(name, variant), "method": name, "variant": variant, "size": size, "device": device, **(measured or {}), "note": note})
+        lines.append(
+            {
+                "row": title(name, variant),
+                "method": name,
+                "variant": variant,
+                "size": size,
+                "device": device,
+                **(measured or {}),
+                "note": note,
+            }
+        )
     return pd.DataFrame(lines).reindex(columns=COLUMNS)
 
 
@@ -223,7 +282,8 @@ def exponents(frame: pd.DataFrame, column: str) -> pd.Series:
     """Slope of log(column) over log(pixels) for each row: 1 is linear in the number of pixels, 2 quadratic."""
     known = frame.dropna(subset=[column])
     return known.groupby("row", sort=False).apply(
-        lambda part: np.polyfit(np.log(part["size"] ** 2.0), np.log(part[column]), 1)[0] if len(part) > 1 else np.nan, include_groups=False
+        lambda part: np.polyfit(np.log(part["size"] ** 2.0), np.log(part[column]), 1)[0] if len(part) > 1 else np.nan,
+        include_groups=False,
     )
 
 
@@ -238,7 +298,9 @@ def write_benchmark(frame: pd.DataFrame) -> Path:
     """Write results/bench/<hardware and versions>.csv and what it was measured with."""
     path = files.RESULTS / "bench" / file_name()
     files.write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    files.write_json(path.with_suffix(".json"), {"hardware": hardware(), "versions": versions(), "precision": precision()})
+    files.write_json(
+        path.with_suffix(".json"), {"hardware": hardware(), "versions": versions(), "precision": precision()}
+    )
     return path
 
 

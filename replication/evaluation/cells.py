@@ -1,13 +1,13 @@
 """The evaluation grid: every content with every style, one stored cell a pair and row.
 
-A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that computes
-it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known,
-with the picture beside it, so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
-image: C contents and S styles cost C + S encodings a row.
+A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that
+computes it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it
+is known, with the picture beside it, so running again computes only what is missing, and a killed run loses one cell at
+most. Encodings are made once per image: C contents and S styles cost C + S encodings a row.
 
 On CPU several Python threads work side by side, each with one torch thread, because much of a cell is work on a single
-core; so the values do not depend on the number of cores either. Under `accelerate launch` every process takes its share of the
-contents and all write to the same store.
+core; so the values do not depend on the number of cores either. Under `accelerate launch` every process takes its share
+of the contents and all write to the same store.
 """
 
 import json
@@ -55,6 +55,8 @@ def in_parallel(function: Callable[[Any], None], items: Sequence, title: str, wo
     """Call a function for every item, in Python threads of one torch thread each; as many as torch has by default."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(workers or threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for _ in tqdm(pool.map(function, items), total=len(items), desc=title, mininterval=5, disable=None if items else True):
+        for _ in tqdm(
+            pool.map(function, items), total=len(items), desc=title, mininterval=5, disable=None if items else True
+        ):
             pass
     torch.set_num_threads(threads)

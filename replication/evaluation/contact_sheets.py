@@ -16,13 +16,24 @@ from .grid import Gallery
 def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
     """Photograph, painting and every row's result, one line a content, each content with another style."""
     paintings = styles(profile.styles)
-    pairs = [(photograph, paintings[index % len(paintings)]) for index, photograph in enumerate(contents(profile.contents))]
+    pairs = [
+        (photograph, paintings[index % len(paintings)]) for index, photograph in enumerate(contents(profile.contents))
+    ]
     return _pairs_sheet(pairs, rows, profile)
 
 
-def _pairs_sheet(pairs: Sequence[tuple[Picture, Picture]], rows: Sequence[Row], profile: Profile, titles: Sequence[str] = (), side: float = 2.2) -> Figure:
+def _pairs_sheet(
+    pairs: Sequence[tuple[Picture, Picture]],
+    rows: Sequence[Row],
+    profile: Profile,
+    titles: Sequence[str] = (),
+    side: float = 2.2,
+) -> Figure:
     gallery = Gallery(rows, profile)
-    lines = [[*(picture.tensor(profile.size) for picture in pair), *(gallery.picture(row, *pair) for row in rows)] for pair in pairs]
+    lines = [
+        [*(picture.tensor(profile.size) for picture in pair), *(gallery.picture(row, *pair) for row in rows)]
+        for pair in pairs
+    ]
     return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], titles, side=side)
 
 
@@ -31,17 +42,28 @@ def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
     gallery = Gallery([row], profile)
     photographs, paintings = contents(min(count, profile.contents)), spread(styles(profile.styles), count)
     lines: list[list[Tensor | None]] = [[None, *(painting.tensor(profile.size) for painting in paintings)]]
-    lines += [[photograph.tensor(profile.size), *(gallery.picture(row, photograph, painting) for painting in paintings)] for photograph in photographs]
+    lines += [
+        [photograph.tensor(profile.size), *(gallery.picture(row, photograph, painting) for painting in paintings)]
+        for photograph in photographs
+    ]
     return plots.mosaic(lines)
 
 
 def best_and_worst(row: Row, cells: pd.DataFrame, profile: Profile, count: int = 3) -> Figure:
-    """The pairs with the smallest and the largest sum of two ranks, of content loss and of style loss, among a row's cells."""
+    """The pairs with the smallest and the largest sum of two ranks, of content loss and of style loss, among a row's
+    cells.
+    """
     own = cells[cells.row == row.name]
     ranked = own.assign(rank=own.content_loss.rank() + own.style_loss.rank()).sort_values("rank", kind="stable")
     chosen = [*ranked.head(count).itertuples(), *ranked.tail(count).itertuples()]
-    photographs, paintings = ({picture.name: picture for picture in pictures} for pictures in (contents(profile.contents), styles(profile.styles)))
+    photographs, paintings = (
+        {picture.name: picture for picture in pictures}
+        for pictures in (contents(profile.contents), styles(profile.styles))
+    )
     pairs = [(photographs[cell.content], paintings[cell.style]) for cell in chosen]
     kinds = ["best"] * min(count, len(ranked)) + ["worst"] * min(count, len(ranked))
-    titles = [f"{kind}: content {cell.content_loss:.2f}\nstyle {cell.style_loss:.1f}" for kind, cell in zip(kinds, chosen, strict=True)]
+    titles = [
+        f"{kind}: content {cell.content_loss:.2f}\nstyle {cell.style_loss:.1f}"
+        for kind, cell in zip(kinds, chosen, strict=True)
+    ]
     return _pairs_sheet(pairs, [row], profile, titles, side=1.6)

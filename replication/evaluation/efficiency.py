@@ -1,4 +1,6 @@
-"""Tables of cost: printed parameters, operations and times beside ours, and which printed times a card could have reached."""
+"""Tables of cost: printed parameters, operations and times beside ours, and which printed times a card could have
+reached.
+"""
 
 import pandas as pd
 
@@ -6,14 +8,32 @@ from ..papers.printed import reported
 from .operations import least_seconds
 
 # Rows that a source names but that nobody could identify.
-UNIDENTIFIED = {"DAG-Style": {"ASFNet": "unidentified: no style transfer method of this name was found, and the summary prints no number"}}
+UNIDENTIFIED = {
+    "DAG-Style": {
+        "ASFNet": "unidentified: no style transfer method of this name was found, and the summary prints no number"
+    }
+}
 TIMES = {"time_256": 256, "time_512": 512, "inference_time": 512}
 EFFICIENCY_COLUMNS = [
-    "row", "metric", "unit", "reported", "measured", "low", "high", "reported_ratio", "measured_ratio", "least_seconds", "times_peak", "verdict", "note",
-]  # fmt: skip
+    "row",
+    "metric",
+    "unit",
+    "reported",
+    "measured",
+    "low",
+    "high",
+    "reported_ratio",
+    "measured_ratio",
+    "least_seconds",
+    "times_peak",
+    "verdict",
+    "note",
+]
 
 
-def efficiency_table(paper: str, table: str, frame: pd.DataFrame, card: str, base: str, device: str = "cpu") -> pd.DataFrame:
+def efficiency_table(
+    paper: str, table: str, frame: pd.DataFrame, card: str, base: str, device: str = "cpu"
+) -> pd.DataFrame:
     """Printed parameters, operations and times beside ours.
 
     frame   of `benchmark.benchmark`
@@ -23,9 +43,11 @@ def efficiency_table(paper: str, table: str, frame: pd.DataFrame, card: str, bas
 
     Columns besides those of other tables:
       reported_ratio, measured_ratio  to `base`; times on different machines compare in no other way
-      least_seconds                   what our count of operations needs at the card's single-precision peak; the fewest among
+      least_seconds                   what our count of operations needs at the card's single-precision peak; the fewest
+                                      among
                                       the variants of a method that were measured
-      times_peak, verdict             speed that the printed time asks for, over the card's peak: above 1 the operations cannot
+      times_peak, verdict             speed that the printed time asks for, over the card's peak: above 1 the operations
+                                      cannot
                                       have been done as counted
     """
     printed = reported(paper, table)
@@ -45,10 +67,19 @@ def efficiency_table(paper: str, table: str, frame: pd.DataFrame, card: str, bas
             elif fact.metric.startswith("macs"):
                 line |= {"measured": ours.macs / 1e9, "note": "multiply-adds, both images encoded"}
             else:
-                line |= {"measured": ours.seconds, "low": ours.low, "high": ours.high, "note": "; ".join(filter(None, [f"{device}, median and quartiles", ours.note]))}
+                line |= {
+                    "measured": ours.seconds,
+                    "low": ours.low,
+                    "high": ours.high,
+                    "note": "; ".join(filter(None, [f"{device}, median and quartiles", ours.note])),
+                }
                 fewest = frame[(frame.method == ours.method) & (frame["size"] == size)].macs.min()
                 least = least_seconds(fewest, card)
-                line |= {"least_seconds": least, "times_peak": least / fact.reported, "verdict": "above peak" if least > fact.reported else "below peak"}
+                line |= {
+                    "least_seconds": least,
+                    "times_peak": least / fact.reported,
+                    "verdict": "above peak" if least > fact.reported else "below peak",
+                }
         lines.append(line)
     lines += [{"row": row, "note": reason} for row, reason in UNIDENTIFIED.get(paper, {}).items()]
     result = pd.DataFrame(lines).reindex(columns=EFFICIENCY_COLUMNS)

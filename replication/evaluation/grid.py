@@ -1,13 +1,13 @@
 """The evaluation grid: every content with every style, one stored cell a pair and row.
 
-A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that computes
-it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it is known,
-with the picture beside it, so running again computes only what is missing, and a killed run loses one cell at most. Encodings are made once per
-image: C contents and S styles cost C + S encodings a row.
+A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that
+computes it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it
+is known, with the picture beside it, so running again computes only what is missing, and a killed run loses one cell at
+most. Encodings are made once per image: C contents and S styles cost C + S encodings a row.
 
 On CPU several Python threads work side by side, each with one torch thread, because much of a cell is work on a single
-core; so the values do not depend on the number of cores either. Under `accelerate launch` every process takes its share of the
-contents and all write to the same store.
+core; so the values do not depend on the number of cores either. Under `accelerate launch` every process takes its share
+of the contents and all write to the same store.
 """
 
 import re
@@ -32,7 +32,16 @@ from ..weights.shipped import model_card, pretrained
 from .cells import cell_path, in_parallel, read_cell, source_hash
 
 # Sources every cell depends on; a row adds its method's file. Editing anything else recomputes nothing.
-SOURCES = ("attention.py", "data.py", "edges.py", "encoder.py", "layers.py", "losses.py", "metrics.py", "methods/base.py")
+SOURCES = (
+    "attention.py",
+    "data.py",
+    "edges.py",
+    "encoder.py",
+    "layers.py",
+    "losses.py",
+    "metrics.py",
+    "methods/base.py",
+)
 
 
 def row_key(row: Row, encoder: str) -> dict:
@@ -44,17 +53,23 @@ def row_key(row: Row, encoder: str) -> dict:
     facts = model_card(name)
     default = getattr(METHODS[method].variants[variant], "strength", 1.0)
     return {
-        "method": method, "variant": variant, "alpha": default if row.alpha is None else row.alpha,
-        "checkpoint": name, "weights": facts["sha256"], "encoder": facts["encoder_sha256"],
+        "method": method,
+        "variant": variant,
+        "alpha": default if row.alpha is None else row.alpha,
+        "checkpoint": name,
+        "weights": facts["sha256"],
+        "encoder": facts["encoder_sha256"],
         "source": source_hash(_method_sources(row.method)),
-    }  # fmt: skip
+    }
 
 
 def _method_sources(method: str) -> tuple[str, ...]:
     """The method's file and those of the methods that it is built from."""
     found, folder = [method], Path(__file__).parent / "methods"
     for name in found:
-        imported = re.findall(r"^from \.(\w+) import", (folder / f"{name}.py").read_text(encoding="utf-8"), re.MULTILINE)
+        imported = re.findall(
+            r"^from \.(\w+) import", (folder / f"{name}.py").read_text(encoding="utf-8"), re.MULTILINE
+        )
         found += [other for other in imported if other not in (*found, "base")]
     return tuple(f"methods/{name}.py" for name in sorted(found))
 
@@ -78,7 +93,9 @@ class Stylist:
             return content[1]
         if self.row.method == "style":
             return style[1]
-        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed, self.row.continued).to(self.device)
+        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed, self.row.continued).to(
+            self.device
+        )
         codes = self._code("content", model, *content), self._code("style", model, *style)
         options = {} if self.row.alpha is None else {"alpha": self.row.alpha}
         return model.decode(model.transfer(*codes, **options))
@@ -94,7 +111,12 @@ def grid_keys(rows: Sequence[Row], profile: Profile) -> Iterator[tuple[Row, Pict
 
 
 def _row_key(row: Row, profile: Profile) -> dict:
-    measured_with = {"metrics": metrics_version(), "vgg19": vgg19_hash(), "sources": source_hash(SOURCES), "size": profile.size}
+    measured_with = {
+        "metrics": metrics_version(),
+        "vgg19": vgg19_hash(),
+        "sources": source_hash(SOURCES),
+        "size": profile.size,
+    }
     return {**measured_with, **row_key(row, profile.encoder)}
 
 
@@ -121,16 +143,34 @@ def measure_grid(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
     def measure(cell: tuple[Row, Picture, Picture, dict]) -> None:
         row, content, style, key = cell
         pair = look(content), look(style)
-        result = stylists[row].stylise(*((picture, target.image) for picture, target in zip((content, style), pair, strict=True)))
+        result = stylists[row].stylise(
+            *((picture, target.image) for picture, target in zip((content, style), pair, strict=True))
+        )
         values = measure_image(result, *pair)
         write_image(cell_path(key).with_suffix(".jpg"), result[0])
-        files.write_json(cell_path(key), {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}})
+        files.write_json(
+            cell_path(key),
+            {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}},
+        )
 
-    in_parallel(measure, mine, "cells", 1 if state.device.type != "cpu" else max(1, torch.get_num_threads() // state.num_processes))
+    in_parallel(
+        measure,
+        mine,
+        "cells",
+        1 if state.device.type != "cpu" else max(1, torch.get_num_threads() // state.num_processes),
+    )
     state.wait_for_everyone()
     lines = []
     for row, content, style, key in wanted:
-        lines.append({"row": row.name, "seed": row.seed, "content": content.name, "style": style.name, **read_cell(cell_path(key), key)})
+        lines.append(
+            {
+                "row": row.name,
+                "seed": row.seed,
+                "content": content.name,
+                "style": style.name,
+                **read_cell(cell_path(key), key),
+            }
+        )
     return pd.DataFrame(lines)
 
 
@@ -153,4 +193,6 @@ class Gallery:
         path = cell_path({**self.common[row], "content": content.sha256, "style": style.sha256}).with_suffix(".jpg")
         if path.is_file():
             return read_image(path)
-        return self.stylists[row].stylise(*((picture, picture.tensor(self.profile.size)[None]) for picture in (content, style)))[0]
+        return self.stylists[row].stylise(
+            *((picture, picture.tensor(self.profile.size)[None]) for picture in (content, style))
+        )[0]

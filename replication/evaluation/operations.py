@@ -1,14 +1,17 @@
-"""What a stylisation costs: parameters, multiply-adds, latency, peak memory. Always at VGG-19 width, both images encoded.
+"""What a stylisation costs: parameters, multiply-adds, latency, peak memory. Always at VGG-19 width, both images
+encoded.
 
-Multiply-adds (MACs) are those of convolutions, linear layers and matrix products; element-wise work, eigenvalues, k-means and
-minimum cuts are not counted. They are had in two ways that must agree to the digit:
-  counted      torch's flop counter over a real stylisation, halved. It counts fused attention as nothing on CPU, and padded
+Multiply-adds (MACs) are those of convolutions, linear layers and matrix products; element-wise work, eigenvalues,
+k-means and minimum cuts are not counted. They are had in two ways that must agree to the digit:
+  counted      torch's flop counter over a real stylisation, halved. It counts fused attention as nothing on CPU, and
+               padded
                channels where there are any: fused calls are taken out of it and counted from their true widths.
   closed form  layers from their shapes, plus PRODUCTS: the products of each method from the sizes of its token grids.
 
 Latency: batch 1, inference mode, images on the device; a stylisation to warm up, then `runs` timed ones, the device
-synchronised around each. Every measurement has a process of its own, forked from one in which nothing but torch was loaded:
-peak memory is that process's, all of torch included. Timings on a busy machine are worth little; ratios suffer less.
+synchronised around each. Every measurement has a process of its own, forked from one in which nothing but torch was
+loaded: peak memory is that process's, all of torch included. Timings on a busy machine are worth little; ratios suffer
+less.
 """
 
 from collections.abc import Callable
@@ -84,7 +87,7 @@ def _stytr2(g: Grids) -> int:
 def _avatarnet(g: Grids) -> int:
     c, n, m = g.channels[3], g.tokens(0, 4, 8), g.tokens(1, 4, 8)
     whitening = sum(2 * c * c * k + 2 * c**3 for k in (n, m))
-    return whitening + c * c * n + n * m * c * g.model.variant.patch ** 2
+    return whitening + c * c * n + n * m * c * g.model.variant.patch**2
 
 
 def _mst(g: Grids) -> int:
@@ -94,7 +97,10 @@ def _mst(g: Grids) -> int:
 
 
 def a2k(size: Size, style: Size, sides: Size, channels: int) -> dict[str, int]:
-    """Products of one all-to-key module, step by step: queries with block keys, block scores, attention inside blocks."""
+    """Products of one all-to-key module, step by step.
+
+    Queries with block keys, block scores, attention inside blocks.
+    """
     points, blocks, others = prod(sides), prod(block_grid(size, sides)), prod(block_grid(style, sides))
     return {
         "DA": 2 * channels * prod(size) * others,
@@ -115,9 +121,11 @@ def complexity_of_a2k(size: int, level: int, channels: int, blocks: int) -> dict
     positions, count = (size // 2 ** (level - 1)) ** 2, blocks**2
     scale = positions * channels
     return {
-        "positions": positions, "eq_15": (5 + 2 * count + positions / count) * scale,
-        "all_steps": (5 + 3 * count + 2 * positions / count) * scale, "all_to_all": 2 * positions * scale,
-    }  # fmt: skip
+        "positions": positions,
+        "eq_15": (5 + 2 * count + positions / count) * scale,
+        "all_steps": (5 + 3 * count + 2 * positions / count) * scale,
+        "all_to_all": 2 * positions * scale,
+    }
 
 
 def _stya2k(g: Grids) -> int:
@@ -128,7 +136,9 @@ def _stya2k(g: Grids) -> int:
             total += 2 * g.channels[level - 1] * prod(size) * prod(style)
             continue
         steps = a2k(size, style, variant.sides(tap, size), g.channels[level - 1])
-        total += steps["DA"] * variant.distributed + (steps["PA 1"] * variant.coarse + steps["PA 2"]) * variant.progressive
+        total += (
+            steps["DA"] * variant.distributed + (steps["PA 1"] * variant.coarse + steps["PA 2"]) * variant.progressive
+        )
     return total
 
 
@@ -141,10 +151,20 @@ def _dagstyle(g: Grids) -> int:
 
 # Products of each method beside its layers.
 PRODUCTS: dict[str, Callable[[Grids], int]] = {
-    "adain": lambda g: 0, "sanet": _sanet, "manet": _manet, "mccnet": lambda g: 0, "adaattn": _adaattn, "datnet": _adaattn,
-    "artflow": _artflow, "microast": lambda g: 0, "stytr2": _stytr2, "avatarnet": _avatarnet, "mst": _mst, "stya2k": _stya2k,
+    "adain": lambda g: 0,
+    "sanet": _sanet,
+    "manet": _manet,
+    "mccnet": lambda g: 0,
+    "adaattn": _adaattn,
+    "datnet": _adaattn,
+    "artflow": _artflow,
+    "microast": lambda g: 0,
+    "stytr2": _stytr2,
+    "avatarnet": _avatarnet,
+    "mst": _mst,
+    "stya2k": _stya2k,
     "dagstyle": _dagstyle,
-}  # fmt: skip
+}
 
 
 def count_macs(model: Callable[[Tensor, Tensor], Tensor], content: Tensor, style: Tensor) -> int:
@@ -183,7 +203,7 @@ def closed_form_macs(name: str, model: Method, content: Size, style: Size) -> in
 def least_seconds(macs: float, card: str) -> float:
     """Time that the counted operations need at a card's single-precision peak.
 
-    A library may get by with fewer: Winograd's algorithms take up to 2.25 (2x2 tiles) or 4 times (4x4) fewer products for a
-    3x3 convolution, and pay for it elsewhere.
+    A library may get by with fewer: Winograd's algorithms take up to 2.25 (2x2 tiles) or 4 times (4x4) fewer products
+    for a 3x3 convolution, and pay for it elsewhere.
     """
     return 2 * macs / CARDS[card]

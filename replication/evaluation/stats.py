@@ -1,7 +1,7 @@
 """Intervals for grids: photographs x paintings are crossed, so cells are not independent.
 
-A resample draws photographs and paintings separately, with replacement, and takes all cells where they meet. The same seed
-draws the same images, so replicates of two methods are paired and their difference has an interval of its own.
+A resample draws photographs and paintings separately, with replacement, and takes all cells where they meet. The same
+seed draws the same images, so replicates of two methods are paired and their difference has an interval of its own.
 """
 
 import numpy as np
@@ -13,14 +13,16 @@ from ..errors import UserError
 def crossed_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Replicate means (resamples,) of a grid `values` (contents, styles) or (trainings, contents, styles).
 
-    Missing cells (NaN) are left out of every mean they would enter. Several trainings are resampled as well; the spread over
-    trainings of a single one cannot be known and is not in its interval. With a single content or a single style the
-    spread over that kind of image cannot be known: all replicates are NaN rather than falsely alike.
+    Missing cells (NaN) are left out of every mean they would enter. Several trainings are resampled as well; the spread
+    over trainings of a single one cannot be known and is not in its interval. With a single content or a single style
+    the spread over that kind of image cannot be known: all replicates are NaN rather than falsely alike.
     Raises UserError when `values` is not a grid.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim not in (2, 3):
-        raise UserError(f"values must be a grid (contents, styles) or (trainings, contents, styles), got shape {values.shape}")
+        raise UserError(
+            f"values must be a grid (contents, styles) or (trainings, contents, styles), got shape {values.shape}"
+        )
     trainings, contents, styles = values.shape if values.ndim == 3 else (1, *values.shape)
     if min(contents, styles) < 2:
         return np.full(resamples, np.nan)
@@ -30,22 +32,27 @@ def crossed_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarr
     values = values.reshape(trainings, contents, styles)
     present = np.isfinite(values)
     total, count = (
-        np.einsum("rc,rs,rt,tcs->r", *weights, part, optimize=True) for part in (np.where(present, values, 0.0), present.astype(np.float64))
+        np.einsum("rc,rs,rt,tcs->r", *weights, part, optimize=True)
+        for part in (np.where(present, values, 0.0), present.astype(np.float64))
     )
     return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
 
 
 def clustered_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Replicate means (resamples,) of `values` (clusters, members): clusters are resampled, their members stay together.
+    """Replicate means (resamples,) of `values` (clusters, members): clusters are resampled, their members stay
+    together.
 
-    Missing values (NaN) are left out. Of a single cluster all replicates are NaN. Raises UserError when `values` is not 2-dimensional.
+    Missing values (NaN) are left out. Of a single cluster all replicates are NaN. Raises UserError when `values` is not
+    2-dimensional.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2:
         raise UserError(f"values must be (clusters, members), got shape {values.shape}")
     if len(values) < 2:
         return np.full(resamples, np.nan)
-    weights = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+    weights = np.random.default_rng(seed).multinomial(
+        len(values), np.full(len(values), 1 / len(values)), size=resamples
+    )
     present = np.isfinite(values)
     total, count = (weights @ part.sum(axis=1) for part in (np.where(present, values, 0.0), present.astype(np.float64)))
     return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
@@ -82,20 +89,25 @@ def rank_agreement(reported: np.ndarray, grids: list[np.ndarray], resamples: int
 def monotone(grids: list[np.ndarray], resamples: int, seed: int) -> dict[str, float]:
     """Whether means rise or fall along a sequence of settings.
 
-    Returns tau, low, high: Kendall's tau between setting and mean, with its interval; rising, falling: the share of replicates in
-    which every step rises or every step falls; decided: how many of the steps have an interval without zero.
+    Returns tau, low, high: Kendall's tau between setting and mean, with its interval; rising, falling: the share of
+    replicates in which every step rises or every step falls; decided: how many of the steps have an interval without
+    zero.
     """
     tau, taus = _taus(np.arange(len(grids)), grids, resamples, seed)
     low, high = interval(taus)
     steps = np.diff(np.stack([crossed_bootstrap(grid, resamples, seed) for grid in grids]), axis=0)
     known = np.isfinite(steps).all(axis=0)
-    share = {name: float((sign * steps[:, known] > 0).all(axis=0).mean()) if known.any() else float("nan") for name, sign in (("rising", 1), ("falling", -1))}
+    share = {
+        name: float((sign * steps[:, known] > 0).all(axis=0).mean()) if known.any() else float("nan")
+        for name, sign in (("rising", 1), ("falling", -1))
+    }
     decided = sum(bounds[0] > 0 or bounds[1] < 0 for bounds in map(interval, steps))
     return {"tau": tau, "low": low, "high": high, **share, "decided": decided, "steps": len(steps)}
 
 
 def difference(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """Mean of `a` minus mean of `b` on the same photographs and paintings, with its interval; images are drawn alike for both.
+    """Mean of `a` minus mean of `b` on the same photographs and paintings, with its interval; images are drawn alike
+    for both.
 
     Raises UserError when the two grids are not of one size.
     """

@@ -1,7 +1,7 @@
 """Paper tables: the printed number beside ours, with an interval, one CSV line a (row, metric), provenance beside it.
 
-Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note. A cell that was not measured is blank and the note says
-why. A substitute metric has its own name and never stands in the paper's column.
+Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note. A cell that was not measured is blank
+and the note says why. A substitute metric has its own name and never stands in the paper's column.
 """
 
 import json
@@ -36,7 +36,9 @@ NOT_MEASURED = {
     "cfsd": "torchvision's VGG-19 absent; see cfsd_sum",
 }
 # Rows that nobody can fill from pip packages alone.
-MISSING = dict.fromkeys(("StyleID", "StyleID+SCSA"), "needs Stable Diffusion's weights, which are yours to bring: methods/styleid.py")
+MISSING = dict.fromkeys(
+    ("StyleID", "StyleID+SCSA"), "needs Stable Diffusion's weights, which are yours to bring: methods/styleid.py"
+)
 # What a measured column is held against when the paper's own cannot be measured.
 PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfsd_sum": "cfsd"}
 # The encoder at whose width the methods ran, as a table says it.
@@ -46,7 +48,9 @@ ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19",
 def values_of_row(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
     """Values of a row as (trainings, contents, styles), NaN where a cell is missing."""
     chosen = cells[cells.row == row].astype({metric: float})
-    return np.stack([part.pivot(index="content", columns="style", values=metric).to_numpy() for _, part in chosen.groupby("seed")])
+    return np.stack(
+        [part.pivot(index="content", columns="style", values=metric).to_numpy() for _, part in chosen.groupby("seed")]
+    )
 
 
 def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
@@ -54,11 +58,20 @@ def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> di
     values = values_of_row(cells, row, metric)
     low, high = stats.interval(replicates(cells, row, metric, profile)[1:])
     pairs = int(np.isfinite(values).any(axis=0).sum())
-    return {"measured": float(np.nanmean(values)) if pairs else float("nan"), "low": low, "high": high, "n": pairs, "trainings": len(values)}
+    return {
+        "measured": float(np.nanmean(values)) if pairs else float("nan"),
+        "low": low,
+        "high": high,
+        "n": pairs,
+        "trainings": len(values),
+    }
 
 
 def replicates(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> np.ndarray:
-    """Mean of a row, then its bootstrap replicates: over pairs where the cells have a column `pair`, over photographs and paintings elsewhere."""
+    """Mean of a row, then its bootstrap replicates.
+
+    Over pairs where the cells have a column `pair`, over photographs and paintings elsewhere.
+    """
     if "pair" in cells:
         values = np.stack([part[metric].to_numpy(dtype=float) for _, part in cells[cells.row == row].groupby("pair")])
         drawn = stats.clustered_bootstrap(values, profile.bootstrap, seed=0)
@@ -75,7 +88,16 @@ def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str], profil
         for metric in names:
             found = replicates(cells, row, metric, profile)
             low, high = stats.interval(found[1:])
-            lines.append({"row": row, "metric": metric, "measured": found[0], "low": low, "high": high, "n": int((cells.row == row).sum())})
+            lines.append(
+                {
+                    "row": row,
+                    "metric": metric,
+                    "measured": found[0],
+                    "low": low,
+                    "high": high,
+                    "n": int((cells.row == row).sum()),
+                }
+            )
     return pd.DataFrame(lines, columns=["row", "metric", "measured", "low", "high", "n"])
 
 
@@ -87,7 +109,9 @@ def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row]
     return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile))
 
 
-def assemble(paper: str, table: str, notes: dict[str, str], measured: Sequence[str], number: Callable[[str, str], dict]) -> pd.DataFrame:
+def assemble(
+    paper: str, table: str, notes: dict[str, str], measured: Sequence[str], number: Callable[[str, str], dict]
+) -> pd.DataFrame:
     """A table's lines: printed rows and metrics first, then ours.
 
     notes     of every row that is measured
@@ -111,20 +135,31 @@ def assemble(paper: str, table: str, notes: dict[str, str], measured: Sequence[s
     return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64", "trainings": "Int64"})
 
 
-def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+def differences(
+    frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
+) -> pd.DataFrame:
     """Every row minus `base`, on the same pairs; see `against`."""
 
     def ours(row: str, metric: str) -> dict[str, float]:
-        return stats.difference(values_of_row(cells, row, metric), values_of_row(cells, base, metric), profile.bootstrap, seed=0)
+        return stats.difference(
+            values_of_row(cells, row, metric), values_of_row(cells, base, metric), profile.bootstrap, seed=0
+        )
 
     return against(frame, list(dict.fromkeys(cells.row)), base, metric_names, ours)
 
 
-def against(frame: pd.DataFrame, rows: Sequence[str], base: str, metric_names: Sequence[str], ours: Callable[[str, str], dict[str, float]]) -> pd.DataFrame:
+def against(
+    frame: pd.DataFrame,
+    rows: Sequence[str],
+    base: str,
+    metric_names: Sequence[str],
+    ours: Callable[[str, str], dict[str, float]],
+) -> pd.DataFrame:
     """Rows minus `base`: the paper's difference, ours with its interval, and whether the signs agree.
 
     ours     difference, low and high of a row and metric
-    verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a printed
+    verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a
+             printed
              difference
     """
     by_cell = frame.set_index(["row", "metric"])
@@ -136,7 +171,13 @@ def against(frame: pd.DataFrame, rows: Sequence[str], base: str, metric_names: S
                 continue
             printed = [by_cell.reported.get((name, source), np.nan) for name in (row, base)]
             found = ours(row, metric)
-            line = {"row": row, "metric": metric, "reported": printed[0] - printed[1], "measured": found["difference"], **{k: found[k] for k in ("low", "high")}}
+            line = {
+                "row": row,
+                "metric": metric,
+                "reported": printed[0] - printed[1],
+                "measured": found["difference"],
+                **{k: found[k] for k in ("low", "high")},
+            }
             if not np.isfinite(line["reported"]) or not np.isfinite(found["low"]):
                 line["verdict"] = ""
             elif found["low"] <= 0 <= found["high"]:
@@ -152,7 +193,9 @@ def slug(paper: str, table: str) -> str:
     return f"{paper.lower()}-{table.lower().replace(' ', '')}"
 
 
-def write_table(frame: pd.DataFrame, paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> None:
+def write_table(
+    frame: pd.DataFrame, paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile
+) -> None:
     """Write results/<profile>/<paper>-table<k>.csv, its cells and its provenance, atomically."""
     facts = {"rows": row_facts(rows, profile), "metrics": {name: metric.definition for name, metric in METRICS.items()}}
     write_results(frame, slug(paper, table), profile, cells, paper=paper, table=table, **grid_facts(profile), **facts)
@@ -164,7 +207,9 @@ def grid_facts(profile: Profile) -> dict[str, Any]:
     return {"size": profile.size, "contents": profile.contents, "styles": profile.styles, "bootstrap": bootstrap}
 
 
-def write_results(frame: pd.DataFrame, name: str, profile: Profile, cells: pd.DataFrame | None = None, **facts: Any) -> Path:
+def write_results(
+    frame: pd.DataFrame, name: str, profile: Profile, cells: pd.DataFrame | None = None, **facts: Any
+) -> Path:
     """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically.
 
     cells  what the table's numbers are means of, one line a cell: written to <name>.cells.csv, which `ledger` reads
@@ -173,7 +218,9 @@ def write_results(frame: pd.DataFrame, name: str, profile: Profile, cells: pd.Da
     if cells is not None:
         facts["cells_sha256"] = files.sha256_file(_write_csv(cells, cells_file(folder, name)))
     path = _write_csv(frame, folder / f"{name}.csv")
-    files.write_json(path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts))
+    files.write_json(
+        path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts)
+    )
     return path
 
 
@@ -182,7 +229,9 @@ def read_results(name: str, profile: str = "cpu") -> tuple[pd.DataFrame, dict[st
     path = files.RESULTS / profile / f"{name}.csv"
     if not path.is_file():
         raise UserError(f"{path} is missing; restore it with git or run `make`")
-    return pd.read_csv(path, keep_default_na=False, na_values=[""]), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return pd.read_csv(path, keep_default_na=False, na_values=[""]), json.loads(
+        path.with_suffix(".json").read_text(encoding="utf-8")
+    )
 
 
 def cells_file(folder: Path, name: str) -> Path:
@@ -196,15 +245,21 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
-    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval, a line a metric.
+    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval, a line a
+    metric.
 
-    A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN otherwise.
+    A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN
+    otherwise.
     """
     lines = {}
     for metric in metric_names:
-        printed = frame[(frame.metric == PRINTED_AS.get(metric, metric)) & frame.reported.notna() & frame.row.isin(cells.row)]
+        printed = frame[
+            (frame.metric == PRINTED_AS.get(metric, metric)) & frame.reported.notna() & frame.row.isin(cells.row)
+        ]
         values = [values_of_row(cells, row, metric) for row in printed.row]
-        lines[METRICS[metric].title] = stats.rank_agreement(printed.reported.to_numpy(), values, profile.bootstrap, seed=0)
+        lines[METRICS[metric].title] = stats.rank_agreement(
+            printed.reported.to_numpy(), values, profile.bootstrap, seed=0
+        )
     return pd.DataFrame(lines).T
 
 
@@ -228,11 +283,14 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
     return shown.fillna("")
 
 
-def beyond_the_knob(cells: pd.DataFrame, curve: Sequence[str], rows: Sequence[str], metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+def beyond_the_knob(
+    cells: pd.DataFrame, curve: Sequence[str], rows: Sequence[str], metric_names: Sequence[str], profile: Profile
+) -> pd.DataFrame:
     """How much better than AdaIN's alpha curve every row is, at the row's own style loss.
 
-    Positive is better, whichever way the metric runs. Blank where the curve does not reach the row's style loss. Every replicate
-    of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of them.
+    Positive is better, whichever way the metric runs. Blank where the curve does not reach the row's style loss. Every
+    replicate of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of
+    them.
     """
 
     def replicates(row: str, metric: str) -> np.ndarray:
@@ -249,7 +307,9 @@ def beyond_the_knob(cells: pd.DataFrame, curve: Sequence[str], rows: Sequence[st
         column = {}
         for row in rows:
             own = zip(replicates(row, "style_loss"), replicates(row, metric), places.T, known.T, strict=True)
-            gains = np.array([sign * (value - np.interp(at, xs, ys, left=np.nan, right=np.nan)) for at, value, xs, ys in own])
+            gains = np.array(
+                [sign * (value - np.interp(at, xs, ys, left=np.nan, right=np.nan)) for at, value, xs, ys in own]
+            )
             low, high = stats.interval(gains[1:]) if np.isfinite(gains[1:]).mean() >= 0.5 else (np.nan, np.nan)
             interval = "" if np.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
             column[row] = "" if np.isnan(gains[0]) else f"{gains[0]:+.3f}{interval}"

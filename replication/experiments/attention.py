@@ -1,8 +1,9 @@
 """What the papers say about attention, as numbers: how sharp it is, how stable, and whether it finds what corresponds.
 
-StyA2K argues that all-to-all attention is nearly one-hot, so that a small change of the content sends a position to quite
-another place of the painting, and that keys which stand for regions are more stable. `sharpness` measures the first,
-`stability` the second; `found` measures on scenes with known materials what neither implies: whether the place is right.
+StyA2K argues that all-to-all attention is nearly one-hot, so that a small change of the content sends a position to
+quite another place of the painting, and that keys which stand for regions are more stable. `sharpness` measures the
+first, `stability` the second; `found` measures on scenes with known materials what neither implies: whether the place
+is right.
 
 Every function returns one line for each operation of a method: its layer and step, averaged over heads and queries.
 """
@@ -29,7 +30,16 @@ from ..profiles import Profile
 QUERIES = 256
 
 # One or few operations of each method to set side by side: those at relu4_1 where there are any, else the last.
-SHOWN = ("relu4_1", "relu4_1, CA", "relu4_1, match", "relu4_1, DA", "relu4_1, PA 1", "relu4_1, PA 2", "decoder 3, b", "scale 1/1")
+SHOWN = (
+    "relu4_1",
+    "relu4_1, CA",
+    "relu4_1, match",
+    "relu4_1, DA",
+    "relu4_1, PA 1",
+    "relu4_1, PA 2",
+    "decoder 3, b",
+    "scale 1/1",
+)
 
 
 def operation(record: AttentionRecord) -> str:
@@ -60,8 +70,8 @@ def _averaged(lines: Iterator[dict]) -> pd.DataFrame:
 @torch.inference_mode()
 def sharpness(model: Method, content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"]) -> pd.DataFrame:
     """Columns: operation; keys; effective, the median of exp(entropy); single, the share of queries with less than two
-    effective keys; largest, the mean of the largest weight; spread, the mean distance of what is attended to from its centre; reuse, the share of
-    all attention that the most used hundredth of the painting's positions receives.
+    effective keys; largest, the mean of the largest weight; spread, the mean distance of what is attended to from its
+    centre; reuse, the share of all attention that the most used hundredth of the painting's positions receives.
     """
 
     def lines() -> Iterator[dict]:
@@ -73,10 +83,14 @@ def sharpness(model: Method, content: Float[Tensor, "3 h w"], style: Float[Tenso
                 received += record.on_style(part, True).sum(dim=0)
             most = received.flatten().topk(max(1, received.numel() // 100)).values.sum() / received.sum()
             yield {
-                "operation": operation(record), "keys": float(len(record.keys)), "effective": effective.median().item(),
-                "single": (effective < 2).double().mean().item(), "largest": torch.cat(largest).mean().item(), "spread": record.centre_and_spread()[1].mean().item(),
+                "operation": operation(record),
+                "keys": float(len(record.keys)),
+                "effective": effective.median().item(),
+                "single": (effective < 2).double().mean().item(),
+                "largest": torch.cat(largest).mean().item(),
+                "spread": record.centre_and_spread()[1].mean().item(),
                 "reuse": most.item(),
-            }  # fmt: skip
+            }
 
     return _averaged(lines())
 
@@ -94,17 +108,22 @@ def _moved(grid: tuple[int, int], size: int, shift: int) -> tuple[Int[Tensor, " 
 
 
 @torch.inference_mode()
-def stability(model: Method, content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], shifts: Sequence[int], size: int) -> pd.DataFrame:
+def stability(
+    model: Method, content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], shifts: Sequence[int], size: int
+) -> pd.DataFrame:
     """How attention changes when the photograph moves by a few pixels.
 
-    content  at least `size` pixels high and `size` + the largest shift wide: the window moves over it, nothing is made up
+    content  at least `size` pixels high and `size` + the largest shift wide: the window moves over it, nothing is made
+             up
 
-    Columns: operation; shift, in pixels; match, the mean distance between the best keys of a point before and after; centre, between
-    the weighted mean positions; both as fractions of the painting's sides; changed, the share of attention that went elsewhere (total
-    variation distance). Raises UserError when the content is too small.
+    Columns: operation; shift, in pixels; match, the mean distance between the best keys of a point before and after;
+    centre, between the weighted mean positions; both as fractions of the painting's sides; changed, the share of
+    attention that went elsewhere (total variation distance). Raises UserError when the content is too small.
     """
     if content.shape[1] < size or content.shape[2] < size + max(shifts):
-        raise UserError(f"content of {content.shape[2]}x{content.shape[1]} px is too small to move a window of {size} px by {max(shifts)} px")
+        raise UserError(
+            f"content of {content.shape[2]}x{content.shape[1]} px is too small to move a window of {size} px by {max(shifts)} px"
+        )
     still = records(model, content[:, :size, :size], style)
 
     def lines() -> Iterator[dict]:
@@ -112,12 +131,18 @@ def stability(model: Method, content: Float[Tensor, "3 h w"], style: Float[Tenso
             for a, b in zip(still, records(model, content[:, :size, shift : shift + size], style), strict=True):
                 before, after = _moved(a.content, size, shift)
                 weights, places = (a.weights(before), b.weights(after)), a.key_positions()
-                best, centre = ([x @ places for x in (F.one_hot(w.argmax(dim=1), w.shape[1]).to(w) for w in weights)], [w @ places for w in weights])
+                best, centre = (
+                    [x @ places for x in (F.one_hot(w.argmax(dim=1), w.shape[1]).to(w) for w in weights)],
+                    [w @ places for w in weights],
+                )
                 yield {
-                    "operation": operation(a), "shift": shift, "match": (best[0] - best[1]).norm(dim=1).mean().item(),
+                    "operation": operation(a),
+                    "shift": shift,
+                    "match": (best[0] - best[1]).norm(dim=1).mean().item(),
                     "centre": (centre[0] - centre[1]).norm(dim=1).mean().item(),
-                    "changed": 0.5 * (a.on_style(weights[0], True) - b.on_style(weights[1], True)).abs().sum(dim=(1, 2)).mean().item(),
-                }  # fmt: skip
+                    "changed": 0.5
+                    * (a.on_style(weights[0], True) - b.on_style(weights[1], True)).abs().sum(dim=(1, 2)).mean().item(),
+                }
 
     return _averaged(lines())
 
@@ -130,11 +155,14 @@ def _at(labels: Int[Tensor, "h w"], grid: tuple[int, int]) -> Int[Tensor, " n"]:
 
 @torch.inference_mode()
 def right_materials(
-    model: Method, content: tuple[Float[Tensor, "3 h w"], Int[Tensor, "h w"]], style: tuple[Float[Tensor, "3 a b"], Int[Tensor, "a b"]]
+    model: Method,
+    content: tuple[Float[Tensor, "3 h w"], Int[Tensor, "h w"]],
+    style: tuple[Float[Tensor, "3 a b"], Int[Tensor, "a b"]],
 ) -> pd.DataFrame:
     """Whether attention goes to the same material, on two scenes of `scenes.scene`.
 
-    Columns: operation; right, the share of attention on positions of the query's own material; chance, that of attention spread evenly.
+    Columns: operation; right, the share of attention on positions of the query's own material; chance, that of
+    attention spread evenly.
     """
 
     def lines() -> Iterator[dict]:
@@ -142,13 +170,25 @@ def right_materials(
             queries, positions = _at(content[1], record.content), _at(style[1], record.style)
             own = queries[:, None] == positions
             right = torch.cat([record.on_style(part, True).flatten(1) for part in record.walk()])
-            yield {"operation": operation(record), "right": (right * own).sum(dim=1).mean().item(), "chance": own.double().mean().item()}
+            yield {
+                "operation": operation(record),
+                "right": (right * own).sum(dim=1).mean().item(),
+                "chance": own.double().mean().item(),
+            }
 
     return _averaged(lines())
 
 
-def over_pairs(models: Mapping[str, Method], contents: Mapping[str, Any], styles: Mapping[str, Any], measure: Callable[[Method, Any, Any], pd.DataFrame]) -> pd.DataFrame:
-    """A measure of every method on every pair; columns row (method and operation), content, style, seed before the measure's own."""
+def over_pairs(
+    models: Mapping[str, Method],
+    contents: Mapping[str, Any],
+    styles: Mapping[str, Any],
+    measure: Callable[[Method, Any, Any], pd.DataFrame],
+) -> pd.DataFrame:
+    """A measure of every method on every pair.
+
+    Columns row (method and operation), content, style, seed before the measure's own.
+    """
     frames, wanted = {}, list(product(models, contents, styles))
 
     def one(key: tuple[str, str, str]) -> None:
@@ -168,13 +208,18 @@ def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"
 
 
 def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd.DataFrame:
-    """Means over pairs with 95 % intervals over photographs and paintings, a line a row; `frame` has row, seed, content, style."""
+    """Means over pairs with 95 % intervals over photographs and paintings, a line a row.
+
+    `frame` has row, seed, content, style.
+    """
     shown = {}
     for row in dict.fromkeys(frame.row):
         cells = {}
         for metric in metrics:
             found = tables.estimate(frame, row, metric, profile)
-            cells[metric] = f"{found['measured']:.3g}" + ("" if pd.isna(found["low"]) else f" [{found['low']:.3g}, {found['high']:.3g}]")
+            cells[metric] = f"{found['measured']:.3g}" + (
+                "" if pd.isna(found["low"]) else f" [{found['low']:.3g}, {found['high']:.3g}]"
+            )
         shown[row] = cells
     return pd.DataFrame(shown).T
 
@@ -186,16 +231,28 @@ def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str, prof
         for row in dict.fromkeys(part.row):
             for metric in metrics:
                 found = tables.estimate(part, row, metric, profile)
-                lines.append({"row": row, "metric": metric, setting: value, **{name: found[name] for name in ("measured", "low", "high")}})
+                lines.append(
+                    {
+                        "row": row,
+                        "metric": metric,
+                        setting: value,
+                        **{name: found[name] for name in ("measured", "low", "high")},
+                    }
+                )
     return pd.DataFrame(lines)
 
 
-# Methods whose all-to-all attention stands for the paper's: the one it plots, and its own architecture with that attention.
+# Methods whose all-to-all attention stands for the paper's: the one it plots, and its own architecture with that
+# attention.
 OWN_ALL_TO_ALL = "StyA2K, all-to-all"
 ALL_TO_ALL = ("AdaAttN relu4_1", f"{OWN_ALL_TO_ALL} relu4_1")
 # Of the cells that `ledger` reads.
 ROWS = (*ALL_TO_ALL, "StyA2K relu4_1, DA", "StyA2K relu4_1, PA 1", "StyA2K relu4_1, PA 2", "SANet relu4_1")
-SHARPNESS, STABILITY, SHIFTS = ("keys", "effective", "single", "largest", "spread", "reuse"), ("changed", "match", "centre"), (4, 8)
+SHARPNESS, STABILITY, SHIFTS = (
+    ("keys", "effective", "single", "largest", "spread", "reuse"),
+    ("changed", "match", "centre"),
+    (4, 8),
+)
 
 
 def cell_metrics() -> list[str]:
@@ -204,8 +261,13 @@ def cell_metrics() -> list[str]:
 
 
 def attention_cells(sharp: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
-    """One line a row and pair, with the columns of `cell_metrics`; of `over_pairs` of `sharpness` and of `stability`."""
+    """One line a row and pair, with the columns of `cell_metrics`.
+
+    Of `over_pairs` of `sharpness` and of `stability`.
+    """
     keys = ["row", "seed", "content", "style"]
     parts = [sharp.set_index(keys)[list(SHARPNESS)]]
-    parts += [moved[moved["shift"] == shift].set_index(keys)[list(STABILITY)].add_suffix(f"_{shift}") for shift in SHIFTS]
+    parts += [
+        moved[moved["shift"] == shift].set_index(keys)[list(STABILITY)].add_suffix(f"_{shift}") for shift in SHIFTS
+    ]
     return pd.concat(parts, axis=1).reset_index()

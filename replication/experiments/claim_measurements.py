@@ -64,7 +64,10 @@ COUNTED = {
 
 
 def record(paper: str, table: str, cells: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """Means with 95 % intervals, a line a row and metric; written with the cells to results/<profile>/<paper>-<table>.csv."""
+    """Means with 95 % intervals, a line a row and metric.
+
+    Written with the cells to results/<profile>/<paper>-<table>.csv.
+    """
     frame = tables.means(cells, *TABLES_OF_CLAIMS[paper, table], profile)
     tables.write_results(frame, tables.slug(paper, table), profile, cells, paper=paper, table=table, size=profile.size)
     return frame
@@ -81,9 +84,19 @@ def interpolation(profile: Profile, pairs: int = 4) -> pd.DataFrame:
         content = photograph.tensor(profile.size)[None]
         for a, b in zip(paintings, paintings[1:], strict=False):
             for weight in WEIGHTS:
-                result = stylise_with_several(model, content, [targets[a.name].image, targets[b.name].image], [weight, 1 - weight])
+                result = stylise_with_several(
+                    model, content, [targets[a.name].image, targets[b.name].image], [weight, 1 - weight]
+                )
                 loss = style_loss(encode(result.clamp(0, 1)), targets[a.name].statistics).item()
-                lines.append({"row": f"weight {weight:g}", "seed": 0, "content": photograph.name, "style": a.name, "style_loss_to_a": loss})
+                lines.append(
+                    {
+                        "row": f"weight {weight:g}",
+                        "seed": 0,
+                        "content": photograph.name,
+                        "style": a.name,
+                        "style_loss_to_a": loss,
+                    }
+                )
     return pd.DataFrame(lines)
 
 
@@ -96,7 +109,14 @@ def identity(profile: Profile) -> pd.DataFrame:
         for photograph in contents(profile.contents):
             image = photograph.tensor(profile.size)[None]
             result = _alone(row, photograph, image, profile.encoder)
-            lines.append({"row": row.name, "seed": row.seed, "pair": photograph.name, "psnr": psnr(result.clamp(0, 1), image).item()})
+            lines.append(
+                {
+                    "row": row.name,
+                    "seed": row.seed,
+                    "pair": photograph.name,
+                    "psnr": psnr(result.clamp(0, 1), image).item(),
+                }
+            )
     return pd.DataFrame(lines)
 
 
@@ -119,12 +139,17 @@ def allocation(profile: Profile) -> pd.DataFrame:
     for photograph in contents(profile.contents):
         image = photograph.tensor(profile.size)[None]
         facts = allocation_facts(first_allocation(model, image), pad_to_multiple(image, 64))
-        lines.append({"row": "DAConv", "pair": photograph.name, "correlation": facts["correlation with distance to edges"]})
+        lines.append(
+            {"row": "DAConv", "pair": photograph.name, "correlation": facts["correlation with distance to edges"]}
+        )
     return pd.DataFrame(lines)
 
 
 def region_facts(
-    see: Callable[[Float[Tensor, "1 m _"]], Float[Tensor, "1 n _"]], values: Float[Tensor, "1 m c"], own: Int[Tensor, " n"], theirs: Int[Tensor, " m"]
+    see: Callable[[Float[Tensor, "1 m _"]], Float[Tensor, "1 n _"]],
+    values: Float[Tensor, "1 m c"],
+    own: Int[Tensor, " n"],
+    theirs: Int[Tensor, " m"],
 ) -> dict[str, float]:
     """What attention does to classes, over the queries whose class the style has.
 
@@ -135,7 +160,9 @@ def region_facts(
     variance  of the attended values inside a class, mean over channels and classes
     """
     shared = torch.isin(own, theirs)
-    right = see(F.one_hot(theirs, int(max(own.max(), theirs.max())) + 1).to(values)[None])[0].gather(1, own[:, None])[:, 0]
+    right = see(F.one_hot(theirs, int(max(own.max(), theirs.max())) + 1).to(values)[None])[0].gather(1, own[:, None])[
+        :, 0
+    ]
     attended = see(values)[0]
     spread = [attended[own == label].var(dim=0, correction=0).mean().item() for label in own[shared].unique()]
     return {"crossing": 1 - right[shared].mean().item(), "variance": float(np.mean(spread))}
@@ -157,7 +184,14 @@ def regions(profile: Profile) -> pd.DataFrame:
             "SCA": lambda values, q=q1, k=k1, inside=inside: continuous(q, k, values, inside),
             "SSA": lambda values, q=q, k=k, inside=inside: sparse(q, k, values, inside, keep=1),
         }.items():
-            lines.append({"row": row, "pair": number // 2, "job": job.name, **region_facts(see, v, *(x.flatten() for x in labels))})
+            lines.append(
+                {
+                    "row": row,
+                    "pair": number // 2,
+                    "job": job.name,
+                    **region_facts(see, v, *(x.flatten() for x in labels)),
+                }
+            )
     return pd.DataFrame(lines)
 
 
@@ -192,19 +226,36 @@ def counts(profile: Profile) -> pd.DataFrame:
     host, job = pretrained("sanet", encoder=profile.encoder), scene_job(0, profile.size)
     semantic = SCSA(host)
     found = {
-        ("A2K", "macs"): at_512["eq_15"], ("A2K, every product", "macs"): at_512["all_steps"], ("all-to-all", "macs"): at_512["all_to_all"],
+        ("A2K", "macs"): at_512["eq_15"],
+        ("A2K, every product", "macs"): at_512["all_steps"],
+        ("all-to-all", "macs"): at_512["all_to_all"],
         ("relu4_1", "side"): at_512["positions"] ** 0.5,
-        ("A2K", "slope"): _slope((facts["all_steps"] for facts in best), positions), ("all-to-all", "slope"): _slope((facts["all_to_all"] for facts in best), positions),
+        ("A2K", "slope"): _slope((facts["all_steps"] for facts in best), positions),
+        ("all-to-all", "slope"): _slope((facts["all_to_all"] for facts in best), positions),
         ("PA", "constancy"): constancy(pretrained("stya2k", encoder=profile.encoder), job.content, job.style),
-        ("decoder in", "channels"): decoder[0].in_channels, ("decoder out", "channels"): decoder[-1].out_channels,
+        ("decoder in", "channels"): decoder[0].in_channels,
+        ("decoder out", "channels"): decoder[-1].out_channels,
         **{(f"DatNet {size}", "attention_macs"): count for size, count in products.items()},
-        ("ECA", "params"): parameter_count(datnet.eca), ("DatNet", "params"): parameter_count(datnet),
-        ("DatNet", "macs"): datnet_macs, ("DatNet, two blocks", "macs"): datnet_macs - shallow,
+        ("ECA", "params"): parameter_count(datnet.eca),
+        ("DatNet", "params"): parameter_count(datnet),
+        ("DatNet", "macs"): datnet_macs,
+        ("DatNet, two blocks", "macs"): datnet_macs - shallow,
         ("GDPAttention", "scales"): len(REDUCTIONS),
-        ("SCSA", "new_params"): sum(parameter_count(part) for part in vars(semantic).values() if isinstance(part, torch.nn.Module) and part is not host),
+        ("SCSA", "new_params"): sum(
+            parameter_count(part)
+            for part in vars(semantic).values()
+            if isinstance(part, torch.nn.Module) and part is not host
+        ),
         ("SANet", "macs"): count_macs(host, job.content, job.style),
-        ("SANet+SCSA", "macs"): count_macs(lambda content, style: semantic(content, style, job.maps), job.content, job.style),
-    }  # fmt: skip
-    frame = pd.DataFrame([{"row": row, "metric": metric, "value": float(value), "what": COUNTED[row, metric]} for (row, metric), value in found.items()])
+        ("SANet+SCSA", "macs"): count_macs(
+            lambda content, style: semantic(content, style, job.maps), job.content, job.style
+        ),
+    }
+    frame = pd.DataFrame(
+        [
+            {"row": row, "metric": metric, "value": float(value), "what": COUNTED[row, metric]}
+            for (row, metric), value in found.items()
+        ]
+    )
     tables.write_results(frame, "counts", profile)
     return frame

@@ -1,16 +1,18 @@
-"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own numbers.
+"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own
+numbers.
 
-A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is positive where it
-holds, and evaluated on every replicate of the bootstrap, not on means alone:
+A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is
+positive where it holds, and evaluated on every replicate of the bootstrap, not on means alone:
 
     supported            the claim holds in at least 97.5 % of the replicates
-    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons never hold together,
+    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons
+                         never hold together,
                          each of which may hold, contradicts nothing
     undecided            between, or nothing is known about the spread
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
-Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the spread over
-trainings is not in any interval; the ledger shows the number of trainings.
+Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the
+spread over trainings is not in any interval; the ledger shows the number of trainings.
 """
 
 import ast
@@ -38,7 +40,12 @@ from .semantic import GIVEN, ablation, sweep
 
 NEEDS = ("runs", "counts", "print", "people", "absent")
 TERM = re.compile(r"([a-z]\w*)\[([^\[\]]+)\]")
-OPERATORS: dict[type, Callable] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+OPERATORS: dict[type, Callable] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 COUNTS = "Counts"
 # Claims of these metrics are decided on the benchmark, whatever table prints them.
 COSTS = {"params", "macs_256", *TIMES}
@@ -75,8 +82,8 @@ Values = Callable[[Term], np.ndarray | None]
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """The claims. Raises UserError that names the claim for a missing or unknown field, an unknown table, row or metric, or a predicate
-    that cannot be read.
+    """The claims. Raises UserError that names the claim for a missing or unknown field, an unknown table, row or
+    metric, or a predicate that cannot be read.
     """
     path = path or Path(__file__).parent / "papers" / "claims.toml"
     try:
@@ -125,7 +132,11 @@ def known_terms() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]
         add(paper, table, part.row, part.metric)
     for (paper, table), wanted in TABLES.items():
         add(paper, table, (row.name for row in wanted.rows), METRICS)
-    for table, rows in (("Comparison", semantic.comparison()), ("Ablation", ablation("sanet")), ("Sweep", sweep("sanet"))):
+    for table, rows in (
+        ("Comparison", semantic.comparison()),
+        ("Ablation", ablation("sanet")),
+        ("Sweep", sweep("sanet")),
+    ):
         for name in (table, table + GIVEN):
             add("SCSA", name, (row.name for row in rows), (*METRICS, "fid", "cfsd"))
     add("StyA2K", "Figure 5", ROWS, cell_metrics())
@@ -140,18 +151,28 @@ def known_terms() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]
 def _others(claim: Claim, table: str, excluded: set[str]) -> list[str]:
     """Rows of a table that "others" stands for: the printed ones, or all of ours where nothing is printed."""
     printed = all_printed()
-    rows = list(dict.fromkeys(printed[(printed.paper == claim.paper) & (printed.table == table)].row)) or sorted(known_terms()[claim.paper, table][0])
+    rows = list(dict.fromkeys(printed[(printed.paper == claim.paper) & (printed.table == table)].row)) or sorted(
+        known_terms()[claim.paper, table][0]
+    )
     return [row for row in rows if row not in excluded]
 
 
 def expand(claim: Claim, comparison: str) -> list[str]:
     """The comparison once for every row that "others" stands for; itself when it does not say "others"."""
-    terms = [(metric, *(part.strip() for part in (row.split("@") + [claim.table])[:2])) for metric, row in TERM.findall(comparison)]
+    terms = [
+        (metric, *(part.strip() for part in (row.split("@") + [claim.table])[:2]))
+        for metric, row in TERM.findall(comparison)
+    ]
     open_terms = [(row, table) for _, row, table in terms if row.startswith("others")]
     if not open_terms:
         return [comparison]
-    excluded = {row for _, row, _ in terms} | {name.strip() for row, _ in open_terms for name in row.removeprefix("others").replace("but ", "", 1).split(",")}
-    return [re.sub(r"\[others[^\]@]*?(?=\s*[\]@])", f"[{row}", comparison) for row in _others(claim, open_terms[0][1], excluded)]
+    excluded = {row for _, row, _ in terms} | {
+        name.strip() for row, _ in open_terms for name in row.removeprefix("others").replace("but ", "", 1).split(",")
+    }
+    return [
+        re.sub(r"\[others[^\]@]*?(?=\s*[\]@])", f"[{row}", comparison)
+        for row in _others(claim, open_terms[0][1], excluded)
+    ]
 
 
 def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
@@ -167,7 +188,9 @@ def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
         if term.row not in rows:
             raise UserError(f"no row {term.row!r} in {term.paper} {term.table}; known are {', '.join(sorted(rows))}")
         if term.metric not in names:
-            raise UserError(f"no metric {term.metric!r} in {term.paper} {term.table}; known are {', '.join(sorted(names))}")
+            raise UserError(
+                f"no metric {term.metric!r} in {term.paper} {term.table}; known are {', '.join(sorted(names))}"
+            )
         terms.append(term)
         return f"t{len(terms) - 1}"
 
@@ -175,7 +198,8 @@ def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
 
 
 def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
-    """How far the comparison is from failing, positive where it holds, for every replicate; None when a term is unknown.
+    """How far the comparison is from failing, positive where it holds, for every replicate; None when a term is
+    unknown.
 
     Raises UserError when it is not one comparison with < or > of sums, products and absolute values of terms.
     """
@@ -213,7 +237,9 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
 def printed_value(term: Term) -> np.ndarray | None:
     """The paper's own number."""
     frame, table = all_printed(), term.table.removesuffix(GIVEN)
-    found = frame[(frame.paper == term.paper) & (frame.table == table) & (frame.row == term.row) & (frame.metric == term.metric)]
+    found = frame[
+        (frame.paper == term.paper) & (frame.table == table) & (frame.row == term.row) & (frame.metric == term.metric)
+    ]
     return found.reported.to_numpy()[:1] if len(found) else None
 
 
@@ -221,7 +247,8 @@ def printed_value(term: Term) -> np.ndarray | None:
 class Evaluation:
     """A claim on some values.
 
-    holds    in each of point estimate and replicates; NaN where a margin is not known; None when a term is not known at all
+    holds    in each of point estimate and replicates; NaN where a margin is not known; None when a term is not known at
+             all
     weakest  the comparison nearest to failing, with its margins
     missing  terms without a value
     """

@@ -1,16 +1,18 @@
-"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own numbers.
+"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own
+numbers.
 
-A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is positive where it
-holds, and evaluated on every replicate of the bootstrap, not on means alone:
+A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is
+positive where it holds, and evaluated on every replicate of the bootstrap, not on means alone:
 
     supported            the claim holds in at least 97.5 % of the replicates
-    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons never hold together,
+    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons
+                         never hold together,
                          each of which may hold, contradicts nothing
     undecided            between, or nothing is known about the spread
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
-Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the spread over
-trainings is not in any interval; the ledger shows the number of trainings.
+Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the
+spread over trainings is not in any interval; the ledger shows the number of trainings.
 """
 
 import json
@@ -34,9 +36,25 @@ from .claims import COSTS, COUNTS, Claim, Term, _terms, evaluate_claim, expand, 
 
 VERDICTS = ("supported", "contradicted", "undecided", "not testable here")
 COLUMNS = [
-    "id", "paper", "statement", "source", "predicate", "needs", "verdict", "share", "effect", "low", "high", "of", "trainings", "printed", "table",
-    "notebook", "cell", "note",
-]  # fmt: skip
+    "id",
+    "paper",
+    "statement",
+    "source",
+    "predicate",
+    "needs",
+    "verdict",
+    "share",
+    "effect",
+    "low",
+    "high",
+    "of",
+    "trainings",
+    "printed",
+    "table",
+    "notebook",
+    "cell",
+    "note",
+]
 LEVEL = 0.975
 # Where in a notebook a table is made.
 MAKES = ("experiments.fill(", ".table(", "tables.write_results(", "probes.record(", "probes.counts(")
@@ -68,7 +86,10 @@ class Ours:
 
     def column(self, term: Term) -> str:
         """The measured column that stands for a metric: its own, or a substitute."""
-        stand_ins = {"lpips": perceptual_column(), **{paper: own for own, paper in tables.PRINTED_AS.items() if paper != "lpips"}}
+        stand_ins = {
+            "lpips": perceptual_column(),
+            **{paper: own for own, paper in tables.PRINTED_AS.items() if paper != "lpips"},
+        }
         return stand_ins.get(term.metric, term.metric)
 
     def trainings(self, term: Term) -> int | None:
@@ -80,7 +101,13 @@ class Ours:
 
     def __call__(self, term: Term) -> np.ndarray | None:
         if term not in self._values:
-            self._values[term] = self._counted(term) if term.table == COUNTS else self._cost(term) if term.metric in COSTS else self._quality(term)
+            self._values[term] = (
+                self._counted(term)
+                if term.table == COUNTS
+                else self._cost(term)
+                if term.metric in COSTS
+                else self._quality(term)
+            )
         return self._values[term]
 
     def _constant(self, value: float) -> np.ndarray:
@@ -92,19 +119,28 @@ class Ours:
         return None if found is None or found.empty else self._constant(found.value.iloc[0])
 
     def _cost(self, term: Term) -> np.ndarray | None:
-        """Parameters and operations are exact; of times, the median's bootstrap over runs, and no spread for a single run."""
+        """Parameters and operations are exact.
+
+        Of times, the median's bootstrap over runs, and no spread for a single run.
+        """
         frame = self._frame("efficiency.csv")
         if frame is None:
             return None
-        found = frame[(frame.row == term.row) & (frame["size"] == TIMES.get(term.metric, 256)) & (frame.device == "cpu")]
+        found = frame[
+            (frame.row == term.row) & (frame["size"] == TIMES.get(term.metric, 256)) & (frame.device == "cpu")
+        ]
         if found.empty or found.seconds.isna().any():
             return None
         line = found.iloc[0]
         if term.metric in ("params", "macs_256"):
             return self._constant(line.parameters / 1e6 if term.metric == "params" else line.macs / 1e9)
         times = np.array(str(line.times).split(), dtype=float)
-        draws = np.random.default_rng([0, zlib.crc32(term.row.encode())]).integers(len(times), size=(self.profile.bootstrap, len(times)))
-        return np.concatenate([[np.median(times)], np.median(times[draws], axis=1) if len(times) > 1 else np.full(len(draws), np.nan)])
+        draws = np.random.default_rng([0, zlib.crc32(term.row.encode())]).integers(
+            len(times), size=(self.profile.bootstrap, len(times))
+        )
+        return np.concatenate(
+            [[np.median(times)], np.median(times[draws], axis=1) if len(times) > 1 else np.full(len(draws), np.nan)]
+        )
 
     def _quality(self, term: Term) -> np.ndarray | None:
         name, column = tables.slug(term.paper, term.table), self.column(term)
@@ -120,7 +156,11 @@ class Ours:
         """A number of a whole set of images, whose spread is not known."""
         frame = self._frame(f"{name}.csv")
         found = None if frame is None else frame[(frame.row == row) & (frame.metric == column)].measured.dropna()
-        return None if found is None or found.empty else np.concatenate([found.to_numpy()[:1], np.full(self.profile.bootstrap, np.nan)])
+        return (
+            None
+            if found is None or found.empty
+            else np.concatenate([found.to_numpy()[:1], np.full(self.profile.bootstrap, np.nan)])
+        )
 
 
 def _printed_verdict(claim: Claim) -> str:
@@ -130,14 +170,22 @@ def _printed_verdict(claim: Claim) -> str:
 
 def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     """The ledger's line of a claim."""
-    line: dict[str, Any] = {name: getattr(claim, name) for name in ("id", "paper", "statement", "source", "needs", "notebook")}
-    line |= {"predicate": "; ".join(claim.predicate) + (f" (at least {claim.at_least})" if claim.at_least else ""), "printed": _printed_verdict(claim)}
+    line: dict[str, Any] = {
+        name: getattr(claim, name) for name in ("id", "paper", "statement", "source", "needs", "notebook")
+    }
+    line |= {
+        "predicate": "; ".join(claim.predicate) + (f" (at least {claim.at_least})" if claim.at_least else ""),
+        "printed": _printed_verdict(claim),
+    }
     line |= {"table": _file(claim), "cell": _cell(claim.notebook), "note": claim.note, "verdict": "not testable here"}
     if claim.needs in ("people", "absent"):
         return line
     if claim.needs == "print":
         reason = "decided on the printed numbers" if line["printed"] else "the numbers are not printed"
-        return line | {"verdict": {"holds": "supported", "contradicted": "contradicted", "": "not testable here"}[line["printed"]], "note": _join(claim.note, reason)}
+        return line | {
+            "verdict": {"holds": "supported", "contradicted": "contradicted", "": "not testable here"}[line["printed"]],
+            "note": _join(claim.note, reason),
+        }
     found = evaluate_claim(claim, ours)
     if found.holds is None:
         missing = ", ".join(f"{term.metric}[{term.row}] of {term.paper} {term.table}" for term in found.missing)
@@ -148,11 +196,28 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     share = replicates.mean() if len(replicates) else np.nan
     verdict = "supported" if share >= LEVEL else "contradicted" if share <= 1 - LEVEL and high <= 0 else "undecided"
     terms = [term for part in claim.predicate for each in expand(claim, part) for term in _terms(claim, each)[1]]
-    stand_ins = {f"{METRICS[ours.column(term)].title} stands for {term.metric}" for term in terms if ours.column(term) != term.metric and term.metric not in COSTS}
+    stand_ins = {
+        f"{METRICS[ours.column(term)].title} stands for {term.metric}"
+        for term in terms
+        if ours.column(term) != term.metric and term.metric not in COSTS
+    }
     timed = "the spread is that of a few runs of one benchmark" if any(term.metric in TIMES for term in terms) else ""
-    notes = [claim.note, *sorted(stand_ins), timed, "no interval: a distance between sets, or a single run" if np.isnan(share) else ""]
+    notes = [
+        claim.note,
+        *sorted(stand_ins),
+        timed,
+        "no interval: a distance between sets, or a single run" if np.isnan(share) else "",
+    ]
     trainings = [count for count in map(ours.trainings, terms) if count]
-    line |= {"verdict": verdict, "share": share, "effect": margins[0], "low": low, "high": high, "of": comparison, "note": _join(*notes)}
+    line |= {
+        "verdict": verdict,
+        "share": share,
+        "effect": margins[0],
+        "low": low,
+        "high": high,
+        "of": comparison,
+        "note": _join(*notes),
+    }
     return line | {"trainings": min(trainings) if trainings else None}
 
 
@@ -174,34 +239,51 @@ def _file(claim: Claim) -> str:
 def _cell(notebook: str) -> str:
     """Id of the notebook's first cell that makes a table."""
     cells = json.loads((files.ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    return next((cell["id"] for cell in cells if cell["cell_type"] == "code" and any(call in "".join(cell["source"]) for call in MAKES)), "")
+    return next(
+        (
+            cell["id"]
+            for cell in cells
+            if cell["cell_type"] == "code" and any(call in "".join(cell["source"]) for call in MAKES)
+        ),
+        "",
+    )
 
 
-def decide_all(profile: Profile, folder: Path | None = None, claims: Sequence[Claim] | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
+def decide_all(
+    profile: Profile, folder: Path | None = None, claims: Sequence[Claim] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The ledger, one line a claim, and the files that it was decided on with their hashes.
 
     folder  with the results; that of the profile when not given
     """
     ours = Ours(profile, folder)
-    frame = pd.DataFrame([decide(claim, ours) for claim in claims or load_claims()], columns=COLUMNS).astype({"trainings": "Int64"})
+    frame = pd.DataFrame([decide(claim, ours) for claim in claims or load_claims()], columns=COLUMNS).astype(
+        {"trainings": "Int64"}
+    )
     return frame, ours.read
 
 
 def of_table(paper: str, table: str, profile: Profile) -> pd.DataFrame:
     """The ledger's lines on one table of a paper, decided on what its notebook has just written."""
-    return decide_all(profile, claims=[claim for claim in load_claims() if (claim.paper, claim.table) == (paper, table)])[0]
+    return decide_all(
+        profile, claims=[claim for claim in load_claims() if (claim.paper, claim.table) == (paper, table)]
+    )[0]
 
 
 def write_ledger(profile: Profile) -> pd.DataFrame:
     """Decide every claim and write results/<profile>/claims.csv with its provenance."""
     frame, read = decide_all(profile)
-    tables.write_results(frame, "claims", profile, bootstrap={"resamples": profile.bootstrap, "seed": 0}, level=LEVEL, read=read)
+    tables.write_results(
+        frame, "claims", profile, bootstrap={"resamples": profile.bootstrap, "seed": 0}, level=LEVEL, read=read
+    )
     return frame
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Number of claims by paper and verdict."""
-    counted = pd.crosstab(frame.paper, frame.verdict).reindex(index=list(dict.fromkeys(frame.paper)), columns=list(VERDICTS), fill_value=0)
+    counted = pd.crosstab(frame.paper, frame.verdict).reindex(
+        index=list(dict.fromkeys(frame.paper)), columns=list(VERDICTS), fill_value=0
+    )
     return pd.concat([counted, counted.sum().to_frame("all").T])
 
 
@@ -215,6 +297,8 @@ def margin_text(line: pd.Series) -> str:
 def show_ledger(frame: pd.DataFrame) -> pd.DataFrame:
     """The ledger as people read it."""
     shown = frame[["statement", "verdict"]].copy()
-    shown["weakest margin"] = [f"{margin_text(line)}: {line.of}" if margin_text(line) else "" for _, line in frame.iterrows()]
+    shown["weakest margin"] = [
+        f"{margin_text(line)}: {line.of}" if margin_text(line) else "" for _, line in frame.iterrows()
+    ]
     shown["printed numbers"], shown["note"] = frame.printed, frame.note
     return shown.set_index(frame.id).fillna("")

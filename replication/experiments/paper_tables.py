@@ -45,7 +45,9 @@ class Result:
 
 def with_perceptual(names: Sequence[str]) -> list[str]:
     """The names, with LPIPS as the column that this machine can fill added behind it."""
-    return list(dict.fromkeys(part for name in names for part in ((name, perceptual_column()) if name == "lpips" else (name,))))
+    return list(
+        dict.fromkeys(part for name in names for part in ((name, perceptual_column()) if name == "lpips" else (name,)))
+    )
 
 
 def fill_table(paper: str, table: str, profile: str) -> Result:
@@ -59,7 +61,9 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
     sizes = wanted.profile(Profile.load(profile))
     rows = tuple(shipped_rows(wanted.rows, sizes.encoder))
     if not any(row.method in METHODS and row not in REFERENCES for row in rows):
-        raise UserError(f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train --profile {profile}`")
+        raise UserError(
+            f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train --profile {profile}`"
+        )
     cells = measure_grid(rows, sizes)
     frame = tables.paper_table(paper, table, cells, rows, sizes)
     tables.write_table(frame, paper, table, cells, rows, sizes)

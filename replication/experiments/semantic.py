@@ -1,7 +1,7 @@
 """SCSA's tables: hosts with and without it, ablations, the sweep of alpha, on pairs with semantic maps.
 
-A cell is one row on one job, stored as soon as it is known, like the cells of `evaluate`. The two directions of a pair are not
-independent, so intervals resample pairs. Distances between sets are one number a row, without an interval.
+A cell is one row on one job, stored as soon as it is known, like the cells of `evaluate`. The two directions of a pair
+are not independent, so intervals resample pairs. Distances between sets are one number a row, without an interval.
 """
 
 import hashlib
@@ -22,13 +22,29 @@ from ..methods import METHODS, TITLES
 from ..methods.scsa import HOSTS, SCSA, Settings
 from ..metrics.image import Target, content_loss, detail, encode, metrics_version, ssim_grey, style_loss
 from ..metrics.registry import METRICS
-from ..metrics.semantic import frechet_distance, kernel_distance, pooled, region_colour, semantic_style_loss, structure_distance
+from ..metrics.semantic import (
+    frechet_distance,
+    kernel_distance,
+    pooled,
+    region_colour,
+    semantic_style_loss,
+    structure_distance,
+)
 from ..nn.encoder import vgg19_hash
 from ..papers.printed import WORKBOOK
 from ..profiles import Profile
 from ..weights.shipped import model_card, pretrained, run_name, shipped_names
 
-SOURCES = ("attention.py", "encoder.py", "layers.py", "metrics.py", "semantic.py", "semantic_metrics.py", "methods/base.py", "methods/scsa.py")
+SOURCES = (
+    "attention.py",
+    "encoder.py",
+    "layers.py",
+    "metrics.py",
+    "semantic.py",
+    "semantic_metrics.py",
+    "methods/base.py",
+    "methods/scsa.py",
+)
 HOST_NAMES = ("sanet", "stytr2", "adaattn", "stya2k")
 # Ends the names of what was measured on a user's pairs.
 GIVEN = "-given-pairs"
@@ -52,23 +68,38 @@ def published(host: str) -> Settings:
 
 def comparison() -> list[SemanticRow]:
     """Every host with and without SCSA."""
-    return [row for host in HOST_NAMES for row in (SemanticRow(TITLES[host], host), SemanticRow(f"{TITLES[host]}+SCSA", host, published(host)))]
+    return [
+        row
+        for host in HOST_NAMES
+        for row in (SemanticRow(TITLES[host], host), SemanticRow(f"{TITLES[host]}+SCSA", host, published(host)))
+    ]
 
 
 def ablation(host: str) -> list[SemanticRow]:
     """SCSA without its parts, and with variants of them."""
     full = published(host)
     changes = {
-        "Full model": {}, "w/o SCA": {"sca": 0.0}, "w/o SCA, α2 = 1": {"sca": 0.0, "ssa": 1.0}, "w/o SSA": {"ssa": 0.0}, "w/o S-AdaIN": {"adain": "nowhere"},
-        "S-AdaIN in queries alone": {"adain": "queries"}, "w/o mask": {"masked": False}, "SSA keeps 4 keys": {"keys": 4}, "SSA keeps 16 keys": {"keys": 16},
+        "Full model": {},
+        "w/o SCA": {"sca": 0.0},
+        "w/o SCA, α2 = 1": {"sca": 0.0, "ssa": 1.0},
+        "w/o SSA": {"ssa": 0.0},
+        "w/o S-AdaIN": {"adain": "nowhere"},
+        "S-AdaIN in queries alone": {"adain": "queries"},
+        "w/o mask": {"masked": False},
+        "SSA keeps 4 keys": {"keys": 4},
+        "SSA keeps 16 keys": {"keys": 16},
         "SSA keeps all keys": {"keys": None},
-    }  # fmt: skip
+    }
     return [SemanticRow(name, host, replace(full, **change)) for name, change in changes.items()]
 
 
-def sweep(host: str, sca: Sequence[float] = (0.3, 0.5, 0.7, 1.0), ssa: Sequence[float] = (0.0, 0.3, 0.5, 0.7)) -> list[SemanticRow]:
+def sweep(
+    host: str, sca: Sequence[float] = (0.3, 0.5, 0.7, 1.0), ssa: Sequence[float] = (0.0, 0.3, 0.5, 0.7)
+) -> list[SemanticRow]:
     """All pairs of alpha_1 and alpha_2."""
-    return [SemanticRow(f"α1 = {a:g}, α2 = {b:g}", host, replace(published(host), sca=a, ssa=b)) for a in sca for b in ssa]
+    return [
+        SemanticRow(f"α1 = {a:g}, α2 = {b:g}", host, replace(published(host), sca=a, ssa=b)) for a in sca for b in ssa
+    ]
 
 
 def shipped_semantic_rows(rows: Sequence[SemanticRow], encoder: str) -> list[SemanticRow]:
@@ -89,7 +120,11 @@ def _common(encoder: str) -> dict:
 
 def semantic_row_facts(row: SemanticRow, encoder: str) -> dict:
     """What determines a row's results, apart from the images."""
-    return {"host": row.host, "weights": model_card(_checkpoint(row, encoder))["sha256"], "settings": row.settings and asdict(row.settings)}
+    return {
+        "host": row.host,
+        "weights": model_card(_checkpoint(row, encoder))["sha256"],
+        "settings": row.settings and asdict(row.settings),
+    }
 
 
 def _hash(job: Job) -> str:
@@ -103,7 +138,11 @@ def _hash(job: Job) -> str:
 def stylise_job(row: SemanticRow, job: Job, encoder: str) -> Tensor:
     """The result (1, 3, size, size), unclamped."""
     host = pretrained(row.host, encoder=encoder)
-    return host(job.content, job.style) if row.settings is None else SCSA(host, row.settings)(job.content, job.style, job.maps)
+    return (
+        host(job.content, job.style)
+        if row.settings is None
+        else SCSA(host, row.settings)(job.content, job.style, job.maps)
+    )
 
 
 def measure_jobs(rows: Sequence[SemanticRow], jobs: Sequence[Job], encoder: str) -> pd.DataFrame:
@@ -112,7 +151,15 @@ def measure_jobs(rows: Sequence[SemanticRow], jobs: Sequence[Job], encoder: str)
     Jobs come in pairs, a direction and its reverse. Computes only what is not stored.
     """
     hashes = {job.name: _hash(job) for job in jobs}
-    wanted = {(row.name, job.name): (row, job, {**_common(encoder), **semantic_row_facts(row, encoder), "job": hashes[job.name]}) for row in rows for job in jobs}
+    wanted = {
+        (row.name, job.name): (
+            row,
+            job,
+            {**_common(encoder), **semantic_row_facts(row, encoder), "job": hashes[job.name]},
+        )
+        for row in rows
+        for job in jobs
+    }
     by_job = [wanted[row.name, job.name] for job in jobs for row in rows]
     missing = [cell for cell in by_job if read_cell(cell_path(cell[2]), cell[2]) is None]
     named = {job.name: job for job in jobs}
@@ -130,16 +177,23 @@ def measure_jobs(rows: Sequence[SemanticRow], jobs: Sequence[Job], encoder: str)
         found = {
             **semantic_style_loss(features, pair[1].features, job.maps),
             **structure_distance(features, pair[0].features),
-            **region_colour(result, job.style, job.maps), "detail": detail(result).item(),
-            "content_loss": content_loss(features, pair[0].features).item(), "style_loss": style_loss(features, pair[1].statistics).item(),
+            **region_colour(result, job.style, job.maps),
+            "detail": detail(result).item(),
+            "content_loss": content_loss(features, pair[0].features).item(),
+            "style_loss": style_loss(features, pair[1].statistics).item(),
             "ssim_grey": ssim_grey(result, job.content).item(),
-            "pooled": pooled(features).tolist(), "pooled_style": pooled(pair[1].features).tolist(),
-        }  # fmt: skip
-        values = {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()}
+            "pooled": pooled(features).tolist(),
+            "pooled_style": pooled(pair[1].features).tolist(),
+        }
+        values = {
+            name: None if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()
+        }
         files.write_json(cell_path(key), {"key": key, "metrics": values})
 
     in_parallel(measure, missing, "cells")
-    return pd.DataFrame({"row": row, "job": job, **read_cell(cell_path(key), key)} for (row, job), (_, _, key) in wanted.items())
+    return pd.DataFrame(
+        {"row": row, "job": job, **read_cell(cell_path(key), key)} for (row, job), (_, _, key) in wanted.items()
+    )
 
 
 def values_of_pairs(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
@@ -155,7 +209,13 @@ def number(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict
         return {"measured": value, "low": np.nan, "high": np.nan, "n": len(chosen), "trainings": 1}
     values = values_of_pairs(cells, row, metric)
     low, high = stats.interval(stats.clustered_bootstrap(values, profile.bootstrap, seed=0))
-    return {"measured": float(np.nanmean(values)), "low": low, "high": high, "n": int(np.isfinite(values).sum()), "trainings": 1}
+    return {
+        "measured": float(np.nanmean(values)),
+        "low": low,
+        "high": high,
+        "n": int(np.isfinite(values).sum()),
+        "trainings": 1,
+    }
 
 
 def difference(cells: pd.DataFrame, row: str, base: str, metric: str, profile: Profile) -> dict[str, float]:
@@ -165,26 +225,44 @@ def difference(cells: pd.DataFrame, row: str, base: str, metric: str, profile: P
     return {"difference": float(np.nanmean(a - b)), "low": low, "high": high}
 
 
-def semantic_table(name: str, rows: Sequence[SemanticRow], cells: pd.DataFrame, profile: Profile, given: bool = False) -> pd.DataFrame:
-    """The paper's Comparison or Ablation, or the workbook's Sweep, beside our numbers; written to results/<profile>/scsa-<name>.csv.
+def semantic_table(
+    name: str, rows: Sequence[SemanticRow], cells: pd.DataFrame, profile: Profile, given: bool = False
+) -> pd.DataFrame:
+    """The paper's Comparison or Ablation, or the workbook's Sweep, beside our numbers; written to
+    results/<profile>/scsa-<name>.csv.
 
     given  the jobs are a user's: the file's name says so
     """
     base = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
-    notes = {row.name: "; ".join([base, *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])]) for row in rows}
+    notes = {
+        row.name: "; ".join([base, *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])])
+        for row in rows
+    }
     measured = [metric for metric in METRICS if metric in cells.columns or metric in SETS]
     paper = WORKBOOK if name == "Sweep" else "SCSA"
     frame = tables.assemble(paper, name, notes, measured, lambda row, metric: number(cells, row, metric, profile))
-    sizes = {"size": profile.size, "jobs": list(dict.fromkeys(cells.job)), "bootstrap": {"resamples": profile.bootstrap, "seed": 0, "kind": "over pairs, 95 % percentile"}}
+    sizes = {
+        "size": profile.size,
+        "jobs": list(dict.fromkeys(cells.job)),
+        "bootstrap": {"resamples": profile.bootstrap, "seed": 0, "kind": "over pairs, 95 % percentile"},
+    }
     rows_facts = [{"name": row.name, **semantic_row_facts(row, profile.encoder)} for row in rows]
     plain = cells.drop(columns=["pooled", "pooled_style"]).assign(pair=cells.groupby("row").cumcount() // 2)
     tables.write_results(frame, tables.slug("SCSA", name) + GIVEN * given, profile, plain, rows=rows_facts, **sizes)
     return frame
 
 
-def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+def differences(
+    frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
+) -> pd.DataFrame:
     """Every row minus `base`; see `tables.against`."""
-    return tables.against(frame, list(dict.fromkeys(cells.row)), base, metric_names, lambda row, metric: difference(cells, row, base, metric, profile))
+    return tables.against(
+        frame,
+        list(dict.fromkeys(cells.row)),
+        base,
+        metric_names,
+        lambda row, metric: difference(cells, row, base, metric, profile),
+    )
 
 
 def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:

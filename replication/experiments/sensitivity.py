@@ -1,9 +1,10 @@
-"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an image.
+"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an
+image.
 
-A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice minus
-the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A choice with an
-arm of its own was trained on from the shipped weights, and is compared with those weights trained on for as long.
-`definitions` compares definitions of one metric by the order of methods that they give.
+A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice
+minus the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A
+choice with an arm of its own was trained on from the shipped weights, and is compared with those weights trained on for
+as long. `definitions` compares definitions of one metric by the order of methods that they give.
 """
 
 import io
@@ -52,7 +53,10 @@ def _tensor(image: PIL.Image) -> Image:
 
 
 def prepared(picture: Picture, size: int, prepare: str | None) -> Image:
-    """A picture as (1, 3, size, size): ours (bicubic, cropped), cropped and resized with another of Pillow's filters, or "squeezed"."""
+    """A picture as (1, 3, size, size).
+
+    Ours (bicubic, cropped), cropped and resized with another of Pillow's filters, or "squeezed".
+    """
     if prepare is None:
         return picture.tensor(size)[None]
     whole = PIL.fromarray(to_uint8(picture.tensor()))
@@ -69,15 +73,31 @@ def saved(image: Float[Tensor, "1 3 h w"], quality: int) -> Image:
 
 
 def measure_choices(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:
-    """One line a choice, way ("ours" or "other"), photograph and painting, with the metrics; computes what is not stored."""
+    """One line a choice, way ("ours" or "other"), photograph and painting, with the metrics.
+
+    Computes what is not stored.
+    """
     wanted = []
     for choice in choices:
-        common = {"sources": source_hash((*SOURCES, "sensitivity.py", f"methods/{choice.method}.py")), "vgg19": vgg19_hash(), "size": profile.size}
+        common = {
+            "sources": source_hash((*SOURCES, "sensitivity.py", f"methods/{choice.method}.py")),
+            "vgg19": vgg19_hash(),
+            "size": profile.size,
+        }
         for row, made in zip(choice.rows, (Choice("", choice.method), choice), strict=True):
             common["weights"] = model_card(row.checkpoint(profile.encoder))["sha256"]
             for content in contents(profile.contents):
                 for style in styles(profile.styles):
-                    wanted.append((choice, row, made, content, style, {**common, **made.facts(), "content": content.sha256, "style": style.sha256}))
+                    wanted.append(
+                        (
+                            choice,
+                            row,
+                            made,
+                            content,
+                            style,
+                            {**common, **made.facts(), "content": content.sha256, "style": style.sha256},
+                        )
+                    )
 
     @cache
     def target(picture: Picture, prepare: str | None) -> Target:
@@ -96,14 +116,22 @@ def measure_choices(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame
 
     in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[5]), cell[5]) is None], "choices")
     return pd.DataFrame(
-        {"row": row.name, "seed": 0, "choice": choice.title, "method": TITLES[choice.method], "content": content.name, "style": style.name, **read_cell(cell_path(key), key)}
+        {
+            "row": row.name,
+            "seed": 0,
+            "choice": choice.title,
+            "method": TITLES[choice.method],
+            "content": content.name,
+            "style": style.name,
+            **read_cell(cell_path(key), key),
+        }
         for choice, row, _, content, style, key in wanted
     )
 
 
 def sensitivity_table(cells: pd.DataFrame, spread: dict[str, float], profile: Profile) -> pd.DataFrame:
-    """Columns choice, method, metric, ours, difference, low, high, of_spread: with the other choice minus with ours, its interval, and the
-    difference as a share of `spread`, the range over methods of each metric.
+    """Columns choice, method, metric, ours, difference, low, high, of_spread: with the other choice minus with ours,
+    its interval, and the difference as a share of `spread`, the range over methods of each metric.
     """
     lines = []
     for (choice, method), part in cells.groupby(["choice", "method"], sort=False):
@@ -111,7 +139,16 @@ def sensitivity_table(cells: pd.DataFrame, spread: dict[str, float], profile: Pr
             other, ours = (tables.values_of_row(part, way, metric) for way in ("other", "ours"))
             found = stats.difference(other, ours, profile.bootstrap, seed=0)
             share = abs(found["difference"]) / spread[metric] if spread.get(metric) else float("nan")
-            lines.append({"choice": choice, "method": method, "metric": metric, "ours": float(ours.mean()), **found, "of_spread": share})
+            lines.append(
+                {
+                    "choice": choice,
+                    "method": method,
+                    "metric": metric,
+                    "ours": float(ours.mean()),
+                    **found,
+                    "of_spread": share,
+                }
+            )
     return pd.DataFrame(lines)
 
 
@@ -123,14 +160,16 @@ def range_over_methods(cells: pd.DataFrame, rows: Sequence[str]) -> dict[str, fl
 
 # Metrics that are meant to be one: ours first.
 DEFINITIONS = {
-    "SSIM": ("ssim_grey", "ssim_rgb", "ssim_gaussian"), "content loss": ("content_loss", "content_loss_b"), "edge F1": ("edge_f1", "edge_f1_low", "edge_f1_high"),
+    "SSIM": ("ssim_grey", "ssim_rgb", "ssim_gaussian"),
+    "content loss": ("content_loss", "content_loss_b"),
+    "edge F1": ("edge_f1", "edge_f1_low", "edge_f1_high"),
     "edge noise": ("edge_noise", "edge_noise_low", "edge_noise_high"),
-}  # fmt: skip
+}
 
 
 def definitions(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.DataFrame:
-    """Columns metric, other, difference, low, high (means over all rows, other minus ours), tau, tau_low, tau_high: whether the methods
-    come in the same order, by Kendall's tau between our means and replicates of the other's.
+    """Columns metric, other, difference, low, high (means over all rows, other minus ours), tau, tau_low, tau_high:
+    whether the methods come in the same order, by Kendall's tau between our means and replicates of the other's.
     """
     lines = []
     chosen = cells[cells.row.isin(rows)]
@@ -138,7 +177,9 @@ def definitions(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> p
         means = np.array([tables.values_of_row(chosen, row, ours).mean() for row in rows])
         for other in others:
             grids = [tables.values_of_row(chosen, row, other) for row in rows]
-            pooled = [sum(tables.values_of_row(chosen, row, name) for row in rows) / len(rows) for name in (other, ours)]
+            pooled = [
+                sum(tables.values_of_row(chosen, row, name) for row in rows) / len(rows) for name in (other, ours)
+            ]
             agreement = stats.rank_agreement(means, grids, profile.bootstrap, seed=0)
             found = stats.difference(*pooled, profile.bootstrap, seed=0)
             order = {"tau": agreement["tau"], "tau_low": agreement["low"], "tau_high": agreement["high"]}

@@ -1,14 +1,14 @@
 """The user study of StyA2K Table 1, as a kit: a voting page, and what turns votes into the paper's three columns.
 
-The paper showed 20 groups of results to 80 people and asked three questions: whose content is preserved best, whose style,
-which result is best overall. People cannot be replicated by a program; everything else is here.
+The paper showed 20 groups of results to 80 people and asked three questions: whose content is preserved best, whose
+style, which result is best overall. People cannot be replicated by a program; everything else is here.
 
     make study                        build/study/<profile>/vote.html and key.json, from the shipped weights
     votes/*.json                      what voters' browsers export
     notebooks/62_user_study.ipynb     the table
 
-The page is blind: options carry random names, whose methods only key.json knows, and every voter sees groups and options in
-an order of their own. It is one file that needs no network, and it keeps unfinished votes in the browser.
+The page is blind: options carry random names, whose methods only key.json knows, and every voter sees groups and
+options in an order of their own. It is one file that needs no network, and it keeps unfinished votes in the browser.
 """
 
 import json
@@ -49,8 +49,8 @@ class Ballots:
 def write_study(rows: Sequence[Row], profile: Profile, folder: Path, groups: int = GROUPS) -> Path:
     """Write vote.html and key.json into a folder and return the page's path.
 
-    A group is a photograph and a painting of the profile's grid with every row's result. Names of options come from the system's
-    random source, so a new page cannot be decoded with an old key.
+    A group is a photograph and a painting of the profile's grid with every row's result. Names of options come from the
+    system's random source, so a new page cannot be decoded with an old key.
     """
     photographs, paintings = contents(profile.contents), styles(profile.styles)
     gallery = Gallery(rows, profile)
@@ -70,15 +70,17 @@ def write_study(rows: Sequence[Row], profile: Profile, folder: Path, groups: int
     data = json.dumps({"study": study, "questions": QUESTIONS, "groups": shown}).replace("</", "<\\/")
     path = files.write_text(folder / "vote.html", page.replace("/*DATA*/null", data))
     facts = provenance(profile=profile.name, rows=row_facts(rows, profile), page_sha256=files.sha256_file(path))
-    files.write_json(folder / "key.json", {"study": study, "groups": groups, "questions": list(QUESTIONS), "options": key, **facts})
+    files.write_json(
+        folder / "key.json", {"study": study, "groups": groups, "questions": list(QUESTIONS), "options": key, **facts}
+    )
     return path
 
 
 def read_votes(votes: str | Path, key: str | Path) -> Ballots:
     """The exported votes of a folder, decoded. Blank answers are left out.
 
-    Raises UserError for a file that is damaged or of another study, a vote for an option that its group does not have, or a
-    voter that voted twice.
+    Raises UserError for a file that is damaged or of another study, a vote for an option that its group does not have,
+    or a voter that voted twice.
     """
     known = _json(Path(key))
     found, seen = [], {}
@@ -88,16 +90,24 @@ def read_votes(votes: str | Path, key: str | Path) -> Ballots:
     for path in paths:
         ballot = _json(path)
         if ballot.get("study") != known["study"]:
-            raise UserError(f"{path} belongs to study {ballot.get('study')!r}, the key to {known['study']!r}; keep studies in folders of their own")
+            raise UserError(
+                f"{path} belongs to study {ballot.get('study')!r}, the key to {known['study']!r}; keep studies in folders of their own"
+            )
         voter = ballot.get("voter")
         if voter in seen:
             raise UserError(f"{path} and {seen[voter]} are of the same voter {voter!r}; keep one of them")
         seen[voter] = path
         for answer in ballot.get("answers", []):
             option = known["options"].get(answer.get("option"))
-            if option is None or option["group"] != answer.get("group") or answer.get("question") not in known["questions"]:
+            if (
+                option is None
+                or option["group"] != answer.get("group")
+                or answer.get("question") not in known["questions"]
+            ):
                 raise UserError(f"{path}: {answer} is no vote of this study; the file was altered")
-            found.append({"voter": voter, "group": answer["group"], "question": answer["question"], "method": option["method"]})
+            found.append(
+                {"voter": voter, "group": answer["group"], "question": answer["question"], "method": option["method"]}
+            )
     frame = pd.DataFrame(found, columns=["voter", "group", "question", "method"])
     if frame.duplicated(["voter", "group", "question"]).any():
         raise UserError(f"{votes}: a voter answered one question twice; the files were altered")
@@ -127,14 +137,26 @@ def shares(ballots: Ballots, resamples: int = 2000) -> pd.DataFrame:
         for method in ballots.methods:
             grid = np.where(chosen.isna(), np.nan, 100.0 * (chosen == method))
             low, high = stats.interval(stats.crossed_bootstrap(grid, resamples, seed=0))
-            lines.append({"row": method, "metric": question, "measured": float(np.nanmean(grid)), "low": low, "high": high, "n": int(chosen.notna().sum().sum())})
+            lines.append(
+                {
+                    "row": method,
+                    "metric": question,
+                    "measured": float(np.nanmean(grid)),
+                    "low": low,
+                    "high": high,
+                    "n": int(chosen.notna().sum().sum()),
+                }
+            )
     return pd.DataFrame(lines, columns=["row", "metric", "measured", "low", "high", "n"])
 
 
-def simulate(key: str | Path, folder: str | Path, strength: dict[str, dict[str, float]], voters: int, seed: int) -> None:
+def simulate(
+    key: str | Path, folder: str | Path, strength: dict[str, dict[str, float]], voters: int, seed: int
+) -> None:
     """Write votes of simulated voters, to try the notebook without people.
 
-    strength  question -> method -> utility; a voter takes method m with probability proportional to exp(utility of m), shifted by
+    strength  question -> method -> utility; a voter takes method m with probability proportional to exp(utility of m),
+              shifted by
               a taste of the voter's own with standard deviation 0.5
     """
     known, rng = _json(Path(key)), np.random.default_rng(seed)
@@ -151,4 +173,7 @@ def simulate(key: str | Path, folder: str | Path, strength: dict[str, dict[str, 
                 share = np.exp(utility - utility.max())
                 token = choices[rng.choice(len(choices), p=share / share.sum())][0]
                 answers.append({"group": group, "question": question, "option": token})
-        files.write_json(Path(folder) / f"simulated-{voter:03d}.json", {"study": known["study"], "voter": f"simulated-{voter:03d}", "answers": answers})
+        files.write_json(
+            Path(folder) / f"simulated-{voter:03d}.json",
+            {"study": known["study"], "voter": f"simulated-{voter:03d}", "answers": answers},
+        )

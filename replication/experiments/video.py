@@ -44,17 +44,40 @@ def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
         return clip.frames
     model = pretrained(row.method, row.variant, encoder, row.seed, row.continued)
     code = model.encode_style(style)
-    return torch.cat([model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]).clamp(0, 1)
+    return torch.cat(
+        [model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]
+    ).clamp(0, 1)
 
 
-def measure_clips(rows: Sequence[Row], clips: Sequence[Clip], paintings: Sequence[Picture], profile: Profile) -> pd.DataFrame:
-    """One line a row, clip ("content") and painting ("style"): METRICS, and the flow error of every step. Computes what is not stored."""
-    hashes, sources = {clip.name: _hash(clip) for clip in clips}, source_hash(("video.py", "attention.py", "encoder.py", "layers.py", "methods/base.py"))
+def measure_clips(
+    rows: Sequence[Row], clips: Sequence[Clip], paintings: Sequence[Picture], profile: Profile
+) -> pd.DataFrame:
+    """One line a row, clip ("content") and painting ("style").
+
+    METRICS, and the flow error of every step. Computes what is not stored.
+    """
+    hashes, sources = (
+        {clip.name: _hash(clip) for clip in clips},
+        source_hash(("video.py", "attention.py", "encoder.py", "layers.py", "methods/base.py")),
+    )
     canvases = {painting.name: painting.tensor(profile.size)[None] for painting in paintings}
     wanted = [
-        (row, clip, painting, {"sources": sources, **row_key(row, profile.encoder), "clip": hashes[clip.name], "style": painting.sha256, "size": profile.size})
-        for row in rows for clip in clips for painting in paintings
-    ]  # fmt: skip
+        (
+            row,
+            clip,
+            painting,
+            {
+                "sources": sources,
+                **row_key(row, profile.encoder),
+                "clip": hashes[clip.name],
+                "style": painting.sha256,
+                "size": profile.size,
+            },
+        )
+        for row in rows
+        for clip in clips
+        for painting in paintings
+    ]
 
     def measure(cell: tuple[Row, Clip, Picture, dict]) -> None:
         row, clip, painting, key = cell
@@ -63,18 +86,40 @@ def measure_clips(rows: Sequence[Row], clips: Sequence[Clip], paintings: Sequenc
 
     in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None], "clips")
     return pd.DataFrame(
-        {"row": row.name, "seed": row.seed, "content": clip.name, "style": painting.name, **read_cell(cell_path(key), key)} for row, clip, painting, key in wanted
+        {
+            "row": row.name,
+            "seed": row.seed,
+            "content": clip.name,
+            "style": painting.name,
+            **read_cell(cell_path(key), key),
+        }
+        for row, clip, painting, key in wanted
     )
 
 
 def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
-    """Table 3 beside our numbers, written to results/<profile>/stya2k-table3.csv; intervals over clips and paintings."""
+    """Table 3 beside our numbers, written to results/<profile>/stya2k-table3.csv.
+
+    Intervals over clips and paintings.
+    """
     encoder = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
     notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
-    frame = tables.assemble("StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile))
-    facts = {**tables.grid_facts(profile), "contents": list(dict.fromkeys(cells["content"])), "styles": list(dict.fromkeys(cells["style"]))}
+    frame = tables.assemble(
+        "StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile)
+    )
+    facts = {
+        **tables.grid_facts(profile),
+        "contents": list(dict.fromkeys(cells["content"])),
+        "styles": list(dict.fromkeys(cells["style"])),
+    }
     definitions = {name: registry.METRICS[name].definition for name in METRICS}
-    facts |= {"estimated": flow_estimator(), "paper": "StyA2K", "table": "Table 3", "rows": row_facts(rows, profile), "metrics": definitions}
+    facts |= {
+        "estimated": flow_estimator(),
+        "paper": "StyA2K",
+        "table": "Table 3",
+        "rows": row_facts(rows, profile),
+        "metrics": definitions,
+    }
     tables.write_results(frame, tables.slug("StyA2K", "Table 3"), profile, cells.drop(columns="steps"), **facts)
     return frame
 
@@ -86,7 +131,14 @@ def over_time(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.
         at = cells.assign(flow_error=[steps[step] for steps in cells.steps])
         for row in rows:
             found = tables.estimate(at, row, "flow_error", profile)
-            lines.append({"row": row, "metric": "flow_error", "step": step + 1, **{name: found[name] for name in ("measured", "low", "high")}})
+            lines.append(
+                {
+                    "row": row,
+                    "metric": "flow_error",
+                    "step": step + 1,
+                    **{name: found[name] for name in ("measured", "low", "high")},
+                }
+            )
     return pd.DataFrame(lines)
 
 

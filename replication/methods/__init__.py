@@ -20,9 +20,16 @@ from ..nn.encoder import Encoder, load_encoder
 from .base import Encoded, Method, Transferred, parameter_count, stylisation_parameters
 
 __all__ = [
-    "METHODS", "TITLES", "Encoded", "Method", "Transferred", "build", "default_variant", "parameter_count",
+    "METHODS",
+    "TITLES",
+    "Encoded",
+    "Method",
+    "Transferred",
+    "build",
+    "default_variant",
+    "parameter_count",
     "stylisation_parameters",
-]  # fmt: skip
+]
 
 # File in this folder: title, as the papers print it. Tables list methods in this order.
 BUILT_IN = {
@@ -63,7 +70,9 @@ def _from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise UserError(f"plug-in {path} cannot be imported ({type(error).__name__}: {error}); mend the file") from error
+        raise UserError(
+            f"plug-in {path} cannot be imported ({type(error).__name__}: {error}); mend the file"
+        ) from error
     return module
 
 

@@ -6,20 +6,23 @@ and the normalised content feature is modulated with them, as AdaIN does with gl
     Q = f(N(F_c^{1:x})),  K = g(N(F_s^{1:x})),  V = h(F_s^x),  A = softmax over style of Q^T K        (eq. 1 to 3)
     M = V A^T,  S = sqrt( (V . V) A^T - M . M ),  F_cs^x = S . N(F_c^x) + M                           (eq. 4 to 6)
     F = conv3x3( F_cs^4 + up(F_cs^5) ),  image = D(F, F_cs^3)
-    L = 10 L_gs + 3 L_lf:  global channel statistics, and features against the same module without f, g, h   (eq. 8 to 10)
+    L = 10 L_gs + 3 L_lf:  global channel statistics, and features against the same module without f, g, h   (eq. 8 to
+    10)
 
 Notation: F^{1:x} is the concatenation over levels i <= x of N(resize(F^i)); N is normalisation over space per channel;
 x = 3, 4, 5 stands for relu3_1, relu4_1, relu5_1. Unscaled softmax, one head, no residual, no output convolution.
 
 Three truths
-  exact  the default: the code's network with all style positions as keys, in linear memory. What the paper describes and
+  exact  the default: the code's network with all style positions as keys, in linear memory. What the paper describes
+         and
          what the code would do without its memory limit.
   code   Huage001/AdaAttN, the first author's re-implementation: nearest resizing of keys; above 4096 style positions
-         (relu3_1 at 256 px is just at the limit) keeps a random 4096 of them, fixed by seed 6666 at test time, so results at
-         512 px depend on the seed. The authors reseed the global generator; a local one gives the same subset here.
+         (relu3_1 at 256 px is just at the limit) keeps a random 4096 of them, fixed by seed 6666 at test time, so
+         results at 512 px depend on the seed. The authors reseed the global generator; a local one gives the same
+         subset here.
   paper  bilinear resizing of keys, all positions, rate 1e-4 instead of 2e-4 with decay.
-The local feature loss samples at most 4096 style positions in every variant, as the code does: at 256 px that is a quarter
-of relu2_1's positions. Here the limit is that quarter at any crop size (`loss_keys`).
+The local feature loss samples at most 4096 style positions in every variant, as the code does: at 256 px that is a
+quarter of relu2_1's positions. Here the limit is that quarter at any crop size (`loss_keys`).
 The published network fails unless the content's side is 0, 13, 14 or 15 modulo 16; here any size works.
 """
 
@@ -86,9 +89,12 @@ def key_subset(count: int, limit: int | None, seed: int) -> Int[Tensor, " kept"]
 
 
 def modulate(
-    content: Float[Tensor, "b c h w"], queries: Float[Tensor, "b n k"], keys: Float[Tensor, "b m k"], values: Float[Tensor, "b m c"],
+    content: Float[Tensor, "b c h w"],
+    queries: Float[Tensor, "b n k"],
+    keys: Float[Tensor, "b m k"],
+    values: Float[Tensor, "b m c"],
     subset: Int[Tensor, " kept"] | None,
-) -> Float[Tensor, "b c h w"]:  # fmt: skip
+) -> Float[Tensor, "b c h w"]:
     """S . N(content) + M with attention-weighted mean M and deviation S of the values (eq. 4 to 6)."""
     if subset is not None:
         keys, values = keys[:, subset], values[:, subset]
@@ -105,9 +111,13 @@ class AttentiveNormalisation(nn.Module):
         self.f, self.g, self.h = conv1x1(keys, keys), conv1x1(keys, keys), conv1x1(channels, channels)
 
     def forward(
-        self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], content_key: Float[Tensor, "b k h w"],
-        style_key: Float[Tensor, "b k _ _"], subset: Int[Tensor, " kept"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:  # fmt: skip
+        self,
+        content: Float[Tensor, "b c h w"],
+        style: Float[Tensor, "b c _ _"],
+        content_key: Float[Tensor, "b k h w"],
+        style_key: Float[Tensor, "b k _ _"],
+        subset: Int[Tensor, " kept"] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
         queries, keys, values = tokens(self.f(content_key)), tokens(self.g(style_key)), tokens(self.h(style))
         return modulate(content, queries, keys, values, subset)
 
@@ -127,7 +137,10 @@ class Transformer(nn.Module):
 
 
 class SkipDecoder(nn.Module):
-    """The decoder with relu3_1 attention joined in after the first up-sampling; names as published. 4 095 043 parameters."""
+    """The decoder with relu3_1 attention joined in after the first up-sampling.
+
+    Names as published. 4 095 043 parameters.
+    """
 
     def __init__(self, channels: tuple[int, ...]):
         super().__init__()
@@ -164,7 +177,9 @@ class AdaAttN(Method):
 
     def _subset(self, style: Tensor, level: int) -> Int[Tensor, " kept"] | None:
         # The published limits at levels 4 and 5 (65 536 positions) are out of reach below 2048 px.
-        return key_subset(style.shape[2] * style.shape[3], self.variant.max_keys if level == 3 else None, self.variant.seed)
+        return key_subset(
+            style.shape[2] * style.shape[3], self.variant.max_keys if level == 3 else None, self.variant.seed
+        )
 
     def encode_content(self, image: Image) -> Encoded:
         """relu3_1, relu4_1, relu5_1 and, named "key3" to "key5", their F^{1:x}. The big shallow maps are not kept."""
@@ -182,7 +197,9 @@ class AdaAttN(Method):
         for level, block in self.blocks().items():
             tap, key = TAPS[level - 1], f"key{level}"
             attended[level] = block(c[tap], s[tap], c[key], s[key], self._subset(s[tap], level))
-        return Transferred({"relu3_1": attended[3], "relu4_1": self.transformer.merge(attended[4], attended[5])}, content.size)
+        return Transferred(
+            {"relu3_1": attended[3], "relu4_1": self.transformer.merge(attended[4], attended[5])}, content.size
+        )
 
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)

@@ -10,9 +10,11 @@ arXiv 1703.06868. Statistics only, no attention: every content position gets the
 Notation: c, s are relu4_1 features (batch, 512, h/8, w/8); mu, sigma their statistics over space; D the decoder.
 
 Two truths
-  code   naoto0804/pytorch-AdaIN, on which everybody builds: unbiased variance + 1e-5 for both images; both style terms are
+  code   naoto0804/pytorch-AdaIN, on which everybody builds: unbiased variance + 1e-5 for both images; both style terms
+         are
          means over channels with lambda 10. The default.
-  paper  the authors' Torch7 code (xunhuang1995/AdaIN-style): the content's variance is biased + 1e-5, the style's biased
+  paper  the authors' Torch7 code (xunhuang1995/AdaIN-style): the content's variance is biased + 1e-5, the style's
+         biased
          without epsilon; the style term is summed over channels and lambda is 1e-1, the weight of the released decoder
          (the training script's own default is 1e-2). Sums over 64..512 channels times 0.1 weigh relu4_1 eight times as
          much as relu1_1, where the code's means weigh all layers alike: not the same loss at another scale.

@@ -10,18 +10,21 @@ coding and decoding, and stylising again and again does not eat the content:
         coupling    (a, b) -> (a, b + NN(a)),  NN = conv3x3, ReLU, conv1x1, ReLU, zero conv
     L = 0.1 L_c + L_s:  raw relu4_1 features against the content, channel statistics at relu1_1..4_1 against the style
 
-Notation: z is (48, h/4, w/4), as many numbers as the image. P is a fixed permutation, L and U strictly triangular, s the
-diagonal. The zero conv pads with ONES, starts at zero and is scaled by exp(3 scale); the first conv pads with zeros.
+Notation: z is (48, h/4, w/4), as many numbers as the image. P is a fixed permutation, L and U strictly triangular, s
+the diagonal. The zero conv pads with ONES, starts at zero and is scaled by exp(3 scale); the first conv pads with
+zeros.
 
 Truths (pkuanjie/ArtFlow is the code)
   adain        unbiased variance + 1e-5. The default.
   wct          covariance / (N - 1), eigenvalues below 1e-5 left out, no blending; every image by itself.
-  wct-batched  the code's WCT, which reads a batch as one image: right for one, and for more it mixes images and channels.
+  wct-batched  the code's WCT, which reads a batch as one image: right for one, and for more it mixes images and
+               channels.
                The released training ran on it.
-The paper's order of the three layers in a flow differs from the code's, which is taken. The flow takes no part in the widths
-of the encoder but for its hidden layers: 512 for VGG-19, as published, and the student's relu4_1 width otherwise.
-Sides must be multiples of 4: others are extended by reflection, and the result is cut. Actnorm takes its start from the first
-batch of contents (`prepare`); in the published code any first image does that, even in a test, if a flag in the file is lost.
+The paper's order of the three layers in a flow differs from the code's, which is taken. The flow takes no part in the
+widths of the encoder but for its hidden layers: 512 for VGG-19, as published, and the student's relu4_1 width
+otherwise. Sides must be multiples of 4: others are extended by reflection, and the result is cut. Actnorm takes its
+start from the first batch of contents (`prepare`); in the published code any first image does that, even in a test, if
+a flag in the file is lost.
 """
 
 from dataclasses import dataclass
@@ -49,7 +52,10 @@ class Variant:
     style: float = 1.0
 
     def learning_rate(self, step: int, batch: int) -> float:
-        """1e-4 / (1 + 5e-5 step), 160 000 steps of batch 4 in the code; the paper is remembered as 60 000 of batch 2."""
+        """1e-4 / (1 + 5e-5 step), 160 000 steps of batch 4 in the code.
+
+        The paper is remembered as 60 000 of batch 2.
+        """
         return inverse_decay(step)
 
 
@@ -132,7 +138,11 @@ class Coupling(nn.Module):
         super().__init__()
         half = channels // 2
         self.net = nn.Sequential(
-            nn.Conv2d(half, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), ZeroConv(hidden, half)
+            nn.Conv2d(half, hidden, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(),
+            ZeroConv(hidden, half),
         )
         for layer in (self.net[0], self.net[2]):
             nn.init.normal_(layer.weight, 0.0, 0.05)
@@ -152,7 +162,11 @@ class Flow(nn.Module):
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
-        self.actnorm, self.invconv, self.coupling = ActNorm(channels), InvertibleConv(channels), Coupling(channels, hidden)
+        self.actnorm, self.invconv, self.coupling = (
+            ActNorm(channels),
+            InvertibleConv(channels),
+            Coupling(channels, hidden),
+        )
 
     def forward(self, x: Feature) -> Feature:
         return self.coupling(self.invconv(self.actnorm(x)))
@@ -183,7 +197,10 @@ class Block(nn.Module):
 
 
 class Glow(nn.Module):
-    """The reversible network; names are those of the published checkpoint. 6 463 616 parameters with 512 hidden channels."""
+    """The reversible network.
+
+    Names are those of the published checkpoint. 6 463 616 parameters with 512 hidden channels.
+    """
 
     def __init__(self, hidden: int):
         super().__init__()
@@ -220,7 +237,10 @@ def wct(content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], batc
 
 
 class ArtFlow(Method):
-    """ArtFlow with AdaIN or WCT in the middle. 6 463 616 trainable parameters at VGG-19 width, none else in a stylisation."""
+    """ArtFlow with AdaIN or WCT in the middle.
+
+    6 463 616 trainable parameters at VGG-19 width, none else in a stylisation.
+    """
 
     title = "ArtFlow"
     last, taps, mirrored = "relu4_1", (), False

@@ -1,28 +1,33 @@
 """Avatar-Net: Sheng et al., "Avatar-Net: Multi-scale Zero-shot Style Transfer by Feature Decoration", CVPR 2018.
 
-arXiv 1805.03857. The transfer needs no training: content features are whitened, every patch is swapped for the most similar
-whitened style patch, and the result is coloured with the style's covariance. A decoder trained to give photographs back
-paints it, and takes the style's statistics at three more levels on the way:
+arXiv 1805.03857. The transfer needs no training: content features are whitened, every patch is swapped for the most
+similar whitened style patch, and the result is coloured with the style's covariance. A decoder trained to give
+photographs back paints it, and takes the style's statistics at three more levels on the way:
 
     x' = C(x)^-1/2 (x - mu(x)),  C(x) = X X^T / N                                       project content and style
     j(i) = argmax over style patches of <phi_i(z_c'), phi_j(z_s') / |phi_j(z_s')|>       match (normalised correlation)
-    z' = mean of the overlapping patches phi_j(i)(z_s'),  z = C(s)^1/2 (r z' + (1 - r) z_c') + mu(s)     reassemble, colour
-    image = D(z; AdaIN with the style at relu3_1, relu2_1, relu1_1)
+    z' = mean of the overlapping patches phi_j(i)(z_s'),  z = C(s)^1/2 (r z' + (1 - r) z_c') + mu(s)     reassemble,
+    colour image = D(z; AdaIN with the style at relu3_1, relu2_1, relu1_1)
     L = 10 MSE(I) + sum over relu1_1..4_1 of MSE(F) + 10 TV,  style = content, no swap, pixels in 0..255
 
-Notation: features of relu4_1; phi_i is the patch around position i; r the strength. C's power leaves out eigenvalues up to 1e-5.
+Notation: features of relu4_1; phi_i is the patch around position i; r the strength. C's power leaves out eigenvalues up
+to 1e-5.
 
 Two codes, not compatible with each other; the paper gives no such detail
-  official  LucasSheng/avatar-net, TensorFlow: average pooling, zero padding in the encoder, patches of 5, content padded by
-            reflection and style by zeros, mixing before colouring with r = 0.8 as its script sets, an additional convolution
-            and a 7x7 one at the end of the decoder. The default. Its weights are a TensorFlow file that torch cannot read.
-  port      tyui592/Avatar-Net_Pytorch: maximum pooling, patches of 3, zeros around both, mixing after colouring with the raw
+  official  LucasSheng/avatar-net, TensorFlow: average pooling, zero padding in the encoder, patches of 5, content
+            padded by
+            reflection and style by zeros, mixing before colouring with r = 0.8 as its script sets, an additional
+            convolution and a 7x7 one at the end of the decoder. The default. Its weights are a TensorFlow file that
+            torch cannot read.
+  port      tyui592/Avatar-Net_Pytorch: maximum pooling, patches of 3, zeros around both, mixing after colouring with
+            the raw
             content, the mirrored decoder in ImageNet-normalised colours, L = MSE + 0.1 features + TV in those colours.
-            Its published file loads. Its eigenvalue threshold of 1e-14 lets noise through: the official rule stands here.
-The official encoder is the un-normalised VGG-19 on pixels in 0..255; this project's is normalised: equal up to one positive factor a
-channel, which whitening in all channels at once does not undo exactly. Its feature loss would be 4000 times smaller than the
-pixels' where the official one is the larger, and the decoder would blur; ACTIVATIONS puts the scale back. Sides that are no multiple of 8
-are extended by reflection, and the result is cut.
+            Its published file loads. Its eigenvalue threshold of 1e-14 lets noise through: the official rule stands
+            here.
+The official encoder is the un-normalised VGG-19 on pixels in 0..255; this project's is normalised: equal up to one
+positive factor a channel, which whitening in all channels at once does not undo exactly. Its feature loss would be 4000
+times smaller than the pixels' where the official one is the larger, and the decoder would blur; ACTIVATIONS puts the
+scale back. Sides that are no multiple of 8 are extended by reflection, and the result is cut.
 """
 
 from dataclasses import dataclass
@@ -34,7 +39,17 @@ from torch import Tensor, nn
 
 from ..nn.attention import AttentionRecord
 from ..nn.encoder import AnyImage, Encoder, Image, check_image
-from ..nn.layers import Feature, ReflectionPad2d, covariance, decoder, decoder_from, full_precision, mean_std, pad_to_multiple, symmetric_power
+from ..nn.layers import (
+    Feature,
+    ReflectionPad2d,
+    covariance,
+    decoder,
+    decoder_from,
+    full_precision,
+    mean_std,
+    pad_to_multiple,
+    symmetric_power,
+)
 from ..nn.losses import mse
 from .adain import STYLE_TAPS
 from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
@@ -93,7 +108,9 @@ def whiten(x: Feature) -> tuple[Feature, Float[Tensor, "batch channels channels"
     return (symmetric_power(spread, -0.5, FLOOR) @ (flat - mean)).view_as(x), symmetric_power(spread, 0.5, FLOOR), mean
 
 
-def match(content: Float[Tensor, "c _ _"], style: Float[Tensor, "c _ _"], patch: int, content_pad: str) -> Int[Tensor, "h w"]:
+def match(
+    content: Float[Tensor, "c _ _"], style: Float[Tensor, "c _ _"], patch: int, content_pad: str
+) -> Int[Tensor, "h w"]:
     """Index of the style position whose patch correlates best with each content patch; the first of equals.
 
     Style patches are taken a few rows at a time, so memory does not grow with the product of both sizes.
@@ -103,7 +120,9 @@ def match(content: Float[Tensor, "c _ _"], style: Float[Tensor, "c _ _"], patch:
     padded = F.pad(style, (reach,) * 4)
     best = index = None
     for top, kernels in _patches(padded, patch, style.shape[1]):
-        scores, found = F.conv2d(around, kernels / (kernels.flatten(1).norm(dim=1)[:, None, None, None] + 1e-7))[0].max(dim=0)
+        scores, found = F.conv2d(around, kernels / (kernels.flatten(1).norm(dim=1)[:, None, None, None] + 1e-7))[0].max(
+            dim=0
+        )
         if best is None:
             best, index = scores, found
         else:
@@ -149,7 +168,20 @@ class AvatarNet(Method):
             self.decoder = decoder(encoder.channels)
         else:
             c1, c2, c3, c4 = encoder.channels[:4]
-            plan = [(c4, c3), "up", (c3, c3), (c3, c3), (c3, c3), (c3, c2), "up", (c2, c2), (c2, c1), "up", (c1, c1), (c1, c1)]
+            plan = [
+                (c4, c3),
+                "up",
+                (c3, c3),
+                (c3, c3),
+                (c3, c3),
+                (c3, c2),
+                "up",
+                (c2, c2),
+                (c2, c1),
+                "up",
+                (c1, c1),
+                (c1, c1),
+            ]
             self.decoder = decoder_from(plan).extend([ReflectionPad2d(3), nn.Conv2d(c1, 3, 7)])
             for layer in self.decoder:
                 if isinstance(layer, nn.Conv2d):
@@ -163,7 +195,10 @@ class AvatarNet(Method):
 
     @torch.no_grad()
     def transfer(self, content: Encoded, style: Encoded, alpha: float | None = None) -> Transferred:
-        """Decorated relu4_1, with the statistics of the style's shallower taps for the decoder. alpha is r; None takes the variant's."""
+        """Decorated relu4_1, with the statistics of the style's shallower taps for the decoder.
+
+        alpha is r; None takes the variant's.
+        """
         check_pair(content, style, "relu4_1")
         strength = self.variant.strength if alpha is None else alpha
         decorated = self.decorate(content.features["relu4_1"], style.features["relu4_1"], strength)
@@ -173,9 +208,15 @@ class AvatarNet(Method):
         """Mean and deviation of the taps that the decoder is given, with each code's divisor."""
         correction = 1 if self.variant.mirrored else 0
         found = {tap: mean_std(style.features[tap], correction, eps=0.0) for tap in FUSED}
-        return {f"{tap} {name}": part for tap, parts in found.items() for name, part in zip(("mean", "std"), parts, strict=True)}
+        return {
+            f"{tap} {name}": part
+            for tap, parts in found.items()
+            for name, part in zip(("mean", "std"), parts, strict=True)
+        }
 
-    def decorate(self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], strength: float) -> Float[Tensor, "b c h w"]:
+    def decorate(
+        self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], strength: float
+    ) -> Float[Tensor, "b c h w"]:
         """Project, match, reassemble, colour."""
         (flat_c, _, _), (flat_s, kernel, mean) = whiten(content), whiten(style)
         flat_c, flat_s = flat_c.to(content.dtype), flat_s.to(style.dtype)
@@ -187,7 +228,9 @@ class AvatarNet(Method):
         coloured = (kernel @ swapped.double().flatten(2) + mean).view_as(content).to(content.dtype)
         return coloured if self.variant.mix_whitened else strength * coloured + (1 - strength) * content
 
-    def fuse(self, x: Float[Tensor, "b c h w"], mean_s: Float[Tensor, "b c 1 1"], std_s: Float[Tensor, "b c 1 1"]) -> Float[Tensor, "b c h w"]:
+    def fuse(
+        self, x: Float[Tensor, "b c h w"], mean_s: Float[Tensor, "b c 1 1"], std_s: Float[Tensor, "b c 1 1"]
+    ) -> Float[Tensor, "b c h w"]:
         """AdaIN inside the decoder, with each code's epsilon."""
         if self.variant.mirrored:
             mean, std = x.mean(dim=(2, 3), keepdim=True), full_precision(x).std(dim=(2, 3), keepdim=True) + 1e-5
@@ -215,16 +258,24 @@ class AvatarNet(Method):
         output = self.encoder(pad_to_multiple(result, 8))
         terms = {
             "pixels": mse(y, content * scale),
-            "features": sum(square * mse(output[tap], code.features[tap]) for tap, square in zip(STYLE_TAPS, self.variant.activations, strict=True)),
+            "features": sum(
+                square * mse(output[tap], code.features[tap])
+                for tap, square in zip(STYLE_TAPS, self.variant.activations, strict=True)
+            ),
             "total_variation": (y[..., 1:] - y[..., :-1]).abs().mean() + (y[..., 1:, :] - y[..., :-1, :]).abs().mean(),
         }
         return scale_terms(terms, self.variant)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
-        """Matching: patches of the whitened content against unit patches of the whitened style; the arg-max is taken."""
+        """Matching: patches of the whitened content against unit patches of the whitened style.
+
+        The arg-max is taken.
+        """
         patch, pads = self.variant.patch, (self.variant.content_pad, "constant")
         flat = [whiten(code.features["relu4_1"][:1])[0].float() for code in (content, style)]
-        queries, keys = (F.unfold(F.pad(x, (patch // 2,) * 4, mode=pad), patch)[0].T for x, pad in zip(flat, pads, strict=True))
+        queries, keys = (
+            F.unfold(F.pad(x, (patch // 2,) * 4, mode=pad), patch)[0].T for x, pad in zip(flat, pads, strict=True)
+        )
         grids = (tuple(x.shape[2:]) for x in flat)
         keys = keys / (keys.norm(dim=1, keepdim=True) + 1e-7)
         best = torch.cat([(part @ keys.T).argmax(dim=1) for part in queries.split(256)])

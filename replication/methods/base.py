@@ -34,8 +34,8 @@ class Transferred:
 class Method(nn.Module):
     """Base of all methods: a frozen encoder, and the four steps.
 
-    Subclasses build their trainable modules in `__init__` and write `transfer`, `decode` and `losses`; attention methods
-    also write `attention`; methods with an encoder of their own overwrite `encode_content` and `encode_style`.
+    Subclasses build their trainable modules in `__init__` and write `transfer`, `decode` and `losses`; attention
+    methods also write `attention`; methods with an encoder of their own overwrite `encode_content` and `encode_style`.
 
     title     as the papers print it
     last      deepest tap of the frozen encoder that training reads
@@ -86,9 +86,14 @@ class Method(nn.Module):
         return []
 
     def forward(self, content: Image, style: AnyImage) -> Image:
-        """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any); returns (batch, 3, h, w), unclamped."""
+        """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any).
+
+        Returns (batch, 3, h, w), unclamped.
+        """
         if style.shape[0] not in (1, content.shape[0]):
-            raise UserError(f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each content")
+            raise UserError(
+                f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each content"
+            )
         code = self.encode_style(style)
         if style.shape[0] != content.shape[0]:
             code = Encoded({tap: f.expand(content.shape[0], -1, -1, -1) for tap, f in code.features.items()}, code.size)
@@ -117,7 +122,9 @@ class FeatureTransfer(Method):
             stylised = alpha * stylised + (1 - alpha) * self.transform(content, content)
         return Transferred({"relu4_1": stylised}, content.size)
 
-    def shared_terms(self, images: tuple[Image, AnyImage], c: Encoded, s: Encoded) -> tuple[Image, dict[str, Float[Tensor, ""]]]:
+    def shared_terms(
+        self, images: tuple[Image, AnyImage], c: Encoded, s: Encoded
+    ) -> tuple[Image, dict[str, Float[Tensor, ""]]]:
         """The stylised image and SANet's four terms, unweighted, from images and their features."""
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
         return result, content_style_identity(self.encoder, images, (c.features, s.features), result, tuple(same))
@@ -156,7 +163,9 @@ def check_pair(content: Encoded, style: Encoded, tap: str) -> None:
     """Raise UserError unless both encodings hold `tap` with equal batch and channels."""
     a, b = content.features[tap].shape, style.features[tap].shape
     if a[:2] != b[:2]:
-        raise UserError(f"content has batch {a[0]} and {a[1]} channels at {tap}, style {b[0]} and {b[1]}; encode both with one model")
+        raise UserError(
+            f"content has batch {a[0]} and {a[1]} channels at {tap}, style {b[0]} and {b[1]}; encode both with one model"
+        )
 
 
 def parameter_count(module: nn.Module, trainable: bool = True) -> int:

@@ -1,26 +1,32 @@
 """DAG-Style, AN INTERPRETATION OF A PUBLIC SUMMARY, not a re-implementation: the paper itself could not be found.
 
-The summary fixes this much: content and style go through multi-scale feature extraction by DAConv ("dynamically allocates
-multi-scale kernels"), fusion, GDPAttention ("concurrently computes attention at multiple scales") and a reconstruction path
-without an explicit decoder; one objective; 7.07 M parameters. Everything below is this project's reading, of 7.057 M.
+The summary fixes this much: content and style go through multi-scale feature extraction by DAConv ("dynamically
+allocates multi-scale kernels"), fusion, GDPAttention ("concurrently computes attention at multiple scales") and a
+reconstruction path without an explicit decoder; one objective; 7.07 M parameters. Everything below is this project's
+reading, of 7.057 M.
 
     DAConv   y_k = depthwise k x k (x), k = 3, 5, 7, 9;  t = sum_k y_k
              w = softmax over k of ( W_2 gelu(W_1 GAP(t)) + conv1x1(t) ),  u = sum_k w_k . y_k
-             x <- x + conv1x1(gelu(conv1x1(IN(u))))                                    kernel size chosen per pixel and channel
+             x <- x + conv1x1(gelu(conv1x1(IN(u))))                                    kernel size chosen per pixel and
+             channel
     fuse     Z = conv1x1( [X3_c, AdaIN(X3_c, X3_s)] )
     GDP      x <- x + depthwise3x3(x);  heads in four groups, group g sees the style reduced by r_g = 1, 2, 4, 8:
              x <- x + W concat_g softmax(Q_g K_g^T / sqrt(d)) V_g;  x <- x + feed-forward(x);  eight blocks
-    rebuild  three times: conv1x1, pixel shuffle, join AdaIN(X_c, X_s) of that size, conv1x1, DAConv; then conv3x3 to RGB
-    L = 7 L_c + 10 L_s + 70 L_id1 + L_id2                                              StyTr2's terms and weights, on VGG-19
+    rebuild  three times: conv1x1, pixel shuffle, join AdaIN(X_c, X_s) of that size, conv1x1, DAConv; then conv3x3 to
+             RGB
+    L = 7 L_c + 10 L_s + 70 L_id1 + L_id2                                              StyTr2's terms and weights, on
+    VGG-19
 
-Notation: X0..X3 are 32, 64, 128, 256 channels at 1, 1/2, 1/4, 1/8 of the image, from one extractor for both images; IN instance
-normalisation; Q from the content, K and V from the style. Other widths follow the encoder of the losses: half its relu1_1, then
-relu1_1, relu2_1, relu3_1. Sides that are no multiple of 64 are extended by reflection, and the result is cut.
+Notation: X0..X3 are 32, 64, 128, 256 channels at 1, 1/2, 1/4, 1/8 of the image, from one extractor for both images; IN
+instance normalisation; Q from the content, K and V from the style. Other widths follow the encoder of the losses: half
+its relu1_1, then relu1_1, relu2_1, relu3_1. Sides that are no multiple of 64 are extended by reflection, and the result
+is cut.
 
-Arms: `no-daconv` (each block one static depthwise 3x3), `no-gdp` (fusion goes straight to rebuilding), `transformer` (static
-blocks and six ordinary cross-attention blocks), `no-gdp-matched` (no-gdp with thirteen more DAConv blocks, because no-gdp also
-loses 63 % of the parameters; 7.140 M), `unpatch` (the other reading of "no decoder": one convolution and a pixel shuffle by 8).
-ASFNet, the summary's strongest baseline, could not be identified and is not implemented.
+Arms: `no-daconv` (each block one static depthwise 3x3), `no-gdp` (fusion goes straight to rebuilding), `transformer`
+(static blocks and six ordinary cross-attention blocks), `no-gdp-matched` (no-gdp with thirteen more DAConv blocks,
+because no-gdp also loses 63 % of the parameters; 7.140 M), `unpatch` (the other reading of "no decoder": one
+convolution and a pixel shuffle by 8). ASFNet, the summary's strongest baseline, could not be identified and is not
+implemented.
 """
 
 from dataclasses import dataclass
@@ -69,13 +75,20 @@ class Variant:
 
 FULL = Variant()
 VARIANTS = {
-    "full": FULL, "no-daconv": Variant(dynamic=False), "no-gdp": Variant(middle="nothing"),
-    "transformer": Variant(dynamic=False, middle="transformer"), "no-gdp-matched": Variant(middle="daconv"), "unpatch": Variant(rebuild="unpatch"),
-}  # fmt: skip
+    "full": FULL,
+    "no-daconv": Variant(dynamic=False),
+    "no-gdp": Variant(middle="nothing"),
+    "transformer": Variant(dynamic=False, middle="transformer"),
+    "no-gdp-matched": Variant(middle="daconv"),
+    "unpatch": Variant(rebuild="unpatch"),
+}
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """One filter a channel, in float32 also under autocast: on CPU its half-precision kernels are 2 to 10 times slower."""
+    """One filter a channel, in float32 also under autocast.
+
+    On CPU its half-precision kernels are 2 to 10 times slower.
+    """
 
     def __init__(self, channels: int, kernel: int, stride: int = 1):
         super().__init__(channels, channels, kernel, stride, groups=channels)
@@ -98,7 +111,9 @@ class DAConv(nn.Module):
         self.branches = nn.ModuleList(depthwise(channels, k) for k in (KERNELS if dynamic else KERNELS[:1]))
         if dynamic:
             reduced = max(channels // 8, 16)
-            self.channel = nn.Sequential(conv1x1(channels, reduced), nn.GELU(), conv1x1(reduced, len(KERNELS) * channels))
+            self.channel = nn.Sequential(
+                conv1x1(channels, reduced), nn.GELU(), conv1x1(reduced, len(KERNELS) * channels)
+            )
             self.spatial = conv1x1(channels, len(KERNELS))
         self.norm = nn.InstanceNorm2d(channels, affine=True)
         self.mix = nn.Sequential(conv1x1(channels, 2 * channels), nn.GELU(), conv1x1(2 * channels, channels))
@@ -129,7 +144,11 @@ def allocation_facts(weights: Float[Tensor, "1 4 c h w"], image: Float[Tensor, "
     distance = resize(distance_transform_edt(~canny(grey, sigma=2.0)), expected.shape, anti_aliasing=True)
     bits = -(weights * weights.clamp_min(1e-30).log2()).sum(dim=1).mean()
     means = {f"kernel {k}": float(w.mean()) for k, w in zip(KERNELS, share, strict=True)}
-    return {**means, "entropy": float(bits), "correlation with distance to edges": float(spearmanr(expected.ravel(), distance.ravel()).statistic)}
+    return {
+        **means,
+        "entropy": float(bits),
+        "correlation with distance to edges": float(spearmanr(expected.ravel(), distance.ravel()).statistic),
+    }
 
 
 class GDPAttention(nn.Module):
@@ -140,10 +159,14 @@ class GDPAttention(nn.Module):
         self.position = depthwise(channels, 3)
         self.norm_x, self.norm_style, self.norm_ff = (nn.GroupNorm(1, channels) for _ in range(3))
         self.query = conv1x1(channels, channels)
-        self.reduce = nn.ModuleList(nn.Identity() if r == 1 else DepthwiseConv2d(channels, r, stride=r) for r in REDUCTIONS)
+        self.reduce = nn.ModuleList(
+            nn.Identity() if r == 1 else DepthwiseConv2d(channels, r, stride=r) for r in REDUCTIONS
+        )
         self.key_value = nn.ModuleList(conv1x1(channels, 2 * channels // len(REDUCTIONS)) for _ in REDUCTIONS)
         self.out = conv1x1(channels, channels)
-        self.feed_forward = nn.Sequential(conv1x1(channels, 2 * channels), depthwise(2 * channels, 3), nn.GELU(), conv1x1(2 * channels, channels))
+        self.feed_forward = nn.Sequential(
+            conv1x1(channels, 2 * channels), depthwise(2 * channels, 3), nn.GELU(), conv1x1(2 * channels, channels)
+        )
         self.heads = HEADS // len(REDUCTIONS)
         self.scale = (channels // HEADS) ** -0.5
 
@@ -151,23 +174,35 @@ class GDPAttention(nn.Module):
         """Queries, keys and values of every group as maps; the keys' grids are the style's over REDUCTIONS."""
         queries = self.query(self.norm_x(x)).chunk(len(REDUCTIONS), dim=1)
         normal = self.norm_style(style)
-        pairs = [project(reduce(normal)).chunk(2, dim=1) for reduce, project in zip(self.reduce, self.key_value, strict=True)]
+        pairs = [
+            project(reduce(normal)).chunk(2, dim=1) for reduce, project in zip(self.reduce, self.key_value, strict=True)
+        ]
         return [(q, k, v) for q, (k, v) in zip(queries, pairs, strict=True)]
 
     def forward(self, x: Feature, style: Float[Tensor, "b c _ _"]) -> Feature:
         x = x + self.position(x)
-        parts = [attend(*(tokens(part) for part in group), scale=self.scale, heads=self.heads) for group in self.project(x, style)]
+        parts = [
+            attend(*(tokens(part) for part in group), scale=self.scale, heads=self.heads)
+            for group in self.project(x, style)
+        ]
         x = x + self.out(grid(torch.cat(parts, dim=2), tuple(x.shape[2:])).to(x.dtype))
         return x + self.feed_forward(self.norm_ff(x))
 
 
 class CrossAttention(nn.Module):
-    """An ordinary transformer block: the content attends to the style at one scale; the arm that replaces both ideas."""
+    """An ordinary transformer block.
+
+    The content attends to the style at one scale; the arm that replaces both ideas.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
         self.norm_x, self.norm_style, self.norm_ff = (nn.GroupNorm(1, channels) for _ in range(3))
-        self.query, self.key_value, self.out = conv1x1(channels, channels), conv1x1(channels, 2 * channels), conv1x1(channels, channels)
+        self.query, self.key_value, self.out = (
+            conv1x1(channels, channels),
+            conv1x1(channels, 2 * channels),
+            conv1x1(channels, channels),
+        )
         self.feed_forward = nn.Sequential(conv1x1(channels, 4 * channels), nn.GELU(), conv1x1(4 * channels, channels))
         self.scale = (channels // HEADS) ** -0.5
 
@@ -185,7 +220,9 @@ class Extractor(nn.Module):
         super().__init__()
         self.entry = nn.Sequential(*conv3x3(3, widths[0]), nn.GELU())
         self.stages = nn.ModuleList(
-            nn.Sequential(ReflectionPad2d(1), nn.Conv2d(a, b, 3, stride=2), *(DAConv(b, dynamic) for _ in range(blocks)))
+            nn.Sequential(
+                ReflectionPad2d(1), nn.Conv2d(a, b, 3, stride=2), *(DAConv(b, dynamic) for _ in range(blocks))
+            )
             for a, b, blocks in zip(widths, widths[1:], (1, 3, 4), strict=False)
         )
 
@@ -220,15 +257,24 @@ class DAGStyle(Method):
         widths, dynamic = (c1 // 2, c1, c2, c3), variant.dynamic
         self.extractor = Extractor(widths, dynamic)
         self.fusion = conv1x1(2 * c3, c3)
-        middle = {"gdp": (GDPAttention, 8), "transformer": (CrossAttention, 6), "daconv": (DAConv, 13), "nothing": (nn.Identity, 0)}
+        middle = {
+            "gdp": (GDPAttention, 8),
+            "transformer": (CrossAttention, 6),
+            "daconv": (DAConv, 13),
+            "nothing": (nn.Identity, 0),
+        }
         kind, count = middle[variant.middle]
         self.middle = nn.ModuleList(kind(c3) for _ in range(count))
         if variant.rebuild == "unpatch":
             self.rebuild = nn.Sequential(conv1x1(c3, 3 * 64), nn.PixelShuffle(8))
         else:
-            self.rebuild = nn.ModuleList([
-                Rebuild(c3, c2, DAConv(c2, dynamic)), Rebuild(c2, c1, DAConv(c1, dynamic)), Rebuild(c1, c1 // 2, nn.Sequential(*conv3x3(c1 // 2, 3))),
-            ])  # fmt: skip
+            self.rebuild = nn.ModuleList(
+                [
+                    Rebuild(c3, c2, DAConv(c2, dynamic)),
+                    Rebuild(c2, c1, DAConv(c1, dynamic)),
+                    Rebuild(c1, c1 // 2, nn.Sequential(*conv3x3(c1 // 2, 3))),
+                ]
+            )
 
     def encode_content(self, image: Image) -> Encoded:
         """X0..X3 of the image, extended to a multiple of 64."""
@@ -256,7 +302,9 @@ class DAGStyle(Method):
         c, s = self.encode_content(content), self.encode_style(style)
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
         features = self.encoder(content), self.encoder(style)
-        return scale_terms(content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant)
+        return scale_terms(
+            content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant
+        )
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         """Of GDPAttention: every block, scale and head. The key grid of scale r is the style's over r."""
@@ -265,11 +313,21 @@ class DAGStyle(Method):
         c, s = ({name: f[:1] for name, f in code.features.items()} for code in (content, style))
         x, records = self.fusion(torch.cat([c["x3"], adain(c["x3"], s["x3"])], dim=1)), []
         for number, block in enumerate(self.middle, 1):
-            for group, (reduction, (q, k, _)) in enumerate(zip(REDUCTIONS, block.project(x + block.position(x), s["x3"]), strict=True)):
+            for group, (reduction, (q, k, _)) in enumerate(
+                zip(REDUCTIONS, block.project(x + block.position(x), s["x3"]), strict=True)
+            ):
                 heads = zip(split_heads(tokens(q), block.heads)[0], split_heads(tokens(k), block.heads)[0], strict=True)
                 grids = tuple(q.shape[2:]), tuple(k.shape[2:])
                 records += [
-                    AttentionRecord(f"block {number}", a, b, *grids, scale=block.scale, head=group * block.heads + i, step=f"1/{reduction}")
+                    AttentionRecord(
+                        f"block {number}",
+                        a,
+                        b,
+                        *grids,
+                        scale=block.scale,
+                        head=group * block.heads + i,
+                        step=f"1/{reduction}",
+                    )
                     for i, (a, b) in enumerate(heads)
                 ]
             x = block(x, s["x3"])

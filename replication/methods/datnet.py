@@ -1,8 +1,10 @@
-"""DatNet: a dual attention network with a content restoration loss, for arbitrary style transfer (Chinese journal paper).
+"""DatNet: a dual attention network with a content restoration loss, for arbitrary style transfer (Chinese journal
+paper).
 
 Channel attention re-weighs the features, then spatial attention (AdaAttN) transfers the style:
 
-    y = sigmoid(conv1d(GAP(F))),  ECA(F) = F . y            at every level, shared by content and style     (section 1.2)
+    y = sigmoid(conv1d(GAP(F))),  ECA(F) = F . y            at every level, shared by content and style     (section
+    1.2)
     F_cs^x = S . N(ECA(F_c^x)) + M,  x = 3, 4, 5            AdaAttN on the re-weighed features              (eq. 2 to 7)
     L = 3 L_lf + 10 L_gs + 5 L_re                                                                          (section 2)
     L_re = sum over relu1_1..5_1 of MSE(F(I_cc), F(I_c)),  I_cc the content stylised with itself            (eq. 11)
@@ -12,18 +14,20 @@ k = |log2(C) / 2 + 1 / 2| rounded down, plus 1 if even: 3, 5, 5, 5, 5 for 64..51
 
 No code was published and part of the paper's equations survive only as pictures. Readings chosen here
   * one ECA a level, five in all, shared by both images as the encoder is; keys concatenate the re-weighed levels;
-  * keys are resized bilinearly (the paper's word); integration, decoder and the L_lf target are AdaAttN's, on raw features;
+  * keys are resized bilinearly (the paper's word); integration, decoder and the L_lf target are AdaAttN's, on raw
+  features;
   * norms are mean squared errors; "variance" in eq. 9 is the standard deviation; all style positions are keys, without
     which the paper's 16-fold cost from 256 to 512 px cannot be.
 The paper counts 26.71 M parameters; this is 26.574 886 M (-0.5 %, unexplained).
 
 What the mathematics says about ECA here: queries, keys and N(F_c) are normalised per channel, which undoes any positive
-factor on a channel up to the 1e-5 in the root. So ECA acts through the values V = h(ECA(F_s)) of levels 3 to 5 alone, and on
-the content image and at levels 1 and 2 not at all. The small difference between the arms `spatial` and `dual` in the
-paper's Table 3 (0.008 SSIM) fits.
+factor on a channel up to the 1e-5 in the root. So ECA acts through the values V = h(ECA(F_s)) of levels 3 to 5 alone,
+and on the content image and at levels 1 and 2 not at all. The small difference between the arms `spatial` and `dual` in
+the paper's Table 3 (0.008 SSIM) fits.
 
-Arms: `full`, `dual` (without L_re), `spatial` (without L_re and ECA: AdaAttN with DatNet's settings); `kernel-3` and `kernel-9`
-have one kernel at every level, the least and the largest that ECA-Net tries, for the paper prints neither size nor rule.
+Arms: `full`, `dual` (without L_re), `spatial` (without L_re and ECA: AdaAttN with DatNet's settings); `kernel-3` and
+`kernel-9` have one kernel at every level, the least and the largest that ECA-Net tries, for the paper prints neither
+size nor rule.
 """
 
 from dataclasses import dataclass
@@ -90,7 +94,13 @@ class DatNet(AdaAttN):
     """DatNet at relu3_1, relu4_1, relu5_1. 13 629 914 trainable parameters at VGG-19 width, 23 of them in ECA."""
 
     title = "DatNet"
-    variants = {"full": FULL, "dual": DUAL, "spatial": SPATIAL, "kernel-3": Variant(eca_kernel=3), "kernel-9": Variant(eca_kernel=9)}
+    variants = {
+        "full": FULL,
+        "dual": DUAL,
+        "spatial": SPATIAL,
+        "kernel-3": Variant(eca_kernel=3),
+        "kernel-9": Variant(eca_kernel=9),
+    }
 
     def __init__(self, encoder: Encoder, variant: Variant = FULL):
         super().__init__(encoder, variant)

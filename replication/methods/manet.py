@@ -12,8 +12,8 @@ Notation: N normalises over space per channel; f, g, h, W are 1x1 convolutions, 
 relu4_1, relu5_1 of normalised features, L_s of channel statistics, L_id1 and L_id2 as in SANet. Disentanglement:
 L_dis_c wants one content in many styles to have equal content, L_dis_s many contents in one style to have equal style.
 
-SSA's rows are normalised, but A^T sums over them: its columns need not sum to 1. Its logits are sums over style positions
-of raw products, so they grow with the style's size: test at the published 512 px.
+SSA's rows are normalised, but A^T sums over them: its columns need not sum to 1. Its logits are sums over style
+positions of raw products, so they grow with the style's size: test at the published 512 px.
 
 Two truths (the authors' code; no licence, numbers only)
   code   the "one content" and the "one style" are drawn from full batches, so items differ that should be equal; both
@@ -95,13 +95,17 @@ class MultiAdaptation(nn.Module):
         return self.CA(self.CSA(content, content), self.SSA(style))
 
 
-def disentangled_content(output: Features, first: Int[Tensor, " b"], second: Int[Tensor, " b"], tap: str) -> Float[Tensor, ""]:
+def disentangled_content(
+    output: Features, first: Int[Tensor, " b"], second: Int[Tensor, " b"], tap: str
+) -> Float[Tensor, ""]:
     """MSE(N(P F), N(P' F)) at one tap for two permutations of the batch."""
     f = normalise(output[tap])
     return mse(f[first], f[second])
 
 
-def disentangled_style(output: Features, first: Int[Tensor, " b"], second: Int[Tensor, " b"], tap: str) -> Float[Tensor, ""]:
+def disentangled_style(
+    output: Features, first: Int[Tensor, " b"], second: Int[Tensor, " b"], tap: str
+) -> Float[Tensor, ""]:
     """MSE of means and of deviations at one tap for two permutations of the batch."""
     mean, std = mean_std(output[tap])
     return mse(mean[first], mean[second]) + mse(std[first], std[second])
@@ -157,5 +161,9 @@ class MANet(FeatureTransfer):
         adapted = module.CSA(c, c), module.SSA(s)
         for step, block, pair in (("CSA", module.CSA, (c, c)), ("CA", module.CA, adapted)):
             queries, keys, _ = block.project(*pair)
-            records.append(AttentionRecord("relu4_1", queries[0], keys[0], *(tuple(x.shape[2:]) for x in pair), step=step, within=step == "CSA"))
+            records.append(
+                AttentionRecord(
+                    "relu4_1", queries[0], keys[0], *(tuple(x.shape[2:]) for x in pair), step=step, within=step == "CSA"
+                )
+            )
         return records

@@ -1,26 +1,27 @@
 """MCCNet: Deng et al., "Arbitrary Video Style Transfer via Multi-Channel Correlation", AAAI 2021.
 
-arXiv 2009.08003. No attention map: the style scales the content's channels, the same at every position, which is what keeps
-neighbouring video frames alike.
+arXiv 2009.08003. No attention map: the style scales the content's channels, the same at every position, which is what
+keeps neighbouring video frames alike.
 
     Q = f(N(F_c)),  G = g(N(F_s)),  q_c = sum_x G_c(x)^2 / sum_x G_c(x),  w = fc(q)
     F_cs = W( Q . w ) + F_c,   image = D(F_cs)
     L = 3 L_c + 10 L_s + 70 L_id1 + L_id2 + 3000 L_illum + 1e-4 TV
 
-Notation: features at relu4_1; N normalises over space per channel; f, g, W are 1x1 convolutions, fc is linear; sums run over
-style positions. L_illum = MSE(D(M(c + eta, s)), D(M(c, s))) with Gaussian noise eta; TV sums absolute neighbour differences
-over the batch; the other terms are SANet's.
+Notation: features at relu4_1; N normalises over space per channel; f, g, W are 1x1 convolutions, fc is linear; sums run
+over style positions. L_illum = MSE(D(M(c + eta, s)), D(M(c, s))) with Gaussian noise eta; TV sums absolute neighbour
+differences over the batch; the other terms are SANet's.
 
-N(F_s) has zero mean, so sum_x G_c(x) = N_s b_c with b the bias of g: q_c divides by a learned bias, and blows up where it is
-small. The published code computes the cancelling sum; here N_s b_c stands in its place, which is the same number without the
-rounding. The published module also has a convolution h that nothing reads: it is kept, frozen, because the published files
-and counts have it.
+N(F_s) has zero mean, so sum_x G_c(x) = N_s b_c with b the bias of g: q_c divides by a learned bias, and blows up where
+it is small. The published code computes the cancelling sum; here N_s b_c stands in its place, which is the same number
+without the rounding. The published module also has a convolution h that nothing reads: it is kept, frozen, because the
+published files and counts have it.
 
 Two truths (the authors' code; no licence, numbers only)
   code   weights above; deviation of eta drawn from U(0.01, 0.02) each call. The default.
-  paper  weights 4, 15, 70, 3000 and no TV; its transform |f_s|^2 f_c is not what the code computes: the code's is taken.
-On two GPUs the published training sums the mean terms of both halves, which halves TV's relative weight; here is one GPU's.
-Strength alpha mixes with M(c, c).
+  paper  weights 4, 15, 70, 3000 and no TV; its transform |f_s|^2 f_c is not what the code computes: the code's is
+         taken.
+On two GPUs the published training sums the mean terms of both halves, which halves TV's relative weight; here is one
+GPU's. Strength alpha mixes with M(c, c).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """MicroAST: Wang et al., "MicroAST: Towards Super-Fast Ultra-Resolution Arbitrary Style Transfer", AAAI 2023.
 
-arXiv 2211.15313. Two tiny encoders instead of VGG-19, and a decoder that the style modulates twice: its features by AdaIN
-and its filters by numbers that a modulator reads off the style.
+arXiv 2211.15313. Two tiny encoders instead of VGG-19, and a decoder that the style modulates twice: its features by
+AdaIN and its filters by numbers that a modulator reads off the style.
 
     f_c = E_c(I_c),  f_s = E_s(I_s)  at two levels,  (w, b) = M(f_s) for each level
     x1 = AdaIN(f_c^2, f_s^2),  x2 = R_1(x1; w_2, b_2),  x3 = AdaIN(x2, f_s^1),  x4 = R_2(x3; w_1, b_1),  image = D(x4)
@@ -11,14 +11,16 @@ and its filters by numbers that a modulator reads off the style.
             over distances to the other styles of the batch
 
 Notation: levels 1 and 2 are 64 channels at h/4; w, b are (64, 1, 1). Style signals are the statistics of both levels of
-E_s and (w, b). w conv + b identity is a modulated filter, with the convolution's bias scaled as well. Nothing is detached.
+E_s and (w, b). w conv + b identity is a modulated filter, with the convolution's bias scaled as well. Nothing is
+detached.
 
 Two truths (EndyWon/MicroAST is the code)
-  code   the negatives of level 1 compare with the other RESULTS, all others with the other styles. The default; it is what
+  code   the negatives of level 1 compare with the other RESULTS, all others with the other styles. The default; it is
+         what
          made the published weights.
   paper  all negatives compare with the other styles.
-Both sum L_ssc over the batch and need at least two images. The widths (16, 32, 64) are the method's own, whatever the encoder
-of the losses; alpha mixes the AdaINs only, not the filters, so 0 does not give the content back.
+Both sum L_ssc over the batch and need at least two images. The widths (16, 32, 64) are the method's own, whatever the
+encoder of the losses; alpha mixes the AdaINs only, not the filters, so 0 does not give the content back.
 """
 
 from dataclasses import dataclass
@@ -76,9 +78,15 @@ class ResidualLayer(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv1, self.relu, self.conv2 = ConvLayer(channels, channels, 3), nn.ReLU(), ConvLayer(channels, channels, 3)
+        self.conv1, self.relu, self.conv2 = (
+            ConvLayer(channels, channels, 3),
+            nn.ReLU(),
+            ConvLayer(channels, channels, 3),
+        )
 
-    def forward(self, x: Feature, w: Float[Tensor, "_ c 1 1"] | float = 1.0, b: Float[Tensor, "_ c 1 1"] | float = 0.0) -> Feature:
+    def forward(
+        self, x: Feature, w: Float[Tensor, "_ c 1 1"] | float = 1.0, b: Float[Tensor, "_ c 1 1"] | float = 0.0
+    ) -> Feature:
         y = self.relu(w * self.conv1(x) + b * x)
         return x + w * self.conv2(y) + b * y
 
@@ -89,9 +97,18 @@ class MicroEncoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.enc1 = nn.Sequential(
-            ConvLayer(3, 16, 9), nn.ReLU(), ConvLayer(16, 32, 3, stride=2, groups=16), nn.ReLU(), ConvLayer(32, 32, 1), nn.ReLU(),
-            ConvLayer(32, 64, 3, stride=2, groups=32), nn.ReLU(), ConvLayer(64, 64, 1), nn.ReLU(), ResidualLayer(64),
-        )  # fmt: skip
+            ConvLayer(3, 16, 9),
+            nn.ReLU(),
+            ConvLayer(16, 32, 3, stride=2, groups=16),
+            nn.ReLU(),
+            ConvLayer(32, 32, 1),
+            nn.ReLU(),
+            ConvLayer(32, 64, 3, stride=2, groups=32),
+            nn.ReLU(),
+            ConvLayer(64, 64, 1),
+            nn.ReLU(),
+            ResidualLayer(64),
+        )
         self.enc2 = nn.Sequential(ResidualLayer(64))
 
     def forward(self, image: AnyImage) -> Signals:
@@ -121,10 +138,18 @@ class MicroDecoder(nn.Module):
         super().__init__()
         self.dec1, self.dec2 = ResidualLayer(64), ResidualLayer(64)
         self.dec3 = nn.Sequential(
-            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), ConvLayer(64, 32, 3, groups=32), nn.ReLU(),
-            ConvLayer(32, 32, 1), nn.ReLU(), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-            ConvLayer(32, 16, 3, groups=16), nn.ReLU(), ConvLayer(16, 16, 1), nn.ReLU(), ConvLayer(16, 3, 9),
-        )  # fmt: skip
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            ConvLayer(64, 32, 3, groups=32),
+            nn.ReLU(),
+            ConvLayer(32, 32, 1),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            ConvLayer(32, 16, 3, groups=16),
+            nn.ReLU(),
+            ConvLayer(16, 16, 1),
+            nn.ReLU(),
+            ConvLayer(16, 3, 9),
+        )
 
     def modulate(self, content: Feature, style: Signals, alpha: float) -> Feature:
         """x4 of the equations."""
@@ -137,7 +162,8 @@ class MicroDecoder(nn.Module):
 def signal_distances(a: Signals, b: Signals) -> Float[Tensor, "names batch batch"]:
     """Squared distance between the signals of every item of `a` and every item of `b`, one line a signal.
 
-    Levels are compared by channel means and standard deviations, modulation by its numbers; each a mean over 64 channels.
+    Levels are compared by channel means and standard deviations, modulation by its numbers; each a mean over 64
+    channels.
     """
     lines = []
     for name in a:
@@ -193,7 +219,9 @@ class MicroAST(Method):
     def transfer(self, content: Encoded, style: Encoded, alpha: float = 1.0) -> Transferred:
         """x4; alpha mixes each AdaIN with its input."""
         check_pair(content, style, "level2")
-        return Transferred({"level2": self.decoder.modulate(content.features["level2"], style.features, alpha)}, content.size)
+        return Transferred(
+            {"level2": self.decoder.modulate(content.features["level2"], style.features, alpha)}, content.size
+        )
 
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder.dec3(stylised.features["level2"]), stylised.size)

@@ -23,7 +23,8 @@ Weights = Sequence[float] | Float[Tensor, "_"] | Float[Tensor, "_ _ _"]
 def mix(model: Method, content: Encoded, styles: Sequence[Encoded], weights: Weights) -> Transferred:
     """Transferred features of several styles, mixed.
 
-    weights  one number a style, or one map a style of any size, resized to every feature map; they must not be negative, and are
+    weights  one number a style, or one map a style of any size, resized to every feature map; they must not be
+             negative, and are
              divided by their sum. A single style with all the weight is transferred alone, bit for bit.
 
     Raises UserError for numbers that do not fit the styles, are negative or all zero.
@@ -39,21 +40,29 @@ def mix(model: Method, content: Encoded, styles: Sequence[Encoded], weights: Wei
     if len(used) == 1:
         return model.transfer(content, styles[used[0]])
     parts = [(maps[number], model.transfer(content, styles[number])) for number in used]
-    return Transferred({name: _sum([(share, part.features[name]) for share, part in parts]) for name in parts[0][1].features}, content.size)
+    return Transferred(
+        {name: _sum([(share, part.features[name]) for share, part in parts]) for name in parts[0][1].features},
+        content.size,
+    )
 
 
 def _sum(parts: Sequence[tuple[Tensor, Float[Tensor, "batch _ _ _"]]]) -> Float[Tensor, "batch _ _ _"]:
     if any(x.shape != parts[0][1].shape for _, x in parts):
         raise UserError("this method's transferred features depend on the style's size; give styles of one size")
     size = tuple(parts[0][1].shape[2:])
-    shares = [share if share.ndim == 0 else F.interpolate(share[None, None], size, mode="bilinear", antialias=True)[0, 0] for share, _ in parts]
+    shares = [
+        share if share.ndim == 0 else F.interpolate(share[None, None], size, mode="bilinear", antialias=True)[0, 0]
+        for share, _ in parts
+    ]
     return sum(share.to(x) * x for share, (_, x) in zip(shares, parts, strict=True))
 
 
 @torch.inference_mode()
 def stylise_with_several(model: Method, content: Image, styles: Sequence[AnyImage], weights: Weights) -> Image:
     """The content (1, 3, h, w) in a mixture of styles, unclamped; see `mix`."""
-    return model.decode(mix(model, model.encode_content(content), [model.encode_style(style) for style in styles], weights))
+    return model.decode(
+        mix(model, model.encode_content(content), [model.encode_style(style) for style in styles], weights)
+    )
 
 
 def corners(steps: int) -> list[list[list[float]]]:

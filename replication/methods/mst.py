@@ -1,7 +1,7 @@
 """MST: Zhang et al., "Multimodal Style Transfer via Graph Cuts", ICCV 2019.
 
-arXiv 1904.04443. A painting has several styles: cluster its features, give every content position one cluster by a graph cut,
-and transfer each group with WCT. Only the decoder is trained.
+arXiv 1904.04443. A painting has several styles: cluster its features, give every content position one cluster by a
+graph cut, and transfer each group with WCT. Only the decoder is trained.
 
     K-means of relu4_1(I_s) into K = 3 sub-styles with centres m_k
     labels = argmin  sum_p 1 - cos(F_c(p), m_l(p))  +  lambda sum over neighbours of V(l_p, l_q),  lambda = 0.1
@@ -11,14 +11,16 @@ and transfer each group with WCT. Only the decoder is trained.
 The energy is minimised by alpha-expansion: one exact minimum cut a label and cycle, from the cheapest labels.
 
 Two truths
-  official  yulunzhang/MST (TensorFlow, testing only): neighbours are a raster CHAIN that joins the end of a row to the start of
+  official  yulunzhang/MST (TensorFlow, testing only): neighbours are a raster CHAIN that joins the end of a row to the
+            start of
             the next, V = |l_p - l_q| on arbitrary label numbers, three cycles; floor pooling; a ReLU behind the last
             convolution. The default.
   paper     four neighbours on the image, V = 1 if l_p != l_q (Potts), until nothing improves; otherwise as
-            irasin/Pytorch_MST, the layout of whose file it loads: ceil pooling, no last ReLU. That port also divides the
-            content's mean by all positions instead of the group's, which is not taken over.
+            irasin/Pytorch_MST, the layout of whose file it loads: ceil pooling, no last ReLU. That port also divides
+            the content's mean by all positions instead of the group's, which is not taken over.
 The authors published no training: the loss is the port's, on the paper's description; its rate is 1e-5.
-WCT: covariances over n - 1 with 1e-8 on the diagonal, eigenvalues up to 1e-5 left out; a group of one gets the cluster's mean.
+WCT: covariances over n - 1 with 1e-8 on the diagonal, eigenvalues up to 1e-5 left out; a group of one gets the
+cluster's mean.
 """
 
 from dataclasses import dataclass
@@ -111,8 +113,9 @@ def energy(labels: np.ndarray, cost: np.ndarray, edges: np.ndarray, penalty: np.
 def expand(labels: np.ndarray, label: int, cost: np.ndarray, edges: np.ndarray, penalty: np.ndarray) -> np.ndarray:
     """The best labelling in which every position keeps its label or takes `label`: one minimum cut.
 
-    Positions on the sink's side take the label. For neighbours p, q with A, B, C the penalties when none, q or p takes it,
-    the pair costs A + (C - A) x_p - C x_q + (B + C - A) (1 - x_p) x_q (Kolmogorov and Zabih 2004); B + C >= A in a metric.
+    Positions on the sink's side take the label. For neighbours p, q with A, B, C the penalties when none, q or p takes
+    it, the pair costs A + (C - A) x_p - C x_q + (B + C - A) (1 - x_p) x_q (Kolmogorov and Zabih 2004); B + C >= A in a
+    metric.
     """
     count, (p, q) = len(labels), edges.T
     none, second, first = penalty[labels[p], labels[q]], penalty[labels[p], label], penalty[label, labels[q]]
@@ -180,7 +183,9 @@ class MST(Method):
         stylised = torch.stack([self._transfer_one(*item) for item in items])
         return Transferred({"relu4_1": alpha * stylised + (1 - alpha) * c}, content.size)
 
-    def _transfer_one(self, content: Float[Tensor, "c h w"], style: Float[Tensor, "c _ _"], clusters: Int[Tensor, " n"]) -> Float[Tensor, "c h w"]:
+    def _transfer_one(
+        self, content: Float[Tensor, "c h w"], style: Float[Tensor, "c _ _"], clusters: Int[Tensor, " n"]
+    ) -> Float[Tensor, "c h w"]:
         c, s = content.flatten(1), style.flatten(1)
         groups = [s[:, clusters == k] for k in range(int(clusters.max()) + 1)]
         labels = self.assign(content, torch.stack([group.mean(dim=1) for group in groups])).flatten()
@@ -204,7 +209,17 @@ class MST(Method):
         centres = torch.stack([s.flatten(1)[:, clusters == k].mean(dim=1) for k in range(int(clusters.max()) + 1)])
         queries, keys = F.normalize(c.flatten(1).T, dim=1), F.normalize(centres, dim=1)
         grids = tuple(c.shape[1:]), tuple(s.shape[1:])
-        return [AttentionRecord("relu4_1", queries, keys, *grids, step="match", matches=self.assign(c, centres).flatten(), regions=clusters)]
+        return [
+            AttentionRecord(
+                "relu4_1",
+                queries,
+                keys,
+                *grids,
+                step="match",
+                matches=self.assign(c, centres).flatten(),
+                regions=clusters,
+            )
+        ]
 
     def decode(self, stylised: Transferred) -> Image:
         image = self.decoder(stylised.features["relu4_1"])

@@ -58,7 +58,9 @@ class StyleAttention(nn.Module):
         self.f, self.g, self.h = (conv1x1(channels, channels) for _ in range(3))
         self.out_conv = conv1x1(channels, channels)
 
-    def project(self, content: Float[Tensor, "b c _ _"], style: Float[Tensor, "b c _ _"]) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, content: Float[Tensor, "b c _ _"], style: Float[Tensor, "b c _ _"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (b, content tokens, c), keys and values (b, style tokens, c)."""
         return tokens(self.f(normalise(content))), tokens(self.g(normalise(style))), tokens(self.h(style))
 

@@ -1,25 +1,26 @@
 """SCSA: "A Plug-and-Play Semantic Continuous-Sparse Attention for Arbitrary Semantic Style Transfer", CVPR 2025.
 
-arXiv 2503.04119. No training: the attention of a trained host is replaced by two that stay inside a semantic class. Content and
-style come with maps whose equal colours mean equal classes; the maps go through the host's encoder like images.
+arXiv 2503.04119. No training: the attention of a trained host is replaced by two that stay inside a semantic class.
+Content and style come with maps whose equal colours mean equal classes; the maps go through the host's encoder like
+images.
 
     S-AdaIN  F_c of class k -> (F_c - mu_k^c) / sigma_k^c * sigma_k^s + mu_k^s,  sigma = sqrt(biased variance + 1e-5)
     SCA      softmax over style positions of the query's class of  f_q(N(F_csem))^T f_k(N(F_ssem)),  times f_v(F_s)
     SSA      the value f_v(F_s) at the arg-max over the same positions of  f_q(N(F_c))^T f_k(N(F_s))
     F_cs = alpha_1 f_o(SCA) + alpha_2 f_o(SSA) + F_c,   F_c after S-AdaIN
 
-Notation: f_q, f_k, f_v, f_o and N are the host's own projections and normalisation. SCA spreads one mixture over a whole region,
-because a flat map has no structure; SSA only places style features that exist.
+Notation: f_q, f_k, f_v, f_o and N are the host's own projections and normalisation. SCA spreads one mixture over a
+whole region, because a flat map has no structure; SSA only places style features that exist.
 
 Sources: the paper's body could not be read; constants and order of operations are those of scn-00/SCSA.
-Hosts: SANet and StyTr2 as published. AdaAttN and StyA2K are our extension. In AdaAttN both attentions give a mean and a deviation,
-S . N(F_c) + M each, weighted by alpha_1 + alpha_2 = 1. In StyA2K SCA takes the place and the projections of distributed attention
-and SSA those of progressive attention, each with weight 1, as there.
+Hosts: SANet and StyTr2 as published. AdaAttN and StyA2K are our extension. In AdaAttN both attentions give a mean and a
+deviation, S . N(F_c) + M each, weighted by alpha_1 + alpha_2 = 1. In StyA2K SCA takes the place and the projections of
+distributed attention and SSA those of progressive attention, each with weight 1, as there.
 
 Where the code is not followed
-  A class that the style lacks divides 0 by 0 in the code's S-AdaIN, and NaN spreads over the whole image; here such positions keep
-  their features and attend everywhere (`Regions.lonely` counts them). The code masks attention at 4096 and 1024 tokens alone;
-  here every grid is masked. The dense mask and map are never built: a class attends by itself.
+  A class that the style lacks divides 0 by 0 in the code's S-AdaIN, and NaN spreads over the whole image; here such
+  positions keep their features and attend everywhere (`Regions.lonely` counts them). The code masks attention at 4096
+  and 1024 tokens alone; here every grid is masked. The dense mask and map are never built: a class attends by itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -81,7 +82,11 @@ class Regions:
     """
 
     def __init__(self, content: Labels, style: Labels, masked: bool = True):
-        queries, keys = (content.flatten(), style.flatten()) if masked else (torch.zeros_like(x.flatten()) for x in (content, style))
+        queries, keys = (
+            (content.flatten(), style.flatten())
+            if masked
+            else (torch.zeros_like(x.flatten()) for x in (content, style))
+        )
         everywhere = torch.arange(len(keys), device=keys.device)
         self.groups: list[tuple[Int[Tensor, " queries"], Int[Tensor, " keys"]]] = []
         self.count, self.lonely = len(queries), 0
@@ -110,34 +115,53 @@ def s_adain(content: Map, style: Map, content_labels: Labels, style_labels: Labe
         mine, theirs = content_labels == label, style_labels == label
         if theirs.sum() > 1:
             (variance, mean), (target_variance, target) = (
-                torch.var_mean(full_precision(x)[0][:, where], dim=1, correction=0, keepdim=True) for x, where in ((content, mine), (style, theirs))
+                torch.var_mean(full_precision(x)[0][:, where], dim=1, correction=0, keepdim=True)
+                for x, where in ((content, mine), (style, theirs))
             )
-            out[0][:, mine] = (out[0][:, mine] - mean) / (variance + 1e-5).sqrt() * (target_variance + 1e-5).sqrt() + target
+            out[0][:, mine] = (out[0][:, mine] - mean) / (variance + 1e-5).sqrt() * (
+                target_variance + 1e-5
+            ).sqrt() + target
     return out
 
 
 def continuous(
-    q: Float[Tensor, "1 n k"], k: Float[Tensor, "1 m k"], v: Float[Tensor, "1 m v"], regions: Regions, scale: float = 1.0, heads: int = 1
+    q: Float[Tensor, "1 n k"],
+    k: Float[Tensor, "1 m k"],
+    v: Float[Tensor, "1 m v"],
+    regions: Regions,
+    scale: float = 1.0,
+    heads: int = 1,
 ) -> Float[Tensor, "1 n v"]:
     """SCA: attention inside the class."""
-    return regions.gather(attend(q[:, mine], k[:, theirs], v[:, theirs], scale, heads) for mine, theirs in regions.groups)
+    return regions.gather(
+        attend(q[:, mine], k[:, theirs], v[:, theirs], scale, heads) for mine, theirs in regions.groups
+    )
 
 
 def sparse(
-    q: Float[Tensor, "1 n k"], k: Float[Tensor, "1 m k"], v: Float[Tensor, "1 m v"], regions: Regions, keep: int | None, scale: float = 1.0,
+    q: Float[Tensor, "1 n k"],
+    k: Float[Tensor, "1 m k"],
+    v: Float[Tensor, "1 m v"],
+    regions: Regions,
+    keep: int | None,
+    scale: float = 1.0,
     heads: int = 1,
-) -> Float[Tensor, "1 n v"]:  # fmt: skip
+) -> Float[Tensor, "1 n v"]:
     """SSA: softmax over the `keep` best keys of the class, each head for itself; of equal keys the first counts."""
 
     def best(mine: Tensor, theirs: Tensor) -> Tokens:
         if keep is None or keep >= len(theirs):
             return attend(q[:, mine], k[:, theirs], v[:, theirs], scale, heads)
-        queries, keys, values = (split_heads(full_precision(x), heads) for x in (q[:, mine], k[:, theirs], v[:, theirs]))
+        queries, keys, values = (
+            split_heads(full_precision(x), heads) for x in (q[:, mine], k[:, theirs], v[:, theirs])
+        )
         parts = []
         for part in queries.split(CHUNK, dim=2):
             scores = scale * part @ keys.transpose(2, 3)
             top, index = scores.max(dim=3, keepdim=True) if keep == 1 else scores.topk(keep, dim=3)
-            chosen = values.gather(2, index.flatten(2)[..., None].expand(-1, -1, -1, values.shape[3])).unflatten(2, index.shape[2:])
+            chosen = values.gather(2, index.flatten(2)[..., None].expand(-1, -1, -1, values.shape[3])).unflatten(
+                2, index.shape[2:]
+            )
             parts.append((top.softmax(dim=3)[..., None] * chosen).sum(dim=3))
         return torch.cat(parts, dim=2).transpose(1, 2).flatten(2)
 
@@ -157,7 +181,10 @@ class Scene:
 
     def classes(self, content: Map, style: Map) -> tuple[Labels, Labels]:
         """The classes on the grids of two feature maps."""
-        return tuple(semantic.labels(tuple(x.shape[2:])).to(x.device) for semantic, x in zip(self.labels, (content, style), strict=True))
+        return tuple(
+            semantic.labels(tuple(x.shape[2:])).to(x.device)
+            for semantic, x in zip(self.labels, (content, style), strict=True)
+        )
 
     def regions(self, content: Map, style: Map) -> Regions:
         """Who may see whom, on the grids of two feature maps."""
@@ -167,7 +194,14 @@ class Scene:
         """S-AdaIN of two feature maps."""
         return s_adain(content, style, *self.classes(content, style))
 
-    def fuse(self, base: Tensor, regions: Regions, both: tuple[tuple[Tokens, ...], tuple[Tokens, ...]], out: Callable[[Tokens], Tensor], **options) -> Tensor:
+    def fuse(
+        self,
+        base: Tensor,
+        regions: Regions,
+        both: tuple[tuple[Tokens, ...], tuple[Tokens, ...]],
+        out: Callable[[Tokens], Tensor],
+        **options,
+    ) -> Tensor:
         """alpha_1 f_o(SCA) + alpha_2 f_o(SSA) + base, from (q, k, v) of either."""
         (q1, k1, v1), (q2, k2, v2) = both
         if self.settings.sca:
@@ -182,9 +216,13 @@ def _sanet(host: SANet, scene: Scene) -> Transferred:
         c, s, cm, sm = (x.features[tap] for x in (scene.content, scene.style, scene.content_map, scene.style_map))
         query, base = scene.settings.choose(c, scene.modulated(c, s))
         (q1, k1, _), (q2, k2, v) = block.project(cm, sm), block.project(query, s)
-        return scene.fuse(base, scene.regions(c, s), ((q1, k1, v), (q2, k2, v)), lambda x: block.out_conv(grid(x, tuple(c.shape[2:]))))
+        return scene.fuse(
+            base, scene.regions(c, s), ((q1, k1, v), (q2, k2, v)), lambda x: block.out_conv(grid(x, tuple(c.shape[2:])))
+        )
 
-    merged = host.transformer.merge(level("relu4_1", host.transformer.sanet4_1), level("relu5_1", host.transformer.sanet5_1))
+    merged = host.transformer.merge(
+        level("relu4_1", host.transformer.sanet4_1), level("relu5_1", host.transformer.sanet5_1)
+    )
     return Transferred({"relu4_1": merged}, scene.content.size)
 
 
@@ -202,14 +240,24 @@ def _stytr2(host: StyTr2, scene: Scene) -> Transferred:
 
     def semantic(attention, base: Tokens, y: Tokens) -> Tokens:
         (q1, k1, _), (q2, k2, v) = attention.project(cm + position, sm, s), attention.project(y + position, s, s)
-        return scene.fuse(base, regions, ((q1, k1, v), (q2, k2, v)), attention.out_proj, scale=attention.scale, heads=attention.num_heads)
+        return scene.fuse(
+            base,
+            regions,
+            ((q1, k1, v), (q2, k2, v)),
+            attention.out_proj,
+            scale=attention.scale,
+            heads=attention.num_heads,
+        )
 
     def plain(attention, base: Tokens, y: Tokens) -> Tokens:
         return base + attention(y + position, s, s)
 
     for number, layer in enumerate(transformer.decoder.layers):
         base = scene.settings.blend * residual + (1 - scene.settings.blend) * c if number == 0 else query
-        steps = (layer.self_attn, layer.norm1, semantic if number == 0 else plain), (layer.multihead_attn, layer.norm2, semantic)
+        steps = (
+            (layer.self_attn, layer.norm1, semantic if number == 0 else plain),
+            (layer.multihead_attn, layer.norm2, semantic),
+        )
         for attention, norm, see in steps:
             query = base = norm(see(attention, base + position if layer.with_position else base, query))
         query = layer.norm3(query + feed_forward(layer, query))
@@ -230,11 +278,18 @@ def _adaattn(host: AdaAttN, scene: Scene) -> Transferred:
         q1, k1, q2, k2 = (tokens(f(x[key])) for f, x in ((block.f, cm), (block.g, sm), (block.f, c), (block.g, s)))
         total = torch.zeros_like(base[tap])
         if scene.settings.sca:
-            moments = regions.gather(torch.cat(attend_moments(q1[:, mine], k1[:, theirs], v[:, theirs]), dim=2) for mine, theirs in regions.groups)
+            moments = regions.gather(
+                torch.cat(attend_moments(q1[:, mine], k1[:, theirs], v[:, theirs]), dim=2)
+                for mine, theirs in regions.groups
+            )
             total = total + scene.settings.sca * modulate(moments, base[tap], size)
         if scene.settings.ssa:
-            mean, square = sparse(q2, k2, torch.cat([v, v.square()], dim=2), regions, scene.settings.keys).chunk(2, dim=2)
-            total = total + scene.settings.ssa * modulate(torch.cat([mean, (square - mean.square()).relu().sqrt()], dim=2), base[tap], size)
+            mean, square = sparse(q2, k2, torch.cat([v, v.square()], dim=2), regions, scene.settings.keys).chunk(
+                2, dim=2
+            )
+            total = total + scene.settings.ssa * modulate(
+                torch.cat([mean, (square - mean.square()).relu().sqrt()], dim=2), base[tap], size
+            )
         return total
 
     shallow, *deep = (level(number, block) for number, block in host.blocks().items())
@@ -256,18 +311,30 @@ def _stya2k(host: StyA2K, scene: Scene) -> Transferred:
         query, base = scene.settings.choose(c, scene.modulated(c, s))
         regions, size, heads = scene.regions(c, s), tuple(c.shape[2:]), block.variant.heads
         if scene.settings.sca:
-            spread = continuous(tokens(block.q(normalise(cm))), tokens(block.k(normalise(sm))), tokens(block.v(s)), regions, heads=heads)
+            spread = continuous(
+                tokens(block.q(normalise(cm))), tokens(block.k(normalise(sm))), tokens(block.v(s)), regions, heads=heads
+            )
             base = base + scene.settings.sca * block.fusion1(grid(spread, size))
         if scene.settings.ssa:
-            placed = sparse(tokens(block.q2(normalise(query))), tokens(block.k2(normalise(s))), tokens(block.v2(s)), regions, scene.settings.keys, heads=heads)
+            placed = sparse(
+                tokens(block.q2(normalise(query))),
+                tokens(block.k2(normalise(s))),
+                tokens(block.v2(s)),
+                regions,
+                scene.settings.keys,
+                heads=heads,
+            )
             base = base + scene.settings.ssa * block.fusion2(grid(placed, size))
         return base
 
     deep = level("relu4_1", host.transform.attn_adain_4_1), level("relu5_1", host.transform.attn_adain_5_1)
-    return Transferred({"relu3_1": level("relu3_1", host.A2K), "relu4_1": host.transform.merge(*deep)}, scene.content.size)
+    return Transferred(
+        {"relu3_1": level("relu3_1", host.A2K), "relu4_1": host.transform.merge(*deep)}, scene.content.size
+    )
 
 
-# By host: how it transfers, whether it needs the raw features of all levels, and its settings; those of SANet and StyTr2 are published.
+# By host: how it transfers, whether it needs the raw features of all levels, and its settings; those of SANet and
+# StyTr2 are published.
 HOSTS: dict[type[Method], tuple[Callable[..., Transferred], bool, Settings]] = {
     SANet: (_sanet, False, Settings(0.7, 0.3)),
     StyTr2: (_stytr2, False, Settings(1.2, 0.5, blend=0.7)),
@@ -285,7 +352,9 @@ class SCSA:
 
     def __init__(self, host: Method, settings: Settings | None = None):
         if type(host) not in HOSTS:
-            raise UserError(f"SCSA works inside {', '.join(kind.title for kind in HOSTS)}; {host.title} has no attention that it could replace")
+            raise UserError(
+                f"SCSA works inside {', '.join(kind.title for kind in HOSTS)}; {host.title} has no attention that it could replace"
+            )
         self.host, (self._transfer, self._raw, published) = host, HOSTS[type(host)]
         self.settings = settings or published
 
@@ -298,7 +367,11 @@ class SCSA:
             raise UserError(f"SCSA takes one pair at a time, got batches of {content.shape[0]} and {style.shape[0]}")
         if not torch.equal(maps[0].palette, maps[1].palette):
             raise UserError("both maps need one palette; use semantic.find_palette on both together")
-        images = content, style, *(m.picture(tuple(x.shape[2:])).to(x) for m, x in zip(maps, (content, style), strict=True))
+        images = (
+            content,
+            style,
+            *(m.picture(tuple(x.shape[2:])).to(x) for m, x in zip(maps, (content, style), strict=True)),
+        )
         encoders = (self.host.features,) * 4 if self._raw else (self.host.encode_content, self.host.encode_style) * 2
         scene = Scene(*(encode(image) for encode, image in zip(encoders, images, strict=True)), maps, self.settings)
         return self._transfer(self.host, scene)

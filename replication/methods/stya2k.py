@@ -1,7 +1,7 @@
 """StyA2K: Zhu et al., "All-to-key Attention for Arbitrary Style Transfer", ICCV 2023.
 
-arXiv 2212.04105. Instead of every style position, a query sees one distilled key per style block (distributed attention,
-DA) and, one block at a time, the positions of the single best matching block (progressive attention, PA):
+arXiv 2212.04105. Instead of every style position, a query sees one distilled key per style block (distributed
+attention, DA) and, one block at a time, the positions of the single best matching block (progressive attention, PA):
 
     Q = q(N(F_c)),  K = k(N(F_s)),  V = v(F_s), cut into blocks of r points                                 (eq. 2 to 5)
     DA  m = mean of a block,  g = sigmoid(beta + alpha <m_k, K>),  k^ = (sum g K + m_k) / (r + 1),
@@ -13,24 +13,27 @@ DA) and, one block at a time, the positions of the single best matching block (p
     L = 10 L_gs + 1.25 L_A2K*:  channel statistics at relu1_1..4_1, and the features of the result at relu2_1..5_1
         against the module without convolutions                                                        (eq. 16 to 18)
 
-Notation: N normalises over space per channel; q, k, v, W are 1x1 convolutions, PA has its own q, k, v; 8 heads, each with
-its own match z; softmax unscaled; the arg-max carries no gradient. `r` is the number of points in a block.
+Notation: N normalises over space per channel; q, k, v, W are 1x1 convolutions, PA has its own q, k, v; 8 heads, each
+with its own match z; softmax unscaled; the arg-max carries no gradient. `r` is the number of points in a block.
 
 Two truths (LearningHx/StyA2K is the code)
-  code   blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the image. The default.
-  paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. The same at relu3_1 and relu5_1 of a 256-px image.
+  code   blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the image. The
+         default.
+  paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. The same at relu3_1 and relu5_1 of a 256-px
+         image.
 Where both texts differ in more than that
-  eq. 4 prints V = h(F_c); text, algorithm and code take the style. The divisor of k^ and v^ is r in eq. 8, p_size in Algorithm 1
-  (the side of a block?) and r + 1 in the code, the only one that makes a weighted mean: taken here; DIVISORS has all three. Keys of the loss version are AdaAttN's
-  concatenation of levels in the code, single levels in the text: the code's are taken. Rate: the paper decays linearly to 0
-  in the last three epochs, the code by 0.3 an epoch. "400K iterations" are images: 5 epochs of 82 783 are 51 740 steps of 8.
+  eq. 4 prints V = h(F_c); text, algorithm and code take the style. The divisor of k^ and v^ is r in eq. 8, p_size in
+  Algorithm 1 (the side of a block?) and r + 1 in the code, the only one that makes a weighted mean: taken here;
+  DIVISORS has all three. Keys of the loss version are AdaAttN's concatenation of levels in the code, single levels in
+  the text: the code's are taken. Rate: the paper decays linearly to 0 in the last three epochs, the code by 0.3 an
+  epoch. "400K iterations" are images: 5 epochs of 82 783 are 51 740 steps of 8.
 
-Any size: the published code wants equal squares and drops what does not fill a block. Here maps are padded by reflection to
-whole blocks and cut again, and content and style blocks are counted apart; equal squares give equal numbers. In the paper's
-reading the style is cut into blocks of the content's size.
+Any size: the published code wants equal squares and drops what does not fill a block. Here maps are padded by
+reflection to whole blocks and cut again, and content and style blocks are counted apart; equal squares give equal
+numbers. In the paper's reading the style is cut into blocks of the content's size.
 
-Arms (each changes the module and the loss's version of it alike): `all-to-all`, `no-da`, `no-pa`, `no-pa-step-1` (a block
-matches the block at its own place), `one-head`; `lambda-…` are the paper's Table 5.
+Arms (each changes the module and the loss's version of it alike): `all-to-all`, `no-da`, `no-pa`, `no-pa-step-1` (a
+block matches the block at its own place), `one-head`; `lambda-…` are the paper's Table 5.
 """
 
 from dataclasses import dataclass, replace
@@ -51,7 +54,11 @@ from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, in
 Size = tuple[int, int]
 Blocks = Float[Tensor, "batch blocks points channels"]
 # What regional keys and values are divided by, from the points of a block.
-DIVISORS = {"points + 1": lambda points: points + 1, "points": lambda points: points, "side": lambda points: points**0.5}
+DIVISORS = {
+    "points + 1": lambda points: points + 1,
+    "points": lambda points: points,
+    "side": lambda points: points**0.5,
+}
 BLOCK = {"relu2_1": 16, "relu3_1": 8, "relu4_1": 8, "relu5_1": 4}
 
 
@@ -89,19 +96,32 @@ class Variant:
 CODE = Variant()
 LAMBDAS = (0.5, 0.75, 1.0, 1.5, 2.0)
 VARIANTS = {
-    "code": CODE, "paper": Variant(fixed_count=True), "all-to-all": Variant(all_to_all=True), "no-da": Variant(distributed=False),
-    "no-pa": Variant(progressive=False), "no-pa-step-1": Variant(coarse=False), "one-head": Variant(heads=1),
+    "code": CODE,
+    "paper": Variant(fixed_count=True),
+    "all-to-all": Variant(all_to_all=True),
+    "no-da": Variant(distributed=False),
+    "no-pa": Variant(progressive=False),
+    "no-pa-step-1": Variant(coarse=False),
+    "one-head": Variant(heads=1),
     **{f"lambda-{value:g}": replace(CODE, local_feature=value) for value in LAMBDAS},
-}  # fmt: skip
+}
 
 
 def cut(x: Float[Tensor, "batch channels h w"], sides: Size) -> Blocks:
     """Non-overlapping blocks, row by row, points row by row inside. Raises UserError for maps under half a block."""
     bottom, right = -x.shape[2] % sides[0], -x.shape[3] % sides[1]
     if bottom >= x.shape[2] or right >= x.shape[3]:
-        raise UserError(f"a feature map of {x.shape[3]}x{x.shape[2]} is too small for blocks of {sides[1]}x{sides[0]}; use a larger image")
+        raise UserError(
+            f"a feature map of {x.shape[3]}x{x.shape[2]} is too small for blocks of {sides[1]}x{sides[0]}; use a larger image"
+        )
     x = F.pad(x, (0, right, 0, bottom), mode="reflect")
-    return x.unflatten(3, (-1, sides[1])).unflatten(2, (-1, sides[0])).permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
+    return (
+        x.unflatten(3, (-1, sides[1]))
+        .unflatten(2, (-1, sides[0]))
+        .permute(0, 2, 4, 3, 5, 1)
+        .flatten(3, 4)
+        .flatten(1, 2)
+    )
 
 
 def block_grid(size: Size, sides: Size) -> Size:
@@ -116,9 +136,13 @@ def join(blocks: Blocks, sides: Size, size: Size) -> Float[Tensor, "batch channe
 
 
 def distil_keys(
-    keys: Float[Tensor, "b blocks points k"], values: Float[Tensor, "b blocks points v"], heads: int,
-    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0, divisor: str = "points + 1",
-) -> tuple[Float[Tensor, "b blocks k"], Float[Tensor, "b blocks v"]]:  # fmt: skip
+    keys: Float[Tensor, "b blocks points k"],
+    values: Float[Tensor, "b blocks points v"],
+    heads: int,
+    alpha: Float[Tensor, ""] | float = 1.0,
+    beta: Float[Tensor, ""] | float = 0.0,
+    divisor: str = "points + 1",
+) -> tuple[Float[Tensor, "b blocks k"], Float[Tensor, "b blocks v"]]:
     """One key and one value a block: the points that resemble the block's mean key, gated and averaged (eq. 6 to 8).
 
     divisor  of both sums, a key of DIVISORS
@@ -131,7 +155,9 @@ def distil_keys(
 
 
 @torch.no_grad()
-def best_blocks(queries: Float[Tensor, "b heads n points d"], keys: Float[Tensor, "b heads m points d"], chunk: int = 256) -> Int[Tensor, "b heads n"]:
+def best_blocks(
+    queries: Float[Tensor, "b heads n points d"], keys: Float[Tensor, "b heads m points d"], chunk: int = 256
+) -> Int[Tensor, "b heads n"]:
     """argmax over style blocks of the sum over points of <Q, K>, `chunk` content blocks at a time (eq. 10, 11)."""
     flat = keys.flatten(3).transpose(2, 3)
     with full_precision_region(queries):
@@ -146,9 +172,12 @@ def same_place(content: Size, style: Size, device: torch.device) -> Int[Tensor, 
 
 
 def progress(
-    queries: Float[Tensor, "b n points k"], keys: Float[Tensor, "b m points k"], values: Float[Tensor, "b m points v"],
-    heads: int, matches: Int[Tensor, " n"] | None,
-) -> Float[Tensor, "b n points v"]:  # fmt: skip
+    queries: Float[Tensor, "b n points k"],
+    keys: Float[Tensor, "b m points k"],
+    values: Float[Tensor, "b m points v"],
+    heads: int,
+    matches: Int[Tensor, " n"] | None,
+) -> Float[Tensor, "b n points v"]:
     """PA: attention inside the matching block (eq. 10 to 13); `matches` replaces the search."""
     q, k, v = (full_precision(x).unflatten(3, (heads, -1)).movedim(3, 1) for x in (queries, keys, values))
     index = best_blocks(q, k) if matches is None else matches.expand(*q.shape[:2], -1)
@@ -158,15 +187,29 @@ def progress(
 
 
 def attend_keys(
-    q: Float[Tensor, "b k h w"], k: Float[Tensor, "b k _ _"], v: Float[Tensor, "b v _ _"], sides: Size, heads: int,
-    alpha: Float[Tensor, ""] | float = 1.0, beta: Float[Tensor, ""] | float = 0.0, divisor: str = "points + 1",
-) -> Float[Tensor, "b v h w"]:  # fmt: skip
+    q: Float[Tensor, "b k h w"],
+    k: Float[Tensor, "b k _ _"],
+    v: Float[Tensor, "b v _ _"],
+    sides: Size,
+    heads: int,
+    alpha: Float[Tensor, ""] | float = 1.0,
+    beta: Float[Tensor, ""] | float = 0.0,
+    divisor: str = "points + 1",
+) -> Float[Tensor, "b v h w"]:
     """DA of maps: queries of every content position, one key a style block."""
-    return grid(attend(tokens(q), *distil_keys(cut(k, sides), cut(v, sides), heads, alpha, beta, divisor), heads=heads), tuple(q.shape[2:]))
+    return grid(
+        attend(tokens(q), *distil_keys(cut(k, sides), cut(v, sides), heads, alpha, beta, divisor), heads=heads),
+        tuple(q.shape[2:]),
+    )
 
 
 def attend_blocks(
-    q: Float[Tensor, "b k h w"], k: Float[Tensor, "b k _ _"], v: Float[Tensor, "b v _ _"], sides: Size, heads: int, coarse: bool
+    q: Float[Tensor, "b k h w"],
+    k: Float[Tensor, "b k _ _"],
+    v: Float[Tensor, "b v _ _"],
+    sides: Size,
+    heads: int,
+    coarse: bool,
 ) -> Float[Tensor, "b v h w"]:
     """PA of maps."""
     content, style = tuple(q.shape[2:]), tuple(k.shape[2:])
@@ -199,7 +242,9 @@ class A2K(nn.Module):
             gates = self.sim_alpha[0], self.sim_beta[0], chosen.divisor
             out = out + self.fusion1(attend_keys(self.q(c), self.k(s), self.v(style), sides, chosen.heads, *gates))
         if chosen.progressive:
-            out = out + self.fusion2(attend_blocks(self.q2(c), self.k2(s), self.v2(style), sides, chosen.heads, chosen.coarse))
+            out = out + self.fusion2(
+                attend_blocks(self.q2(c), self.k2(s), self.v2(style), sides, chosen.heads, chosen.coarse)
+            )
         return out
 
 
@@ -240,7 +285,9 @@ class StyA2K(Method):
         """A2K^3 as "relu3_1" and the merged A2K^4, A2K^5 as "relu4_1"."""
         check_pair(content, style, "relu4_1")
         c, s = content.features, style.features
-        return Transferred({"relu3_1": self.A2K(c["relu3_1"], s["relu3_1"]), "relu4_1": self.transform(c, s)}, content.size)
+        return Transferred(
+            {"relu3_1": self.A2K(c["relu3_1"], s["relu3_1"]), "relu4_1": self.transform(c, s)}, content.size
+        )
 
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
@@ -269,12 +316,20 @@ class StyA2K(Method):
         return out
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
-        """Of every layer and head: all-to-all; or DA over blocks, PA's first step from block to block, and its second inside the
-        matching block.
+        """Of every layer and head: all-to-all; or DA over blocks, PA's first step from block to block, and its second
+        inside the matching block.
         """
         chosen, records = self.variant, []
-        for tap, block in (("relu3_1", self.A2K), ("relu4_1", self.transform.attn_adain_4_1), ("relu5_1", self.transform.attn_adain_5_1)):
-            c, s, style_map = normalise(content.features[tap][:1]), normalise(style.features[tap][:1]), style.features[tap][:1]
+        for tap, block in (
+            ("relu3_1", self.A2K),
+            ("relu4_1", self.transform.attn_adain_4_1),
+            ("relu5_1", self.transform.attn_adain_5_1),
+        ):
+            c, s, style_map = (
+                normalise(content.features[tap][:1]),
+                normalise(style.features[tap][:1]),
+                style.features[tap][:1],
+            )
             size, other = tuple(c.shape[2:]), tuple(s.shape[2:])
             sides = chosen.sides(tap, size)
             steps: list[tuple[str, Tensor, Tensor, Size, Size]] = []
@@ -286,32 +341,49 @@ class StyA2K(Method):
                 steps.append(("DA", tokens(block.q(c)), keys, size, block_grid(other, sides)))
             for step, queries, keys, *grids in steps:
                 heads = zip(split_heads(queries, chosen.heads)[0], split_heads(keys, chosen.heads)[0], strict=True)
-                records += [AttentionRecord(tap, q, k, *grids, head=head, step=step) for head, (q, k) in enumerate(heads)]
+                records += [
+                    AttentionRecord(tap, q, k, *grids, head=head, step=step) for head, (q, k) in enumerate(heads)
+                ]
             if chosen.progressive and not chosen.all_to_all:
                 records += self._progressive_records(tap, block.q2(c), block.k2(s), sides)
         return records
 
-    def _progressive_records(self, tap: str, queries: Float[Tensor, "1 k h w"], keys: Float[Tensor, "1 k _ _"], sides: Size) -> list[AttentionRecord]:
+    def _progressive_records(
+        self, tap: str, queries: Float[Tensor, "1 k h w"], keys: Float[Tensor, "1 k _ _"], sides: Size
+    ) -> list[AttentionRecord]:
         heads, sizes = self.variant.heads, (tuple(queries.shape[2:]), tuple(keys.shape[2:]))
         grids = [block_grid(size, sides) for size in sizes]
         q, k = (cut(x, sides).unflatten(3, (heads, -1)).movedim(3, 1) for x in (queries, keys))
         index = best_blocks(q, k)[0] if self.variant.coarse else same_place(*grids, q.device).expand(heads, -1)
         coarse = [
-            AttentionRecord(tap, q[0, head].flatten(1), k[0, head].flatten(1), *grids, head=head, step="PA 1", matches=index[head])
+            AttentionRecord(
+                tap, q[0, head].flatten(1), k[0, head].flatten(1), *grids, head=head, step="PA 1", matches=index[head]
+            )
             for head in range(heads if self.variant.coarse else 0)
         ]
         # Blocks at the border repeat positions by reflection, so several keys may stand for one position.
         numbers = [torch.arange(size[0] * size[1], device=q.device).view(1, 1, *size) for size in sizes]
         position = cut(numbers[1].to(q.dtype), sides).flatten().long()
-        own = torch.arange(grids[0][0] * grids[0][1], device=q.device).view(1, -1, 1, 1).expand(-1, -1, sides[0] * sides[1], -1)
+        own = (
+            torch.arange(grids[0][0] * grids[0][1], device=q.device)
+            .view(1, -1, 1, 1)
+            .expand(-1, -1, sides[0] * sides[1], -1)
+        )
         own = join(own.to(q.dtype), sides, sizes[0]).flatten().long()
         other = torch.arange(grids[1][0] * grids[1][1], device=q.device).repeat_interleave(sides[0] * sides[1])
         inside = split_heads(tokens(queries), heads)[0]
         fine = [
             AttentionRecord(
-                tap, inside[head], k[0, head].flatten(0, 1), *sizes, indices=position, head=head, step="PA 2",
-                query_group=index[head][own], key_group=other,
+                tap,
+                inside[head],
+                k[0, head].flatten(0, 1),
+                *sizes,
+                indices=position,
+                head=head,
+                step="PA 2",
+                query_group=index[head][own],
+                key_group=other,
             )
             for head in range(heads)
-        ]  # fmt: skip
+        ]
         return coarse + fine

@@ -1,28 +1,34 @@
-"""StyleID: Chung et al., "Style Injection in Diffusion: A Training-free Approach for Adapting Large-scale Diffusion Models for Style
-Transfer", CVPR 2024, arXiv 2312.09008. And SCSA inside it.
+"""StyleID: Chung et al., "Style Injection in Diffusion: A Training-free Approach for Adapting Large-scale Diffusion
+Models for Style Transfer", CVPR 2024, arXiv 2312.09008. And SCSA inside it.
 
-A latent diffusion model, unchanged. Content and style are inverted to noise with DDIM; while a new latent is denoised, self-attention
-of the upper layers takes keys and values from the style's inversion and part of its queries from the content's.
+A latent diffusion model, unchanged. Content and style are inverted to noise with DDIM; while a new latent is denoised,
+self-attention of the upper layers takes keys and values from the style's inversion and part of its queries from the
+content's.
 
-    DDIM       x_to = sqrt(a_to) x0 + sqrt(1 - a_to) eps,  x0 = (x - sqrt(1 - a_at) eps) / sqrt(a_at),  eps = UNet(x, at)
+    DDIM       x_to = sqrt(a_to) x0 + sqrt(1 - a_to) eps,  x0 = (x - sqrt(1 - a_at) eps) / sqrt(a_at),  eps = UNet(x,
+               at)
     start      z = (z_c - mean z_c) / std z_c * std z_s + mean z_s,  over the latents at the noisiest level
     injection  Q~ = gamma Q_c + (1 - gamma) Q,   softmax(T Q~ K_s^T / sqrt(d)) V_s
 
-Notation: a_t is the cumulative product of 1 - beta at t; Q_c, K_s, V_s were recorded at the same t and layer; T > 1 sharpens what
-mixing queries blurs. Steps: 50, at t = 1, 21, .., 981 (jiwoogit/StyleID is the code); the noisiest sampling step is left out.
+Notation: a_t is the cumulative product of 1 - beta at t; Q_c, K_s, V_s were recorded at the same t and layer; T > 1
+sharpens what mixing queries blurs. Steps: 50, at t = 1, 21, .., 981 (jiwoogit/StyleID is the code); the noisiest
+sampling step is left out.
 
 Two truths
   consistent   sampling starts from the latent that has the noise level of its first step. The default.
-  published    it starts from the latent after the last inversion step, which is noisier than its first step assumes (`faithful_start`).
+  published    it starts from the latent after the last inversion step, which is noisier than its first step assumes
+               (`faithful_start`).
 
-SCSA here (scn-00/SCSA): gamma is not used. With x a layer's input before its normalisation LN, and the maps inverted like images,
+SCSA here (scn-00/SCSA): gamma is not used. With x a layer's input before its normalisation LN, and the maps inverted
+like images,
     SCA  q = a_1 Q_csem + (1 - a_1) W_q LN(x~_c),  k = a_1 K_ssem + (1 - a_1) W_k LN(x_s),  v = V_s
     SSA  q = a_2 W_q LN(x~_c) + (1 - a_2) W_q IN(x),  k = K_s,  v = V_s
-where x~_c = S-AdaIN(x_c; x_s) and IN normalises over tokens; both masked by class, logits times T, alpha_1 SCA + alpha_2 SSA added to x.
-The start is S-AdaIN of the latents. The blog restricts S-AdaIN to the start; the code has it in every layer: `adain_in_layers`.
+where x~_c = S-AdaIN(x_c; x_s) and IN normalises over tokens; both masked by class, logits times T, alpha_1 SCA +
+alpha_2 SSA added to x. The start is S-AdaIN of the latents. The blog restricts S-AdaIN to the start; the code has it in
+every layer: `adain_in_layers`.
 
-Works over the interface of diffusers' UNet2DConditionModel (`pip install replication-workbook[diffusion]`). Stable Diffusion's weights are
-the user's: `stable_diffusion(FOLDER)`.
+Works over the interface of diffusers' UNet2DConditionModel (`pip install replication-workbook[diffusion]`). Stable
+Diffusion's weights are the user's: `stable_diffusion(FOLDER)`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +145,10 @@ class _Processor:
 
 
 def layers_of(unet: nn.Module, count: int = 6) -> list[nn.Module]:
-    """The transformer blocks of the last `count` self-attentions on the way up; 6 are those at the two finest grids of Stable Diffusion 1."""
+    """The transformer blocks of the last `count` self-attentions on the way up.
+
+    6 are those at the two finest grids of Stable Diffusion 1.
+    """
     found = [block for name, block in unet.named_modules() if name.startswith("up_blocks") and hasattr(block, "attn1")]
     if not found:
         raise UserError("this UNet has no self-attention on its way up; StyleID needs a UNet2DConditionModel")
@@ -173,7 +182,10 @@ def ddim(backbone: Backbone, latent: Latent, at: int, to: int) -> Latent:
 
 @torch.inference_mode()
 def invert(backbone: Backbone, latent: Latent, settings: Settings) -> Inversion:
-    """The latent with more and more noise, as the model itself explains it; what layers saw is kept in memory for every level."""
+    """The latent with more and more noise, as the model itself explains it.
+
+    What layers saw is kept in memory for every level.
+    """
     times, found = settings.times(), Inversion({0: latent})
     now: list[int] = [0]
 
@@ -233,7 +245,12 @@ def _square(x: Tokens) -> tuple[int, int]:
 
 
 def semantic(
-    content: Inversion, style: Inversion, content_map: Inversion, style_map: Inversion, maps: tuple[SemanticMap, SemanticMap], settings: SemanticSettings
+    content: Inversion,
+    style: Inversion,
+    content_map: Inversion,
+    style_map: Inversion,
+    maps: tuple[SemanticMap, SemanticMap],
+    settings: SemanticSettings,
 ) -> Callable[[int], Rule]:
     """SCSA's rule."""
 
@@ -245,10 +262,15 @@ def semantic(
             x_c = tokens(s_adain(grid(c.x, size), grid(s.x, size), *labels)) if settings.adain_in_layers else c.x
             regions = Regions(*labels, settings.masked)
             asked = attention.to_q(norm(x_c))
-            share, options = settings.map_share, {"scale": settings.temperature * attention.scale, "heads": attention.heads}
+            share, options = (
+                settings.map_share,
+                {"scale": settings.temperature * attention.scale, "heads": attention.heads},
+            )
             q, k = share * cm.q + (1 - share) * asked, share * sm.k + (1 - share) * attention.to_k(norm(s.x))
             spread = attention.to_out[0](continuous(q, k, s.v, regions, **options))
-            own = (seen.x - seen.x.mean(dim=1, keepdim=True)) / (seen.x.var(dim=1, correction=0, keepdim=True) + 1e-5).sqrt()
+            own = (seen.x - seen.x.mean(dim=1, keepdim=True)) / (
+                seen.x.var(dim=1, correction=0, keepdim=True) + 1e-5
+            ).sqrt()
             q = settings.content_share * asked + (1 - settings.content_share) * attention.to_q(own)
             placed = attention.to_out[0](sparse(q, s.k, s.v, regions, settings.keys, **options))
             return settings.sca * spread + settings.ssa * placed
@@ -271,7 +293,9 @@ class StyleID:
     def __call__(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap] | None = None) -> Image:
         """The stylised image, unclamped, of the content's size."""
         if content.shape != style.shape or content.shape[0] != 1:
-            raise UserError(f"StyleID takes one pair of equal sizes, got {tuple(content.shape)} and {tuple(style.shape)}")
+            raise UserError(
+                f"StyleID takes one pair of equal sizes, got {tuple(content.shape)} and {tuple(style.shape)}"
+            )
         c, s = (invert(self.backbone, self.backbone.encode(image), self.settings) for image in (content, style))
         times = self.settings.times()
         times = times[: len(times) - self.settings.skip]
@@ -303,22 +327,34 @@ def stable_diffusion(folder: str | Path, device: str = "cuda") -> Backbone:
     try:
         from diffusers import StableDiffusionPipeline
     except ImportError as error:
-        raise UserError(f"StyleID on Stable Diffusion needs diffusers and transformers ({error}): pip install 'replication-workbook[diffusion]'") from error
+        raise UserError(
+            f"StyleID on Stable Diffusion needs diffusers and transformers ({error}): pip install 'replication-workbook[diffusion]'"
+        ) from error
     if not (Path(folder) / "model_index.json").is_file():
-        raise UserError(f"{folder} is no model in diffusers' layout: model_index.json is missing; save one with pipeline.save_pretrained(FOLDER)")
+        raise UserError(
+            f"{folder} is no model in diffusers' layout: model_index.json is missing; save one with pipeline.save_pretrained(FOLDER)"
+        )
     pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, local_files_only=True).to(device)
-    words = pipe.tokenizer("", padding="max_length", max_length=pipe.tokenizer.model_max_length, return_tensors="pt").input_ids
+    words = pipe.tokenizer(
+        "", padding="max_length", max_length=pipe.tokenizer.model_max_length, return_tensors="pt"
+    ).input_ids
     scale = pipe.vae.config.scaling_factor
     return Backbone(
-        pipe.unet.eval().requires_grad_(False), pipe.scheduler.alphas_cumprod, pipe.text_encoder(words.to(device))[0].detach(),
-        lambda image: pipe.vae.encode(2 * image.to(device) - 1).latent_dist.mean * scale, lambda latent: (pipe.vae.decode(latent / scale).sample + 1) / 2,
-    )  # fmt: skip
+        pipe.unet.eval().requires_grad_(False),
+        pipe.scheduler.alphas_cumprod,
+        pipe.text_encoder(words.to(device))[0].detach(),
+        lambda image: pipe.vae.encode(2 * image.to(device) - 1).latent_dist.mean * scale,
+        lambda latent: (pipe.vae.decode(latent / scale).sample + 1) / 2,
+    )
 
 
 def ablations(settings: Settings | None = None) -> dict[str, Settings]:
     """StyleID's own ablations and its two strengths."""
     full = settings or Settings()
     return {
-        "Full model": full, "w/o initial AdaIN": replace(full, initial_adain=False), "w/o injection": replace(full, injection=False),
-        "w/o temperature": replace(full, temperature=1.0), "γ = 0.3": replace(full, gamma=0.3),
-    }  # fmt: skip
+        "Full model": full,
+        "w/o initial AdaIN": replace(full, initial_adain=False),
+        "w/o injection": replace(full, injection=False),
+        "w/o temperature": replace(full, temperature=1.0),
+        "γ = 0.3": replace(full, gamma=0.3),
+    }

@@ -1,7 +1,7 @@
 """StyTr2: Deng et al., "StyTr2: Image Style Transfer with Transformers", CVPR 2022.
 
-arXiv 2105.14576. Patches instead of VGG-19: content and style are token sequences, each with its own transformer encoder, and
-a transformer decoder rewrites the content tokens with attention to the style tokens:
+arXiv 2105.14576. Patches instead of VGG-19: content and style are token sequences, each with its own transformer
+encoder, and a transformer decoder rewrites the content tokens with attention to the style tokens:
 
     E = conv 8x8, stride 8 (I),  P = resize( W_pos AvgPool_18x18(E_c) )             content-aware position (CAPE)
     Y_c = Enc_c(E_c, P),  Y_s = Enc_s(E_s),  Y = Dec(Y_c + P, Y_s),  image = D(Y)
@@ -9,17 +9,18 @@ a transformer decoder rewrites the content tokens with attention to the style to
     encoder  Q = K = X + P, V = X;     decoder  twice Q = X + P, K = V = Y_s, no self-attention; one LN at the end
     L = 7 L_c + 10 L_s + 70 L_id1 + L_id2:  SANet's terms
 
-Notation: tokens are 512 channels at h/8; LN layer normalisation; D the decoder of the AdaIN family. Dropout 0.1 in training.
-The style has no positions, so shuffling its tokens changes nothing.
+Notation: tokens are 512 channels at h/8; LN layer normalisation; D the decoder of the AdaIN family. Dropout 0.1 in
+training. The style has no positions, so shuffling its tokens changes nothing.
 
 Two truths (diyiiyiii/StyTR-2 is the code)
   code   weights above, residual X without P. The default.
   paper  weights 10 (content), 7 (style), 50, 1; residual Q, that is X + P.
 Rate: the code warms up from 5e-5 to 2e-4 in 10 000 steps and then decays; the paper prints 5e-4.
 
-Any size: the published code wants equal squares, because CAPE is resized to the STYLE's grid and the result reshaped to a
-square. Here CAPE has the content's grid; equal squares give equal numbers. Sides that are no multiple of 8 are extended by
-reflection, and the result is cut. Width and hidden layers follow the encoder of the losses: 512 and 2048 for VGG-19.
+Any size: the published code wants equal squares, because CAPE is resized to the STYLE's grid and the result reshaped to
+a square. Here CAPE has the content's grid; equal squares give equal numbers. Sides that are no multiple of 8 are
+extended by reflection, and the result is cut. Width and hidden layers follow the encoder of the losses: 512 and 2048
+for VGG-19.
 """
 
 from collections.abc import Callable
@@ -76,7 +77,9 @@ class MultiHeadAttention(nn.MultiheadAttention):
 
     def forward(self, queries: Tokens, keys: Float[Tensor, "b m c"], values: Float[Tensor, "b m c"]) -> Tokens:
         dropout = DROPOUT if self.training else 0.0
-        return self.out_proj(attend(*self.project(queries, keys, values), scale=self.scale, heads=HEADS, dropout=dropout))
+        return self.out_proj(
+            attend(*self.project(queries, keys, values), scale=self.scale, heads=HEADS, dropout=dropout)
+        )
 
 
 def feed_forward(layer: nn.Module, x: Tokens) -> Tokens:
@@ -112,7 +115,13 @@ class DecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
         self.dropout = nn.Dropout(DROPOUT)
 
-    def forward(self, y: Tokens, memory: Float[Tensor, "b m c"], position: Tokens, see: Callable[[MultiHeadAttention, Tensor], None]) -> Tokens:
+    def forward(
+        self,
+        y: Tokens,
+        memory: Float[Tensor, "b m c"],
+        position: Tokens,
+        see: Callable[[MultiHeadAttention, Tensor], None],
+    ) -> Tokens:
         for attention, norm in ((self.self_attn, self.norm1), (self.multihead_attn, self.norm2)):
             q = y + position
             see(attention, q)
@@ -148,7 +157,9 @@ class Transformer(nn.Module):
         pooled = self.new_ps(F.adaptive_avg_pool2d(embedding, CAPE_SIDE))
         return F.interpolate(pooled, tuple(embedding.shape[2:]), mode="bilinear", align_corners=False)
 
-    def encode(self, stack: Stack, embedding: Float[Tensor, "b c h w"], position: Float[Tensor, "b c h w"] | None) -> Float[Tensor, "b c h w"]:
+    def encode(
+        self, stack: Stack, embedding: Float[Tensor, "b c h w"], position: Float[Tensor, "b c h w"] | None
+    ) -> Float[Tensor, "b c h w"]:
         """A map through one of the encoders."""
         x, p = tokens(embedding), None if position is None else tokens(position)
         for layer in stack.layers:
@@ -156,9 +167,12 @@ class Transformer(nn.Module):
         return grid(x, tuple(embedding.shape[2:]))
 
     def decode(
-        self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], position: Float[Tensor, "b c h w"],
+        self,
+        content: Float[Tensor, "b c h w"],
+        style: Float[Tensor, "b c _ _"],
+        position: Float[Tensor, "b c h w"],
         see: Callable[[MultiHeadAttention, Tensor], None] = lambda attention, queries: None,
-    ) -> Float[Tensor, "b c h w"]:  # fmt: skip
+    ) -> Float[Tensor, "b c h w"]:
         """Content tokens rewritten with the style's; `see` is shown every attention and its queries."""
         y, memory, p = tokens(content), tokens(style), tokens(position)
         for layer in self.decoder.layers:
@@ -202,13 +216,18 @@ class StyTr2(Method):
 
     def encode_style(self, image: AnyImage) -> Encoded:
         """The style encoder's "tokens"."""
-        return Encoded({"tokens": self.transformer.encode(self.transformer.encoder_s, self.embed(image), None)}, tuple(image.shape[2:]))
+        return Encoded(
+            {"tokens": self.transformer.encode(self.transformer.encoder_s, self.embed(image), None)},
+            tuple(image.shape[2:]),
+        )
 
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         """The transformer decoder's output."""
         check_pair(content, style, "tokens")
         c = content.features
-        return Transferred({"tokens": self.transformer.decode(c["tokens"], style.features["tokens"], c["position"])}, content.size)
+        return Transferred(
+            {"tokens": self.transformer.decode(c["tokens"], style.features["tokens"], c["position"])}, content.size
+        )
 
     def decode(self, stylised: Transferred) -> Image:
         return crop_to(self.decoder(stylised.features["tokens"]), stylised.size)
@@ -218,7 +237,9 @@ class StyTr2(Method):
         c, s = ((self.encode_content(image), self.encode_style(image)) for image in (content, style))
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c[0], s[1]), c, s))
         features = self.encoder(content), self.encoder(style)
-        return scale_terms(content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant)
+        return scale_terms(
+            content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant
+        )
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         """Both attentions of the three decoder layers, every head."""

@@ -1,8 +1,8 @@
 """Edges, as in DatNet Figure 6, and numbers for what its panels show.
 
 Canny on 8-bit grey after a Gaussian of sigma 1.4, thresholds 100 and 200 on Sobel's gradient. The paper states no
-thresholds; results depend on them, so everything is also measured at half and at one and a half times these. scikit-image
-takes the Euclidean length of the gradient where OpenCV by default adds its two absolute components.
+thresholds; results depend on them, so everything is also measured at half and at one and a half times these. scikit-
+image takes the Euclidean length of the gradient where OpenCV by default adds its two absolute components.
 """
 
 import numpy as np
@@ -54,8 +54,9 @@ def compare_edges(result: Edges, content: Edges) -> dict[str, float]:
 def leakage(result: Edges, content: Edges, style: Bool[np.ndarray, "_ _"]) -> float:
     """How much more often than by chance the edges that a result adds to the content's lie on those of the painting.
 
-    Share of added edge pixels within 2 px of the painting's edges, minus the share of the area away from the content's edges that
-    lies so close to them. 0 for edges from elsewhere, up to 1; NaN without added edges, or where painting and photograph differ in size.
+    Share of added edge pixels within 2 px of the painting's edges, minus the share of the area away from the content's
+    edges that lies so close to them. 0 for edges from elsewhere, up to 1; NaN without added edges, or where painting
+    and photograph differ in size.
     """
     if style.shape != result.shape:
         return float("nan")

@@ -11,7 +11,8 @@ def temporal_errors(frames: Frames, clip: Clip) -> dict[str, float | list[float]
 
     flow_error       100 times the root mean square over steps, 0 to 100
     flow_error_lai   mean over steps of the masked mean square (Lai et al.'s script)
-    adjacent_mean    mean absolute difference of adjacent frames, times 100, no flow; adjacent_variance its variance over pixels
+    adjacent_mean    mean absolute difference of adjacent frames, times 100, no flow; adjacent_variance its variance
+                     over pixels
                      (MCCNet's measure)
     steps            flow error of every step
 
@@ -26,7 +27,9 @@ def temporal_errors(frames: Frames, clip: Clip) -> dict[str, float | list[float]
         squares.append(square[mask].mean().item() if mask.any() else float("nan"))
     change = (frames[1:] - frames[:-1]).abs().double().mean(dim=1) * 100
     return {
-        "flow_error": float(100 * np.sqrt(np.nanmean(squares))), "flow_error_lai": float(np.nanmean(squares)),
-        "adjacent_mean": change.mean().item(), "adjacent_variance": change.flatten(1).var(dim=1).mean().item(),
+        "flow_error": float(100 * np.sqrt(np.nanmean(squares))),
+        "flow_error_lai": float(np.nanmean(squares)),
+        "adjacent_mean": change.mean().item(),
+        "adjacent_variance": change.flatten(1).var(dim=1).mean().item(),
         "steps": [100 * value**0.5 for value in squares],
-    }  # fmt: skip
+    }

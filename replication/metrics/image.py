@@ -1,9 +1,9 @@
 """Metrics by name, one function each, one value per pair.
 
-Images are (batch, 3, height, width), RGB in [0, 1]. A result is clamped to [0, 1] before it is measured, as it would be when
-written to a file. Content and style loss always use VGG-19, whatever width the method has. Features are dictionaries of
-taps as the encoder returns them; mu and sigma are channel statistics over space, sigma = sqrt(unbiased variance + 1e-5), and
-bar F = (F - mu) / sigma.
+Images are (batch, 3, height, width), RGB in [0, 1]. A result is clamped to [0, 1] before it is measured, as it would be
+when written to a file. Content and style loss always use VGG-19, whatever width the method has. Features are
+dictionaries of taps as the encoder returns them; mu and sigma are channel statistics over space, sigma = sqrt(unbiased
+variance + 1e-5), and bar F = (F - mu) / sigma.
 """
 
 from functools import cached_property, lru_cache
@@ -81,7 +81,10 @@ def _mse(a: Tensor, b: Tensor) -> Values:
 
 
 def content_loss(result: Features, content: Features) -> Values:
-    """sum over relu4_1, relu5_1 of MSE(bar F(result), bar F(content)): 0 for equal images, about 2 a layer for unrelated ones."""
+    """sum over relu4_1, relu5_1 of MSE(bar F(result), bar F(content)).
+
+    0 for equal images, about 2 a layer for unrelated ones.
+    """
     return sum(_mse(normalise(result[tap]), normalise(content[tap])) for tap in CONTENT_TAPS)
 
 
@@ -130,11 +133,15 @@ def ssim_gaussian(result: Image, content: Image) -> Values:
 
 def find_edges(image: Image) -> list[dict[str, Edges]]:
     """Edges of the 8-bit grey images of a batch, by suffix of the thresholds."""
-    return [{suffix: find_canny_edges(_grey(x), *thresholds) for suffix, thresholds in THRESHOLDS.items()} for x in to_uint8(image)]
+    return [
+        {suffix: find_canny_edges(_grey(x), *thresholds) for suffix, thresholds in THRESHOLDS.items()}
+        for x in to_uint8(image)
+    ]
 
 
 def edge_scores(result: Image, content: list[dict[str, Edges]], style: list[dict[str, Edges]]) -> dict[str, Values]:
-    """`edges.compare` at every pair of thresholds, names end in the suffix of the thresholds; `edges.leakage` at the middle one.
+    """`edges.compare` at every pair of thresholds, names end in the suffix of the thresholds; `edges.leakage` at the
+    middle one.
 
     content, style  `find_edges` of the photographs and of the paintings
     """
@@ -148,22 +155,34 @@ def edge_scores(result: Image, content: list[dict[str, Edges]], style: list[dict
 
 
 def detail(image: Image) -> Values:
-    """100 x root mean square of the grey image, in [0, 1], minus its Gaussian of 2 px: how much fine texture there is."""
+    """100 x root mean square of the grey image, in [0, 1], minus its Gaussian of 2 px.
+
+    How much fine texture there is.
+    """
     grey = [_grey(x) / 255 for x in to_uint8(image)]
-    return torch.tensor([100 * np.sqrt(np.square(x - gaussian_filter(x, 2.0)).mean()) for x in grey], dtype=torch.float64)
+    return torch.tensor(
+        [100 * np.sqrt(np.square(x - gaussian_filter(x, 2.0)).mean()) for x in grey], dtype=torch.float64
+    )
 
 
 def style_spread(result: Features, style: list[Tensor]) -> Values:
-    """Standard deviation over mean of the style loss at relu3_1 of TILES x TILES parts of the result: 0 when every part is as near to the style."""
+    """Standard deviation over mean of the style loss at relu3_1 of TILES x TILES parts of the result.
+
+    0 when every part is as near to the style.
+    """
     at = 2 * TAPS.index("relu3_1")
     rows = (row for line in result[TAPS[at // 2]].tensor_split(TILES, dim=2) for row in line.tensor_split(TILES, dim=3))
-    losses = torch.stack([sum(_mse(a, b) for a, b in zip(mean_std(part), style[at : at + 2], strict=True)) for part in rows])
+    losses = torch.stack(
+        [sum(_mse(a, b) for a, b in zip(mean_std(part), style[at : at + 2], strict=True)) for part in rows]
+    )
     return losses.std(dim=0, correction=0) / losses.mean(dim=0)
 
 
 def psnr(result: Image, content: Image) -> Values:
     """Peak signal-to-noise ratio in dB; 100 stands for equal images, whose ratio is infinite."""
-    return _each(lambda a, b: 100.0 if np.array_equal(a, b) else peak_signal_noise_ratio(a, b, data_range=255), result, content)
+    return _each(
+        lambda a, b: 100.0 if np.array_equal(a, b) else peak_signal_noise_ratio(a, b, data_range=255), result, content
+    )
 
 
 def directions(features: Features) -> Features:
@@ -182,7 +201,10 @@ def _substitute_weights() -> Tensor:
 
 
 def lpips_vgg_substitute(result: Features, content: Features) -> Values:
-    """sum over channels of w (difference of `directions`)^2 with our fitted w >= 0: at least 0, symmetric. Not LPIPS."""
+    """sum over channels of w (difference of `directions`)^2 with our fitted w >= 0.
+
+    At least 0, symmetric. Not LPIPS.
+    """
     return channel_differences(result, content) @ _substitute_weights().to(result[TAPS[0]].device)
 
 
@@ -192,7 +214,10 @@ def alexnet_file() -> Path:
 
 
 def perceptual_column() -> str:
-    """The column to fill: "lpips" when AlexNet's weights are on this machine, else "lpips_vgg_substitute". Nothing is downloaded."""
+    """The column to fill: "lpips" when AlexNet's weights are on this machine, else "lpips_vgg_substitute".
+
+    Nothing is downloaded.
+    """
     return "lpips" if alexnet_file().is_file() else "lpips_vgg_substitute"
 
 
@@ -206,7 +231,9 @@ def _lpips_alexnet() -> torch.nn.Module:
 def lpips(result: Image, content: Image) -> Values:
     """LPIPS with AlexNet on images scaled to [-1, 1], at least 0. Raises UserError when the weights are absent."""
     if not alexnet_file().is_file():
-        raise UserError(f"LPIPS needs AlexNet's weights at {alexnet_file()}; the table's substitute is lpips_vgg_substitute")
+        raise UserError(
+            f"LPIPS needs AlexNet's weights at {alexnet_file()}; the table's substitute is lpips_vgg_substitute"
+        )
     return _lpips_alexnet().to(result.device)(result * 2 - 1, content * 2 - 1).flatten()
 
 
@@ -217,23 +244,36 @@ def measure_image(result: Image, content: Target, style: Target) -> dict[str, Va
     Raises UserError when the result holds NaN, is not in [0, 1] even roughly, or differs from the content in size.
     """
     if result.shape != content.image.shape:
-        raise UserError(f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content need equal sizes")
+        raise UserError(
+            f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content need equal sizes"
+        )
     result, image = check_range(result, "result"), content.image
     features = encode(result)
     to_style = style_loss(features, style.statistics)
     values = {
-        "content_loss": content_loss(features, content.features), "style_loss": to_style,
-        "content_loss_b": content_loss_b(features, content.features), "style_loss_b": to_style / len(TAPS),
-        "ssim_grey": ssim_grey(result, image), "ssim_rgb": ssim_rgb(result, image), "ssim_gaussian": ssim_gaussian(result, image),
-        "psnr": psnr(result, image), **edge_scores(result, content.edges, style.edges),
-        "detail": detail(result), "style_spread": style_spread(features, style.statistics),
-    }  # fmt: skip
+        "content_loss": content_loss(features, content.features),
+        "style_loss": to_style,
+        "content_loss_b": content_loss_b(features, content.features),
+        "style_loss_b": to_style / len(TAPS),
+        "ssim_grey": ssim_grey(result, image),
+        "ssim_rgb": ssim_rgb(result, image),
+        "ssim_gaussian": ssim_gaussian(result, image),
+        "psnr": psnr(result, image),
+        **edge_scores(result, content.edges, style.edges),
+        "detail": detail(result),
+        "style_spread": style_spread(features, style.statistics),
+    }
     column = perceptual_column()
-    values[column] = lpips(result, image) if column == "lpips" else lpips_vgg_substitute(directions(features), content.directions)
+    values[column] = (
+        lpips(result, image) if column == "lpips" else lpips_vgg_substitute(directions(features), content.directions)
+    )
     return values
 
 
 def metrics_version() -> dict[str, str]:
     """What determines a measured value besides the code: the perceptual column and its weights."""
     column = perceptual_column()
-    return {"perceptual": column, "weights": model_card(SUBSTITUTE)["sha256"] if column in SUBSTITUTES else "lpips 0.1 AlexNet"}
+    return {
+        "perceptual": column,
+        "weights": model_card(SUBSTITUTE)["sha256"] if column in SUBSTITUTES else "lpips 0.1 AlexNet",
+    }

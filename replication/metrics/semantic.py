@@ -1,7 +1,9 @@
-"""Metrics of semantic style transfer: statistics by class, structure of the content, and distances between sets of images.
+"""Metrics of semantic style transfer: statistics by class, structure of the content, and distances between sets of
+images.
 
-Features are those of `metrics.encode`, VGG-19 normalised. The papers' own networks are not: FID needs an Inception trained on
-paintings, CFSD torchvision's VGG-19. What stands for them here has a name of its own, and only orders can be compared.
+Features are those of `metrics.encode`, VGG-19 normalised. The papers' own networks are not: FID needs an Inception
+trained on paintings, CFSD torchvision's VGG-19. What stands for them here has a name of its own, and only orders can be
+compared.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,11 @@ def _classes(maps: Sequence[SemanticMap], sizes: Sequence[Sequence[tuple[int, in
     """Classes with at least two cells on every grid of both images, and the share of the first image that they have."""
     found = {}
     for label in range(len(maps[0].palette)):
-        if all((semantic.labels(size) == label).sum() >= 2 for semantic, grids in zip(maps, sizes, strict=True) for size in grids):
+        if all(
+            (semantic.labels(size) == label).sum() >= 2
+            for semantic, grids in zip(maps, sizes, strict=True)
+            for size in grids
+        ):
             found[label] = (maps[0].labels(sizes[0][0]) == label).double().mean().item()
     return found
 
@@ -55,7 +61,10 @@ def semantic_style_loss(result: Features, style: Features, maps: tuple[SemanticM
     for label in classes:
         total, gram = 0.0, 0.0
         for tap in TAPS:
-            parts = [_where(x[tap], m.labels(tuple(x[tap].shape[2:])), label) for x, m in zip((result, style), maps, strict=True)]
+            parts = [
+                _where(x[tap], m.labels(tuple(x[tap].shape[2:])), label)
+                for x, m in zip((result, style), maps, strict=True)
+            ]
             means = [part.mean(dim=1) for part in parts]
             deviations = [(part.var(dim=1, correction=0) + 1e-5).sqrt() for part in parts]
             total += sum((a - b).square().mean().item() for a, b in (means, deviations))
@@ -63,16 +72,28 @@ def semantic_style_loss(result: Features, style: Features, maps: tuple[SemanticM
             gram += (a - b).square().mean().item()
         moments.append(total)
         grams.append(gram)
-    return {"ssl": float(np.mean(moments)), "ssl_area": float(np.average(moments, weights=list(classes.values()))), "ssl_gram": float(np.mean(grams))}
+    return {
+        "ssl": float(np.mean(moments)),
+        "ssl_area": float(np.average(moments, weights=list(classes.values()))),
+        "ssl_gram": float(np.mean(grams)),
+    }
 
 
 def region_colour(result: Image, style: Image, maps: tuple[SemanticMap, SemanticMap]) -> dict[str, float]:
-    """Distance of the mean CIELAB colours of a result's and a style's regions of one class, mean over classes; NaN without a common class."""
+    """Distance of the mean CIELAB colours of a result's and a style's regions of one class, mean over classes.
+
+    NaN without a common class.
+    """
     sizes = [tuple(image.shape[2:]) for image in (result, style)]
     colours = [rgb2lab(image[0].cpu().numpy(), channel_axis=0) for image in (result, style)]
     labels = [m.labels(size).numpy() for m, size in zip(maps, sizes, strict=True)]
     classes = _classes(maps, [[size] for size in sizes])
-    distances = [np.linalg.norm(np.subtract(*(x[:, where == label].mean(axis=1) for x, where in zip(colours, labels, strict=True)))) for label in classes]
+    distances = [
+        np.linalg.norm(
+            np.subtract(*(x[:, where == label].mean(axis=1) for x, where in zip(colours, labels, strict=True)))
+        )
+        for label in classes
+    ]
     return {"region_colour": float(np.mean(distances)) if distances else float("nan")}
 
 
@@ -99,17 +120,22 @@ def pooled(features: Features) -> Float[np.ndarray, " dims"]:
 
 def _check(a: Vectors, b: Vectors) -> None:
     if min(len(a), len(b)) < 4 or a.shape[1] != b.shape[1]:
-        raise UserError(f"a distance between sets needs at least four images each and vectors of one length, got {a.shape} and {b.shape}")
+        raise UserError(
+            f"a distance between sets needs at least four images each and vectors of one length, got {a.shape} and {b.shape}"
+        )
 
 
 def frechet_distance(results: Vectors, styles: Vectors, seed: int = 0) -> float:
-    """Frechet distance of two Gaussians, |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), on PROJECTIONS random orthogonal directions.
+    """Frechet distance of two Gaussians, |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), on PROJECTIONS random orthogonal
+    directions.
 
-    A substitute for FID at few images: with fewer images than dimensions covariances have no inverse, hence the projection, and a
-    tenth of every covariance is its diagonal. Raises UserError for fewer than four images.
+    A substitute for FID at few images: with fewer images than dimensions covariances have no inverse, hence the
+    projection, and a tenth of every covariance is its diagonal. Raises UserError for fewer than four images.
     """
     _check(results, styles)
-    basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((results.shape[1], min(PROJECTIONS, results.shape[1]))))[0]
+    basis = np.linalg.qr(
+        np.random.default_rng(seed).standard_normal((results.shape[1], min(PROJECTIONS, results.shape[1])))
+    )[0]
     (m1, s1), (m2, s2) = ((x.mean(axis=0), _shrunk(np.cov(x, rowvar=False))) for x in (results @ basis, styles @ basis))
     return float((m1 - m2) @ (m1 - m2) + np.trace(s1 + s2 - 2 * np.real(sqrtm(s1 @ s2))))
 
@@ -119,7 +145,8 @@ def _shrunk(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
 
 
 def kernel_distance(results: Vectors, styles: Vectors) -> float:
-    """KID's unbiased squared MMD with the kernel (x.y / dims + 1)^3, on our vectors: 0 in the mean for sets of one source, may be negative.
+    """KID's unbiased squared MMD with the kernel (x.y / dims + 1)^3, on our vectors: 0 in the mean for sets of one
+    source, may be negative.
 
     Raises UserError for fewer than four images.
     """

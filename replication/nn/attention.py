@@ -1,8 +1,8 @@
 """Exact attention that never builds the dense map, and the record from which any part of the map can be read.
 
-Tokens are (batch, tokens, channels). Most published style-transfer attention is single-head and unscaled: the weights are
-softmax over the style tokens of q . k, without 1/sqrt(channels), so `scale` is 1. Heads split the channels into equal
-consecutive groups, each of which attends by itself.
+Tokens are (batch, tokens, channels). Most published style-transfer attention is single-head and unscaled: the weights
+are softmax over the style tokens of q . k, without 1/sqrt(channels), so `scale` is 1. Heads split the channels into
+equal consecutive groups, each of which attends by itself.
 
 `torch.nn.functional.scaled_dot_product_attention` streams over blocks of keys: memory grows linearly with the number
 of tokens, and the result is exact up to rounding. It runs in float32 or better, because unscaled logits of hundreds
@@ -48,21 +48,24 @@ def attend(
 ) -> Float[Tensor, "batch queries values"]:
     """softmax(scale * Q K^T) V of every head, exactly, in memory linear in the number of tokens.
 
-    With `dropout`, a share of the weights is zeroed at random and the rest scaled up. That needs the dense map (torch's own
-    operator builds it on CPU as well, and takes twice as long), so it is for training on crops.
+    With `dropout`, a share of the weights is zeroed at random and the rest scaled up. That needs the dense map (torch's
+    own operator builds it on CPU as well, and takes twice as long), so it is for training on crops.
     """
     q, k, v = (split_heads(full_precision(x), heads) for x in (queries, keys, values))
     return fused(q, k, v, scale, dropout).transpose(1, 2).flatten(2)
 
 
 def fused(
-    q: Float[Tensor, "batch heads queries channels"], k: Float[Tensor, "batch heads keys channels"],
-    v: Float[Tensor, "batch heads keys values"], scale: float, dropout: float,
-) -> Float[Tensor, "batch heads queries values"]:  # fmt: skip
+    q: Float[Tensor, "batch heads queries channels"],
+    k: Float[Tensor, "batch heads keys channels"],
+    v: Float[Tensor, "batch heads keys values"],
+    scale: float,
+    dropout: float,
+) -> Float[Tensor, "batch heads queries values"]:
     """torch's attention, made to take the fused kernel.
 
-    The kernels want keys and values equally wide (zero channels change neither logits nor results) and channels adjacent in
-    memory; otherwise torch builds the dense map without a word.
+    The kernels want keys and values equally wide (zero channels change neither logits nor results) and channels
+    adjacent in memory; otherwise torch builds the dense map without a word.
     """
     width = max(k.shape[3], v.shape[3])
     padded = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
@@ -94,7 +97,8 @@ def attend_moments(
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """One attention operation as it happened, without its dense map: what is asked for is computed from queries and keys.
+    """One attention operation as it happened, without its dense map: what is asked for is computed from queries and
+    keys.
 
     Whole maps are walked through in parts, so memory stays at `chunk` x keys whatever the number of positions.
 
@@ -156,7 +160,8 @@ class AttentionRecord:
     def on_style(self, values: Float[Tensor, "part keys"], spread: bool) -> Float[Tensor, "part height width"]:
         """Values of keys on the style grid.
 
-        spread  of weights: a region's weight is shared by its positions, and weights of one position add up. Otherwise of
+        spread  of weights: a region's weight is shared by its positions, and weights of one position add up. Otherwise
+                of
                 logits: every position has its region's, a position of several keys the largest, one of none -inf
         """
         positions = self.style[0] * self.style[1]
@@ -170,7 +175,8 @@ class AttentionRecord:
         return values.unflatten(1, self.style)
 
     def logits(self, y: int, x: int) -> Float[Tensor, "height width"]:
-        """Scores of one content position over the style grid, before softmax or arg-max; -inf where there is no key for it.
+        """Scores of one content position over the style grid, before softmax or arg-max; -inf where there is no key for
+        it.
 
         Raises UserError when (y, x) is outside the content grid.
         """
@@ -191,7 +197,9 @@ class AttentionRecord:
         if not (0 <= y < height and 0 <= x < width):
             raise UserError(f"key ({y}, {x}) is outside the style grid of {height}x{width} at {self.layer}")
         # Copies: a view would keep the whole part, and all parts together are the dense map.
-        return torch.cat([self.on_style(part, spread=True)[:, y, x].clone() for part in self.walk()]).unflatten(0, self.content)
+        return torch.cat([self.on_style(part, spread=True)[:, y, x].clone() for part in self.walk()]).unflatten(
+            0, self.content
+        )
 
     def effective_keys(self) -> Float[Tensor, "height width"]:
         """exp(entropy) of every content position's attention: 1 is one-hot, the number of keys is uniform."""
@@ -214,8 +222,8 @@ class AttentionRecord:
         return self.key_positions()[best].unflatten(0, self.content)
 
     def centre_and_spread(self) -> tuple[Float[Tensor, "height width 2"], Float[Tensor, "height width"]]:
-        """Weighted mean position of the keys that every content position attends to, and the root mean square distance from it,
-        as fractions of the style's sides.
+        """Weighted mean position of the keys that every content position attends to, and the root mean square distance
+        from it, as fractions of the style's sides.
         """
         places = self.key_positions()
         means, spreads = [], []

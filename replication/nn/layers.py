@@ -30,7 +30,10 @@ def full_precision_region(x: Tensor) -> AbstractContextManager:
 
 
 class ReflectionPad2d(nn.ReflectionPad2d):
-    """Padding in the input's own precision: under autocast on CPU torch widens it to float32 and back, up to a fifth of a step."""
+    """Padding in the input's own precision.
+
+    Under autocast on CPU torch widens it to float32 and back, up to a fifth of a step.
+    """
 
     def forward(self, x: Feature) -> Float[Tensor, "batch channels _ _"]:
         with full_precision_region(x):
@@ -80,7 +83,10 @@ def decoder(channels: tuple[int, ...]) -> nn.Sequential:
 
 
 def decoder_from(plan: list[tuple[int, int] | str]) -> nn.Sequential:
-    """Build a decoder from (inputs, outputs) pairs and the word "up"; ReLU after every convolution but the last 3-channel one."""
+    """Build a decoder from (inputs, outputs) pairs and the word "up".
+
+    ReLU after every convolution but the last 3-channel one.
+    """
     layers: list[nn.Module] = []
     for step in plan:
         if step == "up":
@@ -100,15 +106,18 @@ def pad_to_multiple(image: Feature, multiple: int) -> Float[Tensor, "batch chann
     """
     bottom, right = -image.shape[2] % multiple, -image.shape[3] % multiple
     if bottom >= image.shape[2] or right >= image.shape[3]:
-        raise UserError(f"image is {image.shape[3]}x{image.shape[2]} px; both sides must be more than {multiple // 2} px")
+        raise UserError(
+            f"image is {image.shape[3]}x{image.shape[2]} px; both sides must be more than {multiple // 2} px"
+        )
     return F.pad(image, (0, right, 0, bottom), mode="reflect")
 
 
 class _SymmetricPower(torch.autograd.Function):
     """Power of a symmetric positive semi-definite matrix on its range; the gradient is exact for equal eigenvalues too.
 
-    Differentiating through eigh divides by differences of eigenvalues, which is NaN for a constant image. The derivative
-    of the power itself has no such pole: its divided differences tend to the derivative (Daleckii and Krein).
+    Differentiating through eigh divides by differences of eigenvalues, which is NaN for a constant image. The
+    derivative of the power itself has no such pole: its divided differences tend to the derivative (Daleckii and
+    Krein).
     """
 
     @staticmethod
@@ -127,7 +136,9 @@ class _SymmetricPower(torch.autograd.Function):
         middle = ((values[..., :, None] + values[..., None, :]) / 2).clamp(min=ctx.floor)
         close = gap.abs() <= 1e-6 * middle
         slope = torch.where(kept[..., :, None] & kept[..., None, :], ctx.exponent * middle ** (ctx.exponent - 1), 0.0)
-        divided = torch.where(close, slope, (powers[..., :, None] - powers[..., None, :]) / torch.where(close, 1.0, gap))
+        divided = torch.where(
+            close, slope, (powers[..., :, None] - powers[..., None, :]) / torch.where(close, 1.0, gap)
+        )
         inner = vectors.mT @ ((gradient + gradient.mT) / 2) @ vectors
         return vectors @ (divided * inner) @ vectors.mT, None, None
 
@@ -140,13 +151,18 @@ def symmetric_power(matrix: Float[Tensor, "*batch n n"], exponent: float, floor:
     return _SymmetricPower.apply(matrix, exponent, floor)
 
 
-def covariance(x: Float[Tensor, "*batch channels positions"], divisor: int | None = None) -> Float[Tensor, "*batch channels channels"]:
+def covariance(
+    x: Float[Tensor, "*batch channels positions"], divisor: int | None = None
+) -> Float[Tensor, "*batch channels channels"]:
     """X X^T / divisor of centred features; the divisor defaults to positions - 1, and is at least 1."""
     return x @ x.mT / max(1, x.shape[-1] - 1 if divisor is None else divisor)
 
 
 def whiten_and_colour(
-    content: Float[Tensor, "*batch channels n"], style: Float[Tensor, "*batch channels m"], floor: float, jitter: float = 0.0
+    content: Float[Tensor, "*batch channels n"],
+    style: Float[Tensor, "*batch channels m"],
+    floor: float,
+    jitter: float = 0.0,
 ) -> Float[Tensor, "*batch channels n"]:
     """WCT (Li et al. 2017): give `content` the mean and covariance of `style`, in float64, back in the input's type.
 

@@ -42,7 +42,11 @@ def feature_identity(output: Features, target: Features, taps: Iterable[str]) ->
 
 
 def content_style_identity(
-    encoder: Encoder, images: tuple[Image, AnyImage], features: tuple[Features, Features], result: Image, same: tuple[Image, AnyImage]
+    encoder: Encoder,
+    images: tuple[Image, AnyImage],
+    features: tuple[Features, Features],
+    result: Image,
+    same: tuple[Image, AnyImage],
 ) -> dict[str, Scalar]:
     """The four terms of SANet, which MANet, MCCNet, StyTr2 and DAG-Style share, unweighted.
 

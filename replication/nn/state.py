@@ -36,22 +36,35 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .pth, .pth.tar or .safetensors file. Raises UserError when it is missing or holds anything else."""
+    """The tensors of a .pth, .pth.tar or .safetensors file.
+
+    Raises UserError when it is missing or holds anything else.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the path of a published checkpoint")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        raise UserError(f"cannot read {path} as a checkpoint: {str(error).splitlines()[0]}. Download it again") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # saved with the optimiser's state beside it
+        raise UserError(
+            f"cannot read {path} as a checkpoint: {str(error).splitlines()[0]}. Download it again"
+        ) from error
+    if isinstance(state, Mapping) and isinstance(
+        state.get("state_dict"), Mapping
+    ):  # saved with the optimiser's state beside it
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} is not a plain state dictionary of tensors; give the published file as it is")
     return dict(state)
 
 
-def fill_module(module: nn.Module, state: Mapping[str, Tensor], path: str | Path, ignore: set[str] = frozenset()) -> None:
+def fill_module(
+    module: nn.Module, state: Mapping[str, Tensor], path: str | Path, ignore: set[str] = frozenset()
+) -> None:
     """Load `state` into `module`, strictly. Raises UserError that lists missing, unknown and misshapen keys."""
     wanted = module.state_dict()
     missing = sorted(wanted.keys() - state.keys())
@@ -62,7 +75,11 @@ def fill_module(module: nn.Module, state: Mapping[str, Tensor], path: str | Path
         if state[key].shape != wanted[key].shape
     ]
     if missing or unknown or shapes:
-        differences = [f"{title} {', '.join(keys)}" for title, keys in (("missing", missing), ("unknown", unknown), ("shape", shapes)) if keys]
+        differences = [
+            f"{title} {', '.join(keys)}"
+            for title, keys in (("missing", missing), ("unknown", unknown), ("shape", shapes))
+            if keys
+        ]
         raise UserError(f"{path} does not have the published layout: {'; '.join(differences)}")
     broken = sorted(key for key in wanted if not torch.isfinite(state[key]).all())
     if broken:

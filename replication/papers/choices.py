@@ -1,9 +1,10 @@
-"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an image.
+"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an
+image.
 
-A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice minus
-the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A choice with an
-arm of its own was trained on from the shipped weights, and is compared with those weights trained on for as long.
-`definitions` compares definitions of one metric by the order of methods that they give.
+A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice
+minus the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A
+choice with an arm of its own was trained on from the shipped weights, and is compared with those weights trained on for
+as long. `definitions` compares definitions of one metric by the order of methods that they give.
 """
 
 from dataclasses import dataclass, field
@@ -37,28 +38,67 @@ class Choice:
 
     def facts(self) -> dict:
         """What determines its results, beside the weights."""
-        return {"method": self.method, "changes": {name: str(value) for name, value in self.changes.items()}, "prepare": self.prepare, "jpeg": self.jpeg}
+        return {
+            "method": self.method,
+            "changes": {name: str(value) for name, value in self.changes.items()},
+            "prepare": self.prepare,
+            "jpeg": self.jpeg,
+        }
 
 
 CHOICES = (
-    Choice("biased variance without epsilon, as printed, in place of the code's", "adain", {"content_correction": 0, "style_correction": 0, "style_eps": 0.0}),
+    Choice(
+        "biased variance without epsilon, as printed, in place of the code's",
+        "adain",
+        {"content_correction": 0, "style_correction": 0, "style_eps": 0.0},
+    ),
     Choice("a fixed number of blocks, as printed, in place of blocks of a fixed side", "stya2k", {"fixed_count": True}),
-    Choice("regional keys divided by the points of a block, as printed in eq. 8, in place of one more", "stya2k", {"divisor": "points"}),
-    Choice("regional keys divided by the side of a block, as Algorithm 1 may mean, in place of points + 1", "stya2k", {"divisor": "side"}),
-    Choice("channel attention with kernel 3 at every level, trained so, in place of ECA-Net's rule", "datnet", arm="kernel-3"),
-    Choice("channel attention with kernel 9 at every level, trained so, in place of ECA-Net's rule", "datnet", arm="kernel-9"),
-    Choice("keys resized to the nearest, as in AdaAttN's code, in place of bilinearly", "datnet", {"key_resize": "nearest"}),
+    Choice(
+        "regional keys divided by the points of a block, as printed in eq. 8, in place of one more",
+        "stya2k",
+        {"divisor": "points"},
+    ),
+    Choice(
+        "regional keys divided by the side of a block, as Algorithm 1 may mean, in place of points + 1",
+        "stya2k",
+        {"divisor": "side"},
+    ),
+    Choice(
+        "channel attention with kernel 3 at every level, trained so, in place of ECA-Net's rule",
+        "datnet",
+        arm="kernel-3",
+    ),
+    Choice(
+        "channel attention with kernel 9 at every level, trained so, in place of ECA-Net's rule",
+        "datnet",
+        arm="kernel-9",
+    ),
+    Choice(
+        "keys resized to the nearest, as in AdaAttN's code, in place of bilinearly", "datnet", {"key_resize": "nearest"}
+    ),
     Choice("keys resized bilinearly, as printed, in place of to the nearest", "adaattn", {"key_resize": "bilinear"}),
-    Choice("at most 1024 keys, drawn at random as the code does above 4096, in place of all", "adaattn", {"max_keys": 1024}),
+    Choice(
+        "at most 1024 keys, drawn at random as the code does above 4096, in place of all", "adaattn", {"max_keys": 1024}
+    ),
     Choice("residuals with position, as printed, in place of the code's", "stytr2", {"residual_with_position": True}),
-    Choice("a Potts penalty between four neighbours until nothing improves, as printed, in place of the code's chain", "mst", {"chain": False, "cycles": None}),
+    Choice(
+        "a Potts penalty between four neighbours until nothing improves, as printed, in place of the code's chain",
+        "mst",
+        {"chain": False, "cycles": None},
+    ),
     *(
         Choice(f"images {way}", method, prepare=prepare)
         for method in ("datnet", "stya2k")
-        for prepare, way in (("squeezed", "squeezed to a square, as the papers' scripts do, in place of cropped"), ("nearest", "resized to the nearest pixel in place of bicubically"))
+        for prepare, way in (
+            ("squeezed", "squeezed to a square, as the papers' scripts do, in place of cropped"),
+            ("nearest", "resized to the nearest pixel in place of bicubically"),
+        )
     ),
-    *(Choice("results saved as JPEG of quality 75 before they are measured", method, jpeg=75) for method in ("datnet", "stya2k")),
-)  # fmt: skip
+    *(
+        Choice("results saved as JPEG of quality 75 before they are measured", method, jpeg=75)
+        for method in ("datnet", "stya2k")
+    ),
+)
 
 
 def possible_choices(encoder: str) -> list[Choice]:

@@ -14,6 +14,7 @@ def printed_numbers(paper: str, table: str) -> pd.DataFrame:
     """The paper's numbers; none for tables of the workbook's own."""
     return pd.DataFrame(columns=COLUMNS) if paper == WORKBOOK else reported(paper, table)
 
+
 COLUMNS = ["paper", "table", "row", "metric", "reported", "unit", "better", "condition", "source"]
 
 
@@ -32,5 +33,7 @@ def reported(paper: str, table: str) -> pd.DataFrame:
     frame = all_printed()
     chosen = frame[(frame.paper == paper) & (frame.table == table)]
     if chosen.empty:
-        raise UserError(f"no numbers of {paper} {table}; known are {sorted({f'{p} {t}' for p, t in zip(frame.paper, frame.table, strict=True)})}")
+        raise UserError(
+            f"no numbers of {paper} {table}; known are {sorted({f'{p} {t}' for p, t in zip(frame.paper, frame.table, strict=True)})}"
+        )
     return chosen.reset_index(drop=True)

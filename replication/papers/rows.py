@@ -1,9 +1,9 @@
 """Which rows every table of the papers needs, and so which arms have to be trained.
 
-Compared methods are trained from an equal start. The arms of ablations and sweeps, with the full method among them, all go on
-from the trained method: parameters of equal name and shape are its own, others are fresh, and every arm gets the same
-number of further steps. The papers do not say how theirs were trained; from fresh starts, which are likelier, an arm may
-differ more than it does here.
+Compared methods are trained from an equal start. The arms of ablations and sweeps, with the full method among them, all
+go on from the trained method: parameters of equal name and shape are its own, others are fresh, and every arm gets the
+same number of further steps. The papers do not say how theirs were trained; from fresh starts, which are likelier, an
+arm may differ more than it does here.
 
 A row has the paper's name and the method, variant and seed that stand for it. Row names of one table and several
 seeds are one line: its mean and interval run over the trainings as well.
@@ -65,6 +65,7 @@ def method_rows(encoder: str) -> list[Row]:
     """One row for each method whose default variant has shipped weights at this width."""
     return shipped_rows([Row(TITLES[name], name) for name in METHODS], encoder)
 
+
 # DatNet's two attention arms differ by 0.008 SSIM in the paper: less than one training may differ from the next.
 SEEDS = (0, 1, 2)
 LAMBDAS = ("0.5", "0.75", "1", "1.25", "1.5", "2")
@@ -93,35 +94,55 @@ def _compared(*names: str) -> tuple[Row, ...]:
 
 
 TABLES = {
-    ("StyA2K", "Table 1"): Table((*_compared("stya2k", "stytr2", "adaattn", "sanet", "mst", "avatarnet", "adain"), *REFERENCES)),
+    ("StyA2K", "Table 1"): Table(
+        (*_compared("stya2k", "stytr2", "adaattn", "sanet", "mst", "avatarnet", "adain"), *REFERENCES)
+    ),
     ("StyA2K", "Table 2"): Table(
         (
-            Row("All-to-all attention", "stya2k", "all-to-all"), Row("w/o DA", "stya2k", "no-da"), Row("w/o PA", "stya2k", "no-pa"),
-            Row("w/o step 1 of PA", "stya2k", "no-pa-step-1"), Row("w/o multiple heads", "stya2k", "one-head"), Row("Full model", "stya2k", continued=True),
+            Row("All-to-all attention", "stya2k", "all-to-all"),
+            Row("w/o DA", "stya2k", "no-da"),
+            Row("w/o PA", "stya2k", "no-pa"),
+            Row("w/o step 1 of PA", "stya2k", "no-pa-step-1"),
+            Row("w/o multiple heads", "stya2k", "one-head"),
+            Row("Full model", "stya2k", continued=True),
         ),
-        ablation=True, base="Full model",
+        ablation=True,
+        base="Full model",
     ),
     ("StyA2K", "Table 5"): Table(
-        tuple(Row(f"λ2 = {value}", "stya2k", f"lambda-{value}") if value != "1.25" else Row("λ2 = 1.25", "stya2k", continued=True) for value in LAMBDAS),
-        ablation=True, base="λ2 = 1.25",
+        tuple(
+            Row(f"λ2 = {value}", "stya2k", f"lambda-{value}")
+            if value != "1.25"
+            else Row("λ2 = 1.25", "stya2k", continued=True)
+            for value in LAMBDAS
+        ),
+        ablation=True,
+        base="λ2 = 1.25",
     ),
-    ("DatNet", "Table 1"): Table((*_compared("datnet", "sanet", "mccnet", "manet", "artflow", "adain", "microast"), *REFERENCES)),
+    ("DatNet", "Table 1"): Table(
+        (*_compared("datnet", "sanet", "mccnet", "manet", "artflow", "adain", "microast"), *REFERENCES)
+    ),
     ("DatNet", "Table 3"): Table(
         (
             *(Row("spatial attention only", "datnet", "spatial", seed=seed) for seed in SEEDS),
             *(Row("dual attention", "datnet", "dual", seed=seed) for seed in SEEDS),
             Row("full network", "datnet", continued=True),
         ),
-        ablation=True, base="dual attention",
+        ablation=True,
+        base="dual attention",
     ),
     ("DAG-Style", "Quality"): Table((*_compared("dagstyle", "stytr2"), *REFERENCES)),
     ("DAG-Style", "Ablation"): Table(
         (
-            Row("Full model", "dagstyle", continued=True), Row("w/o DAConv", "dagstyle", "no-daconv"), Row("w/o GDPAttention", "dagstyle", "no-gdp"),
-            Row("standard Transformer", "dagstyle", "transformer"), Row("w/o GDPAttention, size matched", "dagstyle", "no-gdp-matched"),
+            Row("Full model", "dagstyle", continued=True),
+            Row("w/o DAConv", "dagstyle", "no-daconv"),
+            Row("w/o GDPAttention", "dagstyle", "no-gdp"),
+            Row("standard Transformer", "dagstyle", "transformer"),
+            Row("w/o GDPAttention, size matched", "dagstyle", "no-gdp-matched"),
         ),
-        ablation=True, base="Full model",
+        ablation=True,
+        base="Full model",
     ),
     # Not a paper's: every method side by side.
     (WORKBOOK, "All methods"): Table((*_compared(*METHODS), *REFERENCES)),
-}  # fmt: skip
+}

@@ -16,7 +16,9 @@ def _typed(kind: type, values: dict[str, Any], where: str):
     known = {field.name: field.type for field in fields(kind)}
     unknown, missing = sorted(values.keys() - known.keys()), sorted(known.keys() - values.keys())
     if unknown or missing:
-        raise UserError(f"{where}: unknown {unknown or 'nothing'}, missing {missing or 'nothing'}; known are {sorted(known)}")
+        raise UserError(
+            f"{where}: unknown {unknown or 'nothing'}, missing {missing or 'nothing'}; known are {sorted(known)}"
+        )
     for name, value in values.items():
         if type(value) is not known[name] and not (known[name] is float and type(value) is int):
             raise UserError(f"{where}: {name} must be {known[name].__name__}, got {value!r}")
@@ -55,9 +57,10 @@ class Profile:
     ablation_styles   the same for ablations and sweeps, whose rows are compared with each other on every pair
     bootstrap         resamples behind every interval
     train             of every compared method; autoencoder: of the auto-encoder their decoders start from;
-                      ablation: of the arms of ablations and sweeps, which go on from the trained method. The latter two differ
-                      from [train] in what they name
-    benchmark         (side length in pixels, timed runs) of the efficiency measurements, at VGG-19 width in every profile
+                      ablation: of the arms of ablations and sweeps, which go on from the trained method. The latter two
+                      differ from [train] in what they name
+    benchmark         (side length in pixels, timed runs) of the efficiency measurements, at VGG-19 width in every
+                      profile
     """
 
     name: str
@@ -81,13 +84,25 @@ class Profile:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         sizes = table.pop("train")
         training, autoencoder, ablation = (
-            _typed(Training, sizes | table.pop(kind, {}), f"{path} [{kind}]") for kind in ("train", "autoencoder", "ablation")
+            _typed(Training, sizes | table.pop(kind, {}), f"{path} [{kind}]")
+            for kind in ("train", "autoencoder", "ablation")
         )
         sizes = table.pop("benchmark")
         if not all(size.isdigit() and type(runs) is int and runs > 0 for size, runs in sizes.items()):
             raise UserError(f"{path} [benchmark] must give a number of runs for each side length, got {sizes}")
         benchmark = tuple((int(size), runs) for size, runs in sizes.items())
-        return _typed(cls, {"name": name, "train": training, "autoencoder": autoencoder, "ablation": ablation, "benchmark": benchmark, **table}, str(path))
+        return _typed(
+            cls,
+            {
+                "name": name,
+                "train": training,
+                "autoencoder": autoencoder,
+                "ablation": ablation,
+                "benchmark": benchmark,
+                **table,
+            },
+            str(path),
+        )
 
     def for_ablations(self) -> "Profile":
         """A copy with the grid of ablations and sweeps."""

@@ -1,12 +1,14 @@
-"""The attention explorer: one HTML file that shows, for any point of a photograph, where each method looks on a painting.
+"""The attention explorer: one HTML file that shows, for any point of a photograph, where each method looks on a
+painting.
 
-    python -m replication explore --content photo.jpg --style painting.jpg --methods sanet adaattn stya2k --out page.html
+    python -m replication explore --content photo.jpg --style painting.jpg --methods sanet adaattn stya2k --out
+    page.html
 
-The page opens from disk, without server or network. It holds queries and keys, not maps: a row of a map is computed in the
-page when a point is chosen, and so is a column, for which every query's log-sum-exp is stored.
+The page opens from disk, without server or network. It holds queries and keys, not maps: a row of a map is computed in
+the page when a point is chosen, and so is a column, for which every query's log-sum-exp is stored.
 
-Queries and keys are whole numbers with one factor a token, of two bytes each while LIMIT allows: what one byte would distort
-most has two first. `error` says what that costs, and the page prints it.
+Queries and keys are whole numbers with one factor a token, of two bytes each while LIMIT allows: what one byte would
+distort most has two first. `error` says what that costs, and the page prints it.
 """
 
 import base64
@@ -69,14 +71,29 @@ def pack(record: AttentionRecord, kind: type) -> dict[str, Any]:
     """A record as the page reads it; arrays are base64 of little-endian numbers."""
     queries, keys = (Quantised.of(tokens, kind) for tokens in (record.queries, record.keys))
     rough = seen_by_the_page(record, kind)
-    sums = torch.cat([rough.scores(slice(start, start + 256)).logsumexp(dim=1) for start in range(0, len(rough.queries), 256)])
+    sums = torch.cat(
+        [rough.scores(slice(start, start + 256)).logsumexp(dim=1) for start in range(0, len(rough.queries), 256)]
+    )
     return {
-        "layer": record.layer, "step": record.step, "head": record.head, "content": list(record.content), "style": list(record.style),
-        "scale": record.scale, "channels": record.keys.shape[1], "bytes": np.dtype(kind).itemsize,
-        "queries": _base64(queries.numbers), "queryFactors": _base64(queries.factors), "keys": _base64(keys.numbers), "keyFactors": _base64(keys.factors),
-        "sums": _base64(sums.nan_to_num(neginf=0.0).float().numpy()), "indices": _lists(record.indices), "queryGroup": _lists(record.query_group),
-        "keyGroup": _lists(record.key_group), "matches": _lists(record.matches), "regions": _lists(record.regions),
-    }  # fmt: skip
+        "layer": record.layer,
+        "step": record.step,
+        "head": record.head,
+        "content": list(record.content),
+        "style": list(record.style),
+        "scale": record.scale,
+        "channels": record.keys.shape[1],
+        "bytes": np.dtype(kind).itemsize,
+        "queries": _base64(queries.numbers),
+        "queryFactors": _base64(queries.factors),
+        "keys": _base64(keys.numbers),
+        "keyFactors": _base64(keys.factors),
+        "sums": _base64(sums.nan_to_num(neginf=0.0).float().numpy()),
+        "indices": _lists(record.indices),
+        "queryGroup": _lists(record.query_group),
+        "keyGroup": _lists(record.key_group),
+        "matches": _lists(record.matches),
+        "regions": _lists(record.regions),
+    }
 
 
 def seen_by_the_page(record: AttentionRecord, kind: type) -> AttentionRecord:
@@ -86,8 +103,8 @@ def seen_by_the_page(record: AttentionRecord, kind: type) -> AttentionRecord:
 
 
 def packing_error(record: AttentionRecord, kind: type, points: int = 64) -> dict[str, float]:
-    """What quantisation changes in rows of `points` evenly spread queries: the largest total variation distance (0 to 1), and the
-    smallest rank correlation of the logits.
+    """What quantisation changes in rows of `points` evenly spread queries: the largest total variation distance (0 to
+    1), and the smallest rank correlation of the logits.
     """
     rough, distance, correlation = seen_by_the_page(record, kind), 0.0, 1.0
     for query in torch.linspace(0, len(record.queries) - 1, min(points, len(record.queries))).long().tolist():
@@ -101,7 +118,12 @@ def packing_error(record: AttentionRecord, kind: type, points: int = 64) -> dict
 
 
 @torch.inference_mode()
-def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models: dict[str, Method], title: str = "Attention explorer") -> str:
+def page(
+    content: Float[Tensor, "3 h w"],
+    style: Float[Tensor, "3 _ _"],
+    models: dict[str, Method],
+    title: str = "Attention explorer",
+) -> str:
     """The page as text, for a photograph, a painting and methods by title.
 
     Raises UserError when a method has no attention, or when the page would pass LIMIT even with one byte a number.
@@ -120,21 +142,34 @@ def page(content: Float[Tensor, "3 h w"], style: Float[Tensor, "3 _ _"], models:
 
     def text(kinds: Sequence[type], errors: Sequence[dict[str, float]]) -> str:
         packed = map(pack, every, kinds)
-        shown = [{"name": name, "result": results[name], "records": list(islice(packed, len(records)))} for name, (_, records) in recorded.items()]
+        shown = [
+            {"name": name, "result": results[name], "records": list(islice(packed, len(records)))}
+            for name, (_, records) in recorded.items()
+        ]
         facts = {
-            **pictures, "methods": shown, "wide": sum(kind is np.int16 for kind in kinds), "all": len(every),
-            "distance": max(e["distance"] for e in errors), "correlation": min(e["correlation"] for e in errors),
-        }  # fmt: skip
-        return template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace("<!--TITLE-->", html.escape(title))
+            **pictures,
+            "methods": shown,
+            "wide": sum(kind is np.int16 for kind in kinds),
+            "all": len(every),
+            "distance": max(e["distance"] for e in errors),
+            "correlation": min(e["correlation"] for e in errors),
+        }
+        return template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace(
+            "<!--TITLE-->", html.escape(title)
+        )
 
     kinds: list[type] = [np.int8] * len(every)
     errors = [packing_error(record, np.int8) for record in every]
     smallest = text(kinds, errors)
     room = LIMIT - len(smallest.encode())
     if room < 0:
-        raise UserError(f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)")
+        raise UserError(
+            f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)"
+        )
     for number in sorted(range(len(every)), key=lambda n: min(errors[n]["correlation"], 1 - errors[n]["distance"])):
-        more = 4 * (every[number].queries.numel() + every[number].keys.numel()) // 3 + 16  # base64; and the facts may take more digits
+        more = (
+            4 * (every[number].queries.numel() + every[number].keys.numel()) // 3 + 16
+        )  # base64; and the facts may take more digits
         if more <= room:
             kinds[number], errors[number] = np.int16, packing_error(every[number], np.int16)
             room -= more
@@ -156,4 +191,6 @@ def widget(text: str, height: int = 720):
     """The page inside a notebook: an isolated frame with the same file in it."""
     from IPython.display import HTML
 
-    return HTML(f'<div><iframe srcdoc="{html.escape(text, quote=True)}" style="width: 100%; height: {height}px; border: 1px solid #8888" title="Attention explorer"></iframe></div>')
+    return HTML(
+        f'<div><iframe srcdoc="{html.escape(text, quote=True)}" style="width: 100%; height: {height}px; border: 1px solid #8888" title="Attention explorer"></iframe></div>'
+    )

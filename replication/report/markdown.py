@@ -2,8 +2,9 @@
 
     make report                       build/report/<profile>/index.html
 
-Opens from disk, without server or network. Executed notebooks, tables, figures, the ledger of claims, cards of weights and the
-provenance of every file become pages that link to each other. Nothing is computed here: what is missing is named as missing.
+Opens from disk, without server or network. Executed notebooks, tables, figures, the ledger of claims, cards of weights
+and the provenance of every file become pages that link to each other. Nothing is computed here: what is missing is
+named as missing.
 
 report.html           every page but the cells of notebooks
 report.notebook.html  the cells, on nbconvert's template
@@ -38,7 +39,10 @@ LETTERS = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outlin
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown with drawn formulas, anchors on headings, and links to the pages of notebooks; tags in it are shown as text."""
+    """Markdown with drawn formulas, anchors on headings, and links to the pages of notebooks.
+
+    Tags in it are shown as text.
+    """
 
     def __init__(self) -> None:
         super().__init__(escape=True)
@@ -46,8 +50,13 @@ class _Renderer(IPythonRenderer):
 
     def heading(self, text: str, level: int, **_: Any) -> str:
         plain = html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
-        anchor, taken = re.sub(r"\W+", "-", plain.lower()).strip("-") or "section", {heading[1] for heading in self.headings}
-        anchor = next(name for name in (anchor, *(f"{anchor}-{number}" for number in range(2, 1000))) if name not in taken)
+        anchor, taken = (
+            re.sub(r"\W+", "-", plain.lower()).strip("-") or "section",
+            {heading[1] for heading in self.headings},
+        )
+        anchor = next(
+            name for name in (anchor, *(f"{anchor}-{number}" for number in range(2, 1000))) if name not in taken
+        )
         self.headings.append((level, anchor, plain))
         return f'<h{level} id="{anchor}">{text} <a class="anchor" href="#{anchor}" aria-label="Link to this heading">#</a></h{level}>\n'
 
@@ -74,7 +83,10 @@ def _markdown() -> tuple[MarkdownWithMath, _Renderer]:
 
 @cache
 def formula(tex: str, display: bool = False) -> Markup:
-    """A formula as SVG, in the text's colour and size, read aloud as its source; the source itself when matplotlib cannot set it."""
+    """A formula as SVG, in the text's colour and size, read aloud as its source.
+
+    The source itself when matplotlib cannot set it.
+    """
     text = " ".join(tex.split())
     for pattern, replacement in [*DIALECT, (r"\\[td]?frac\b", r"\\dfrac" if display else r"\\frac")]:
         text = re.sub(pattern, replacement, text)

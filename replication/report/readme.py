@@ -13,8 +13,24 @@ from ..papers.printed import WORKBOOK
 SHOWN = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")
 # Claims that say what each paper is about.
 HIGHLIGHTS = (
-    "A2K-01", "A2K-04", "A2K-10", "A2K-18", "A2K-21", "A2K-29", "DAT-01", "DAT-15", "DAT-16", "DAT-19", "DAG-05", "DAG-07", "SCSA-35", "SCSA-36", "SCSA-37", "SCSA-39", "SCSA-40",
-)  # fmt: skip
+    "A2K-01",
+    "A2K-04",
+    "A2K-10",
+    "A2K-18",
+    "A2K-21",
+    "A2K-29",
+    "DAT-01",
+    "DAT-15",
+    "DAT-16",
+    "DAT-19",
+    "DAG-05",
+    "DAG-07",
+    "SCSA-35",
+    "SCSA-36",
+    "SCSA-37",
+    "SCSA-39",
+    "SCSA-40",
+)
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -26,7 +42,9 @@ def headline() -> str:
     frame, facts = tables.read_results(tables.slug(WORKBOOK, "All methods"))
     shown = tables.show(frame, SHOWN)
     where = f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile {facts['profile']}, commit {facts['commit'][:7]}"
-    lines = _markdown(["", *(METRICS[name].title for name in SHOWN)], [[row, *cells] for row, *cells in shown.itertuples()])
+    lines = _markdown(
+        ["", *(METRICS[name].title for name in SHOWN)], [[row, *cells] for row, *cells in shown.itertuples()]
+    )
     return "\n".join([*lines, "", f"Means with 95 % intervals; {where}."])
 
 
@@ -36,7 +54,13 @@ def verdicts() -> str:
     counts = [[paper, *map(str, line)] for paper, *line in summary(frame).itertuples()]
     chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
     claims = [[name, claim.statement, claim.verdict, margin_text(claim)] for name, claim in chosen.iterrows()]
-    return "\n".join([*_markdown(["claims", *VERDICTS], counts), "", *_markdown(["", "claim", "verdict", "weakest margin, 95 % interval"], claims)])
+    return "\n".join(
+        [
+            *_markdown(["claims", *VERDICTS], counts),
+            "",
+            *_markdown(["", "claim", "verdict", "weakest margin, 95 % interval"], claims),
+        ]
+    )
 
 
 BLOCKS: dict[str, Callable[[], str]] = {"verdicts": verdicts, "headline": headline}

@@ -2,8 +2,9 @@
 
     make report                       build/report/<profile>/index.html
 
-Opens from disk, without server or network. Executed notebooks, tables, figures, the ledger of claims, cards of weights and the
-provenance of every file become pages that link to each other. Nothing is computed here: what is missing is named as missing.
+Opens from disk, without server or network. Executed notebooks, tables, figures, the ledger of claims, cards of weights
+and the provenance of every file become pages that link to each other. Nothing is computed here: what is missing is
+named as missing.
 
 report.html           every page but the cells of notebooks
 report.notebook.html  the cells, on nbconvert's template
@@ -54,8 +55,8 @@ FRAME = re.compile(r'<iframe\b[^>]*?\bsrcdoc="([^"]*)"[^>]*>(?:\s*</iframe>)?')
 def build_site(profile: str) -> Path:
     """Write build/report/<profile>/ anew and return its index.html.
 
-    Raises UserError when the profile has no executed notebook or no results, for a damaged file, and when the disk is full. A report
-    that was there stays until the new one is whole.
+    Raises UserError when the profile has no executed notebook or no results, for a damaged file, and when the disk is
+    full. A report that was there stays until the new one is whole.
     """
     target = files.build_dir() / "report" / profile
     try:
@@ -76,7 +77,11 @@ def build_site(profile: str) -> Path:
 
 def _gather(profile: str, site: Path) -> dict[str, Any]:
     """All that pages show; what they link to is copied to the site."""
-    executed, results, drawn = files.build_dir() / "notebooks" / profile, files.RESULTS / profile, files.FIGURES / profile
+    executed, results, drawn = (
+        files.build_dir() / "notebooks" / profile,
+        files.RESULTS / profile,
+        files.FIGURES / profile,
+    )
     paths = [path for path in sorted(executed.glob("*.ipynb")) if "." not in path.stem]  # neither .failed nor .partial
     if not paths:
         raise UserError(f"{executed} holds no executed notebook; run `make` first (PROFILE={profile})")
@@ -88,7 +93,11 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     pictures = _copy((path for path in drawn.glob("*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
     figures = [_figure(drawn / path.name, writers) for path in pictures]
-    made = [_table(path, writers) for path in sorted(results.glob("*.csv")) if path.name != "claims.csv" and not path.name.endswith(".cells.csv")]
+    made = [
+        _table(path, writers)
+        for path in sorted(results.glob("*.csv"))
+        if path.name != "claims.csv" and not path.name.endswith(".cells.csv")
+    ]
     pages = {files.sha256_file(path): f"explorer/{path.name}" for path in explorers}
     notebooks = [_notebook(path, site, pages) for path in paths]
     for before, after in pairwise(notebooks):
@@ -97,19 +106,35 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         book["figures"] = [figure for figure in figures if figure["notebook"] == book["name"]]
         book["tables"] = [table for table in made if table["notebook"] == book["name"]]
     return {
-        "profile": profile, "notebooks": notebooks, "tables": made, "figures": figures, "claims": _claims(results / "claims.csv"), "verdicts": VERDICTS,
-        "claims_facts": read_json(results / "claims.json"), "headline": _headline(results), "kept": _kept(results, figures),
-        "missing": sorted({path.stem for path in (files.ROOT / "notebooks").glob("*.ipynb")} - {path.stem for path in paths}),
-        "explorers": [{"name": path.stem, "url": f"explorer/{path.name}", "size": path.stat().st_size / 1e6} for path in explorers],
+        "profile": profile,
+        "notebooks": notebooks,
+        "tables": made,
+        "figures": figures,
+        "claims": _claims(results / "claims.csv"),
+        "verdicts": VERDICTS,
+        "claims_facts": read_json(results / "claims.json"),
+        "headline": _headline(results),
+        "kept": _kept(results, figures),
+        "missing": sorted(
+            {path.stem for path in (files.ROOT / "notebooks").glob("*.ipynb")} - {path.stem for path in paths}
+        ),
+        "explorers": [
+            {"name": path.stem, "url": f"explorer/{path.name}", "size": path.stat().st_size / 1e6} for path in explorers
+        ],
         "cards": [_card(path) for path in sorted(files.CHECKPOINTS.glob("*.json"))],
-        "made_with": _made_with([*notebooks, *made, *figures]), "cells": {book["name"]: book["cells"] for book in notebooks},
-    }  # fmt: skip
+        "made_with": _made_with([*notebooks, *made, *figures]),
+        "cells": {book["name"]: book["cells"] for book in notebooks},
+    }
 
 
 def _write(shown: dict[str, Any], site: Path) -> None:
     """Every page, and the index that the search reads."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     template, index = environment.get_template("report.html"), []
 
@@ -195,16 +220,26 @@ def _table(path: Path, writers: dict[str, str]) -> dict[str, Any]:
     facts = read_json(path.with_suffix(".json"))
     header, lines = read_csv(path)
     title = f"{facts['paper']}, {facts['table']}" if {"paper", "table"} <= facts.keys() else path.stem
-    downloads = [other.name for other in (path, path.with_suffix(".json"), tables.cells_file(path.parent, path.stem)) if other.is_file()]
+    downloads = [
+        other.name
+        for other in (path, path.with_suffix(".json"), tables.cells_file(path.parent, path.stem))
+        if other.is_file()
+    ]
     wide = None
     if {"row", "metric", "reported", "measured", "low", "high"} <= set(header):
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""]).dropna(subset=["row", "metric"])
         if len(frame) and not frame.duplicated(["row", "metric"]).any():
             wide = _grid(tables.show(frame, list(dict.fromkeys(frame.metric))))
     return {
-        "name": path.stem, "url": f"table-{path.stem}.html", "title": title, "facts": facts, "notebook": writers.get(path.name), "wide": wide,
-        "long": (header, lines), "downloads": downloads,
-    }  # fmt: skip
+        "name": path.stem,
+        "url": f"table-{path.stem}.html",
+        "title": title,
+        "facts": facts,
+        "notebook": writers.get(path.name),
+        "wide": wide,
+        "long": (header, lines),
+        "downloads": downloads,
+    }
 
 
 def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -222,7 +257,10 @@ def _headline(results: Path) -> tuple[list[str], list[list[str]]] | None:
 
 
 def _claims(path: Path) -> dict[str, list[dict[str, str]]]:
-    """Claims by paper; none when the profile has no ledger. Raises UserError for a file without the ledger's columns."""
+    """Claims by paper; none when the profile has no ledger.
+
+    Raises UserError for a file without the ledger's columns.
+    """
     papers: dict[str, list[dict[str, str]]] = {}
     if not path.is_file():
         return papers
@@ -251,15 +289,35 @@ def _kept(results: Path, figures: Sequence[dict[str, Any]]) -> list[dict[str, An
 
     def add(path: Path, url: str, facts: dict[str, Any], recorded: str | None) -> None:
         digest = files.sha256_file(path)
-        agrees = "nothing recorded" if recorded is None else "yes" if recorded == digest else "no, the file was changed since"
-        kept.append({"name": path.name, "url": url, "bytes": path.stat().st_size, "sha256": digest, "agrees": agrees, "facts": facts})
+        agrees = (
+            "nothing recorded"
+            if recorded is None
+            else "yes"
+            if recorded == digest
+            else "no, the file was changed since"
+        )
+        kept.append(
+            {
+                "name": path.name,
+                "url": url,
+                "bytes": path.stat().st_size,
+                "sha256": digest,
+                "agrees": agrees,
+                "facts": facts,
+            }
+        )
 
     for path in sorted(results.glob("*.csv")):
         table, cells, _ = path.name.partition(".cells.csv")
         facts = read_json(results / f"{table}.json" if cells else path.with_suffix(".json"))
         add(path, f"data/{path.name}", {} if cells else facts, facts.get("cells_sha256" if cells else "sha256"))
     for figure in figures:
-        add(files.FIGURES / results.name / figure["name"], f"figures/{figure['name']}", figure["facts"], figure["facts"].get("sha256"))
+        add(
+            files.FIGURES / results.name / figure["name"],
+            f"figures/{figure['name']}",
+            figure["facts"],
+            figure["facts"].get("sha256"),
+        )
     return kept
 
 
@@ -288,19 +346,29 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
     body, _ = _exporter(markdown).from_notebook_node(book)
     facts, source = book.metadata.get("replication", {}), files.ROOT / "notebooks" / path.name
     return {
-        "name": path.stem, "url": f"{path.stem}.html", "title": renderer.headings[0][2] if renderer.headings else path.stem, "summary": _summary(opening),
-        "headings": [heading for heading in renderer.headings if heading[0] == 2], "body": Markup(body), "facts": facts,
+        "name": path.stem,
+        "url": f"{path.stem}.html",
+        "title": renderer.headings[0][2] if renderer.headings else path.stem,
+        "summary": _summary(opening),
+        "headings": [heading for heading in renderer.headings if heading[0] == 2],
+        "body": Markup(body),
+        "facts": facts,
         "cells": {cell.get("id"): cell.metadata["number"] for cell in book.cells},
-        "changed": source.is_file() and "notebook_sha256" in facts and files.sha256_file(source) != facts["notebook_sha256"],
-        "previous": None, "next": None,
-    }  # fmt: skip
+        "changed": source.is_file()
+        and "notebook_sha256" in facts
+        and files.sha256_file(source) != facts["notebook_sha256"],
+        "previous": None,
+        "next": None,
+    }
 
 
 def _lighten(data: dict[str, str], alt: str, site: Path, pages: dict[str, str], source: Path) -> None:
     """Move pictures and framed pages of an output of the notebook `source` into files, in place."""
     for kind in PICTURES.keys() & data:
         url, (width, height) = _store(site, kind, data.pop(kind), source)
-        data["text/html"] = f'<img src="{url}" alt="{html.escape(alt)}" width="{width}" height="{height}" loading="lazy">'
+        data["text/html"] = (
+            f'<img src="{url}" alt="{html.escape(alt)}" width="{width}" height="{height}" loading="lazy">'
+        )
     if "text/html" in data:
         data["text/html"] = FRAME.sub(partial(_link, site, pages), data["text/html"])
 
@@ -312,7 +380,9 @@ def _link(site: Path, pages: dict[str, str], frame: re.Match[str]) -> str:
     if digest not in pages:
         pages[digest] = f"explorer/{digest[:16]}.html"
         files.write_text(site / pages[digest], text)
-    return f'<p><a href="{pages[digest]}">Open the page that this cell shows</a> ({len(text.encode()) / 1e6:.1f} MB)</p>'
+    return (
+        f'<p><a href="{pages[digest]}">Open the page that this cell shows</a> ({len(text.encode()) / 1e6:.1f} MB)</p>'
+    )
 
 
 def _store(site: Path, kind: str, data: str, source: Path) -> tuple[str, tuple[int, int]]:
@@ -331,9 +401,11 @@ def _store(site: Path, kind: str, data: str, source: Path) -> tuple[str, tuple[i
 
 def _exporter(markdown: MarkdownWithMath) -> HTMLExporter:
     exporter = HTMLExporter(
-        template_name="basic", template_file="report.notebook.html", extra_loaders=[jinja2.FileSystemLoader(HERE)],
+        template_name="basic",
+        template_file="report.notebook.html",
+        extra_loaders=[jinja2.FileSystemLoader(HERE)],
         preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],
-    )  # fmt: skip
+    )
     exporter.register_filter("markdown2html", markdown)
     return exporter
 
@@ -347,7 +419,10 @@ def _summary(opening: str) -> Markup:
 
 
 class Sections(HTMLParser):
-    """Text of a page by section, for the search: [anchor, heading, text]. Code, drawings and what repeats numbers are left out."""
+    """Text of a page by section, for the search.
+
+    [anchor, heading, text]. Code, drawings and what repeats numbers are left out.
+    """
 
     SKIPPED = frozenset({"script", "style", "svg", "nav", "footer"})
 

@@ -53,7 +53,9 @@ def start_decoder(target: nn.Module, start: dict[str, Tensor]) -> None:
     for layer, name in zip(layers, names, strict=True):
         weight = start[f"{name}.weight"]
         if layer.weight.shape[0] != weight.shape[0] or layer.weight.shape[1] < weight.shape[1]:
-            raise ValueError(f"decoder layer {name}: {tuple(layer.weight.shape)} cannot start from {tuple(weight.shape)}")
+            raise ValueError(
+                f"decoder layer {name}: {tuple(layer.weight.shape)} cannot start from {tuple(weight.shape)}"
+            )
         layer.weight.data.zero_()
         layer.weight.data[:, : weight.shape[1]] = weight
         layer.bias.data.copy_(start[f"{name}.bias"])

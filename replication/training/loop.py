@@ -82,7 +82,9 @@ class Pairs(Dataset):
             top = rng.integers(image.shape[1] - self.crop + 1)
             left = rng.integers(image.shape[2] - self.crop + 1)
             crop = image[:, top : top + self.crop, left : left + self.crop]
-            crops.append(torch.from_numpy(crop[:, :, ::-1].copy() if rng.random() < 0.5 else crop.copy()).float().div_(255))
+            crops.append(
+                torch.from_numpy(crop[:, :, ::-1].copy() if rng.random() < 0.5 else crop.copy()).float().div_(255)
+            )
         return crops[0], crops[1]
 
 
@@ -119,24 +121,30 @@ def train(
     stop_after     stop at this step as if killed, for tests
     at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
 
-    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a step), checkpoint.pt and, when the
-    last step is done, final.pt with the trained parameters.
+    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
+    step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters.
     Raises UserError for a run of the same name with other settings, a damaged checkpoint, or a loss that is not finite.
     """
     # accelerate joins several CPU processes only when told that there is no other device.
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.accelerator.is_available())
     folder = build_dir() / "train" / name
     run = {
-        "name": name, "seed": seed, "settings": asdict(settings), "processes": accelerator.num_processes,
-        "content": {p.name: p.sha256 for p in contents}, "style": {p.name: p.sha256 for p in styles},
-    }  # fmt: skip
+        "name": name,
+        "seed": seed,
+        "settings": asdict(settings),
+        "processes": accelerator.num_processes,
+        "content": {p.name: p.sha256 for p in contents},
+        "style": {p.name: p.sha256 for p in styles},
+    }
     run["key"] = sha256_text(json.dumps(run, sort_keys=True))
     _claim(folder, {**run, "provenance": provenance()}, accelerator)
 
     pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
     if not (folder / "checkpoint.pt").is_file():
         objective.prepare(torch.stack([pairs[item][0] for item in range(settings.batch)]))
-    objective = objective.to(memory_format=torch.channels_last)  # a third faster on CPU, the same numbers up to rounding
+    objective = objective.to(
+        memory_format=torch.channels_last
+    )  # a third faster on CPU, the same numbers up to rounding
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     objective, optimizer = accelerator.prepare(objective, optimizer)
@@ -148,14 +156,22 @@ def train(
     if share * accelerator.num_processes != settings.batch:
         raise UserError(f"batch {settings.batch} does not divide over {accelerator.num_processes} processes")
     end = settings.steps if stop_after is None else min(stop_after, settings.steps)
-    items = [
-        s * settings.batch + accelerator.process_index * share + i for s in range(step, end) for i in range(share)
-    ]
+    items = [s * settings.batch + accelerator.process_index * share + i for s in range(step, end) for i in range(share)]
     workers = 4 if accelerator.device.type == "cuda" else 0
     batches = DataLoader(pairs, batch_size=share, sampler=items, num_workers=workers, pin_memory=workers > 0)
 
     losses: list[str] = []
-    started, bar = time.time(), tqdm(batches, initial=step, total=settings.steps, desc=name, mininterval=5, disable=not accelerator.is_main_process)
+    started, bar = (
+        time.time(),
+        tqdm(
+            batches,
+            initial=step,
+            total=settings.steps,
+            desc=name,
+            mininterval=5,
+            disable=not accelerator.is_main_process,
+        ),
+    )
     for content, style in bar:
         rate = learning_rate(settings, bare, step)
         for group in optimizer.param_groups:
@@ -163,14 +179,20 @@ def train(
         # Dropout and noise, too, are functions of (seed, step).
         torch.manual_seed(int(np.random.SeedSequence((seed, step, accelerator.process_index)).generate_state(1)[0]))
         with accelerator.autocast():
-            terms = objective(*(x.to(accelerator.device, memory_format=torch.channels_last) for x in (content, style)), step)
+            terms = objective(
+                *(x.to(accelerator.device, memory_format=torch.channels_last) for x in (content, style)), step
+            )
         loss = sum(terms.values())
         if not torch.isfinite(loss):
-            raise UserError(f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower --learning-rate")
+            raise UserError(
+                f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower --learning-rate"
+            )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         optimizer.step()
-        losses.append(json.dumps({"step": step, "rate": rate, "loss": loss.item(), **{k: v.item() for k, v in terms.items()}}))
+        losses.append(
+            json.dumps({"step": step, "rate": rate, "loss": loss.item(), **{k: v.item() for k, v in terms.items()}})
+        )
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         step += 1
         if accelerator.is_main_process and (step % settings.checkpoint_every == 0 or step == settings.steps):
@@ -201,7 +223,9 @@ def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
     path = folder / "run.json"
     if path.is_file():
         if json.loads(path.read_text())["key"] != run["key"]:
-            raise UserError(f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another --name")
+            raise UserError(
+                f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another --name"
+            )
     elif accelerator.is_main_process:
         write_text(path, json.dumps(run, indent=1, sort_keys=True))
 
@@ -219,14 +243,18 @@ def _resume(folder: Path, key: str, objective: nn.Module, optimizer, device: tor
     missing, unexpected = objective.load_state_dict(state["model"], strict=False)
     frozen = {name for name, p in objective.named_parameters() if not p.requires_grad}
     if unexpected or set(missing) - frozen:
-        raise UserError(f"{path} does not fit the model: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}")
+        raise UserError(
+            f"{path} does not fit the model: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}"
+        )
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
 
 
 def _append_losses(folder: Path, lines: list[str], step: int) -> None:
     # A kill between a step and its checkpoint must not leave that step twice: keep only what the checkpoint covers.
-    kept: Iterable[str] = (line for line in map(json.dumps, read_losses(folder)) if json.loads(line)["step"] < step - len(lines))
+    kept: Iterable[str] = (
+        line for line in map(json.dumps, read_losses(folder)) if json.loads(line)["step"] < step - len(lines)
+    )
     write_text(folder / "losses.jsonl", "\n".join([*kept, *lines]) + "\n")
     lines.clear()
 

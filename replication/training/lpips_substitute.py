@@ -2,9 +2,9 @@
 
     python -m replication fit-lpips --content FOLDER --style FOLDER --squeezenet FILE
 
-The target is the published LPIPS-SqueezeNet distance, whose trunk (torchvision's squeezenet1_1 features) the user gives as
-a file. Pairs are photographs with distorted copies of themselves and with results of the shipped AdaIN at random strength.
-Half of the photographs are held out; the card reports the correlation on them.
+The target is the published LPIPS-SqueezeNet distance, whose trunk (torchvision's squeezenet1_1 features) the user gives
+as a file. Pairs are photographs with distorted copies of themselves and with results of the shipped AdaIN at random
+strength. Half of the photographs are held out; the card reports the correlation on them.
 """
 
 from pathlib import Path
@@ -33,7 +33,10 @@ PHOTOGRAPHS = 240
 
 
 def lpips_squeezenet(path: str | Path) -> lpips.LPIPS:
-    """LPIPS-SqueezeNet with its trunk from a file of torchvision's squeezenet1_1 features. Raises UserError for a wrong file."""
+    """LPIPS-SqueezeNet with its trunk from a file of torchvision's squeezenet1_1 features.
+
+    Raises UserError for a wrong file.
+    """
     model = lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False).eval()
     trunk = {}
     for index in range(1, model.net.N_slices + 1):
@@ -66,7 +69,10 @@ def distort(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 @torch.inference_mode()
 def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS, seed: int) -> dict[str, np.ndarray]:
-    """Channel differences (pairs, channels), target distances (pairs,), and which pairs are stylised; four pairs a photograph."""
+    """Channel differences (pairs, channels), target distances (pairs,), and which pairs are stylised.
+
+    Four pairs a photograph.
+    """
     rng = np.random.default_rng(seed)
     model = pretrained("adain")
     rows, distances, stylised = [], [], []
@@ -78,7 +84,9 @@ def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS,
                 other = distort(image, rng)
             else:
                 style = styles[rng.integers(len(styles))].tensor(SIZE)[None]
-                other = model.decode(model.transfer(code, model.encode_style(style), alpha=float(rng.uniform(0, 1))))[0].clamp(0, 1)
+                other = model.decode(model.transfer(code, model.encode_style(style), alpha=float(rng.uniform(0, 1))))[
+                    0
+                ].clamp(0, 1)
             rows.append(channel_differences(directions(encode(other[None])), features)[0].double().numpy())
             distances.append(target(image[None] * 2 - 1, other[None] * 2 - 1).item())
             stylised.append(index >= 2)
@@ -86,7 +94,9 @@ def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS,
 
 
 def fit_substitute(contents: list[Picture], styles: list[Picture], squeezenet: str | Path, ridge: float = 1e-2) -> None:
-    """Fit on every second photograph, report on the others, write checkpoints/lpips-substitute.safetensors.xz and its card."""
+    """Fit on every second photograph, report on the others, write checkpoints/lpips-substitute.safetensors.xz and its
+    card.
+    """
     target, contents = lpips_squeezenet(squeezenet), spread(contents, PHOTOGRAPHS)
     train, test = collect(contents[::2], styles[::2], target, 0), collect(contents[1::2], styles[1::2], target, 1)
     scale = train["rows"].std(axis=0) + 1e-12
@@ -97,14 +107,30 @@ def fit_substitute(contents: list[Picture], styles: list[Picture], squeezenet: s
     agreement = {}
     for name, chosen in (("distorted", ~test["stylised"]), ("stylised", test["stylised"])):
         pair = predicted[chosen], test["distances"][chosen]
-        agreement[name] = {"spearman": round(spearmanr(*pair).statistic, 4), "pearson": round(pearsonr(*pair).statistic, 4), "pairs": int(chosen.sum())}
+        agreement[name] = {
+            "spearman": round(spearmanr(*pair).statistic, 4),
+            "pearson": round(pearsonr(*pair).statistic, 4),
+            "pairs": int(chosen.sum()),
+        }
     path = write_weights(weights_file(SUBSTITUTE), {"weights": weights}, torch.float32)
-    files.write_json(files.CHECKPOINTS / f"{SUBSTITUTE}.json", {
-        "name": SUBSTITUTE, "sha256": files.sha256_file(path), "held_out_agreement": agreement, "size": SIZE, "ridge": ridge,
-        "meaning": f"non-negative weights of the {len(weights)} channels of {', '.join(TAPS)}; a substitute for LPIPS, not LPIPS",
-        "non_zero": int((weights > 0).sum()), "target": "lpips 0.1 SqueezeNet", "squeezenet_sha256": files.sha256_file(squeezenet),
-        "vgg19_sha256": vgg19_hash(), "stylised_with": model_card(run_name("adain", "code", "student", 0))["sha256"],
-        "channels": list(load_encoder("vgg19").channels), "data": data_list(contents, styles),
-        "licence": "MIT, as the project; fitted on the files in `data`", **provenance(),
-    })  # fmt: skip
+    files.write_json(
+        files.CHECKPOINTS / f"{SUBSTITUTE}.json",
+        {
+            "name": SUBSTITUTE,
+            "sha256": files.sha256_file(path),
+            "held_out_agreement": agreement,
+            "size": SIZE,
+            "ridge": ridge,
+            "meaning": f"non-negative weights of the {len(weights)} channels of {', '.join(TAPS)}; a substitute for LPIPS, not LPIPS",
+            "non_zero": int((weights > 0).sum()),
+            "target": "lpips 0.1 SqueezeNet",
+            "squeezenet_sha256": files.sha256_file(squeezenet),
+            "vgg19_sha256": vgg19_hash(),
+            "stylised_with": model_card(run_name("adain", "code", "student", 0))["sha256"],
+            "channels": list(load_encoder("vgg19").channels),
+            "data": data_list(contents, styles),
+            "licence": "MIT, as the project; fitted on the files in `data`",
+            **provenance(),
+        },
+    )
     print(agreement)

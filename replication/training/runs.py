@@ -22,7 +22,10 @@ from .ship import data_list, ship
 
 
 def wanted_trainings() -> list[tuple[str, str, int, bool]]:
-    """(method, variant, seed, continued) of every training that the tables and `sensitivity` need; the compared methods come first."""
+    """(method, variant, seed, continued) of every training that the tables and `sensitivity` need.
+
+    The compared methods come first.
+    """
     rows = [row for table in sorted(TABLES.values(), key=lambda table: table.ablation) for row in table.rows]
     rows += [row for choice in CHOICES for row in choice.rows]
     return list(dict.fromkeys(row.arm for row in rows if row.method in METHODS))
@@ -56,36 +59,69 @@ def start_from(method: Method, trained: dict[str, torch.Tensor]) -> list[str]:
     return sorted(own.keys() - same.keys())
 
 
-def _train_and_ship(name: str, method: Method, contents: list[Picture], styles: list[Picture], settings: Training, seed: int, facts: dict) -> None:
+def _train_and_ship(
+    name: str,
+    method: Method,
+    contents: list[Picture],
+    styles: list[Picture],
+    settings: Training,
+    seed: int,
+    facts: dict,
+) -> None:
     started = "fresh" in facts
-    run = train(name, MethodObjective(method, started), contents, styles, settings, seed, at_checkpoint=lambda folder: draw_progress(folder, method, contents, styles, settings))
+    run = train(
+        name,
+        MethodObjective(method, started),
+        contents,
+        styles,
+        settings,
+        seed,
+        at_checkpoint=lambda folder: draw_progress(folder, method, contents, styles, settings),
+    )
     final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
-    facts |= {"encoder": method.encoder.name, "encoder_sha256": encoder_hash(method.encoder), "data": data_list(contents, styles)}
+    facts |= {
+        "encoder": method.encoder.name,
+        "encoder_sha256": encoder_hash(method.encoder),
+        "data": data_list(contents, styles),
+    }
     print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if started else torch.half)}")
 
 
 @torch.no_grad()
-def draw_progress(folder: Path, method: Method, contents: list[Picture], styles: list[Picture], settings: Training) -> None:
+def draw_progress(
+    folder: Path, method: Method, contents: list[Picture], styles: list[Picture], settings: Training
+) -> None:
     """Write samples.png (four training pairs and their results) and losses.png into a run's folder."""
     lines = []
     for content, style in zip(spread(contents, 4), spread(styles, 4), strict=False):
         pair = [picture.tensor(settings.load)[None] for picture in (content, style)]
         lines.append([pair[0][0], pair[1][0], method(*pair)[0]])
     curve = [{key: value for key, value in row.items() if key != "rate"} for row in read_losses(folder)]
-    for name, figure in (("samples", plots.image_grid(lines, ["content", "style", "result"])), ("losses", plots.loss_curves({folder.name: curve}))):
+    for name, figure in (
+        ("samples", plots.image_grid(lines, ["content", "style", "result"])),
+        ("losses", plots.loss_curves({folder.name: curve})),
+    ):
         files.write_atomic(folder / f"{name}.png", figure.savefig)
         plots.close(figure)
 
 
 def train_arms(
-    method: str, variant: str | None, profile: str, encoder: str | None, seed: int, content: list[str], style: list[str],
-    steps: int | None = None, batch: int | None = None, continued: bool = False,
-) -> None:  # fmt: skip
+    method: str,
+    variant: str | None,
+    profile: str,
+    encoder: str | None,
+    seed: int,
+    content: list[str],
+    style: list[str],
+    steps: int | None = None,
+    batch: int | None = None,
+    continued: bool = False,
+) -> None:
     """Train one arm, or all that the tables need, unless checkpoints/ holds them, and first what they start from.
 
-    Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that is
-    `continued`, go on from the method's default variant of seed 0.
+    Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that
+    is `continued`, go on from the method's default variant of seed 0.
     Raises UserError for an unknown method or variant.
     """
     if method != "all" and method not in METHODS:
@@ -115,13 +151,23 @@ def train_arms(
             facts["start"] = autoencoder
         if "start" in facts:
             facts["start_sha256"] = model_card(facts["start"])["sha256"]
-        _train_and_ship(name, model, contents, styles, replace(sizes.ablation if start else sizes.train, **changes), seed, facts)
+        _train_and_ship(
+            name, model, contents, styles, replace(sizes.ablation if start else sizes.train, **changes), seed, facts
+        )
         return name
 
     def decoder() -> dict[str, torch.Tensor]:
         if not shipped(autoencoder):
             torch.manual_seed(0)
-            _train_and_ship(autoencoder, AutoEncoder(load_encoder(width)), contents, styles, sizes.autoencoder, 0, {"method": "autoencoder"})
+            _train_and_ship(
+                autoencoder,
+                AutoEncoder(load_encoder(width)),
+                contents,
+                styles,
+                sizes.autoencoder,
+                0,
+                {"method": "autoencoder"},
+            )
         return {key.removeprefix("decoder."): value for key, value in load_checkpoint(autoencoder).items()}
 
     autoencoder = f"autoencoder-{width}"

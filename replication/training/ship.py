@@ -44,10 +44,16 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
     seconds = json.loads((run / "seconds.json").read_text())["seconds"]
     settings = json.loads((run / "run.json").read_text())
     facts = {
-        **settings["provenance"], "name": name, "sha256": files.sha256_file(path), "seconds": round(seconds), "seed": settings["seed"],
-        "settings": settings["settings"], "parameters": sum(v.numel() for v in state.values()), "loss_curve": curve,
+        **settings["provenance"],
+        "name": name,
+        "sha256": files.sha256_file(path),
+        "seconds": round(seconds),
+        "seed": settings["seed"],
+        "settings": settings["settings"],
+        "parameters": sum(v.numel() for v in state.values()),
+        "loss_curve": curve,
         "licence": "MIT, as the project; trained on the files in `data`",
-    }  # fmt: skip
+    }
     files.write_json(files.CHECKPOINTS / f"{name}.json", {**facts, **card})
     write_manifest()
     return path

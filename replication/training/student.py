@@ -43,7 +43,14 @@ from .ship import data_list, ship
 
 STUDENT = "encoder-student"
 SETTINGS = Training(
-    steps=4000, batch=4, crop=128, load=192, learning_rate=1e-3, schedule="one-cycle", precision="bf16", checkpoint_every=250
+    steps=4000,
+    batch=4,
+    crop=128,
+    load=192,
+    learning_rate=1e-3,
+    schedule="one-cycle",
+    precision="bf16",
+    checkpoint_every=250,
 )
 TAP_CONVOLUTION = {tap: end - 2 for tap, end in TAP_END.items()}  # the convolution behind each tap
 
@@ -59,7 +66,9 @@ def _activations(encoder: Encoder, image: Tensor) -> dict[int, Tensor]:
 
 
 @torch.no_grad()
-def choose_channels(teacher: Encoder, images: list[Tensor], channels: tuple[int, ...], seed: int = 0) -> dict[int, Tensor]:
+def choose_channels(
+    teacher: Encoder, images: list[Tensor], channels: tuple[int, ...], seed: int = 0
+) -> dict[int, Tensor]:
     """Indices of the kept teacher channels of every convolution, by pivoted QR on sampled activations after ReLU."""
     generator = torch.Generator().manual_seed(seed)
     samples: dict[int, list[Tensor]] = {}
@@ -82,11 +91,16 @@ def _block(index: int) -> int:
 
 
 @torch.no_grad()
-def refit(teacher: Encoder, images: list[Tensor], kept: dict[int, Tensor], ridge: float = 1e-3) -> tuple[Encoder, dict[int, Tensor]]:
+def refit(
+    teacher: Encoder, images: list[Tensor], kept: dict[int, Tensor], ridge: float = 1e-3
+) -> tuple[Encoder, dict[int, Tensor]]:
     """A student whose convolutions are least-squares fits to the kept channels; and the standard deviations used."""
     targets = [_activations(teacher, image[None]) for image in images]
     targets = [{index: x[:, kept[index]] for index, x in t.items()} for t in targets]
-    scales = {index: torch.cat([t[index].relu().flatten(2)[0] for t in targets], dim=1).std(dim=1).clamp_min(1e-6) for index in kept}
+    scales = {
+        index: torch.cat([t[index].relu().flatten(2)[0] for t in targets], dim=1).std(dim=1).clamp_min(1e-6)
+        for index in kept
+    }
     student = Encoder(tuple(len(kept[index]) for index in (2, 9, 16, 29, 42)), name="student")
     inputs = [image[None] for image in images]
     for position, layer in enumerate(student.layers):
@@ -146,10 +160,13 @@ def measure_scales(photographs: list[Picture]) -> None:
 def write_scales_card(photographs: list[Picture]) -> None:
     """The card of the scales: what they are, over which files."""
     facts = {
-        "name": SCALES_FILE.stem, "sha256": files.sha256_file(SCALES_FILE), "data": data_list(photographs, []),
+        "name": SCALES_FILE.stem,
+        "sha256": files.sha256_file(SCALES_FILE),
+        "data": data_list(photographs, []),
         "meaning": "mean activation of every VGG-19 filter at 224 px, by index of the convolution; at least a tenth of its layer's median",
-        "weights": find("vgg19-8bit").sha256, "licence": "MIT, as the project; measured on the files in `data`",
-    }  # fmt: skip
+        "weights": find("vgg19-8bit").sha256,
+        "licence": "MIT, as the project; measured on the files in `data`",
+    }
     files.write_json(SCALES_FILE.with_suffix(".json"), {**facts, **provenance()})
 
 
@@ -161,5 +178,9 @@ def make_student(contents: list[Picture], styles: list[Picture], settings: Train
     kept = choose_channels(teacher, images, STUDENT_CHANNELS)
     student, scales = refit(teacher, images, kept)
     run = train(STUDENT, Distillation(teacher, student, kept, scales), contents, styles, settings)
-    facts = {"method": "distillation of VGG-19", "teacher_sha256": encoder_hash(teacher), "data": data_list(contents, styles)}
+    facts = {
+        "method": "distillation of VGG-19",
+        "teacher_sha256": encoder_hash(teacher),
+        "data": data_list(contents, styles),
+    }
     ship(STUDENT, run, student.layers.state_dict(), facts)

@@ -45,12 +45,14 @@ def _similarity(encoder: Encoder, content: Tensor, style: Tensor, tap: str) -> F
 
 
 @torch.inference_mode()
-def match_agreement(a: Encoder, b: Encoder, pairs: Sequence[tuple[Tensor, Tensor]], tap: str = "relu4_1") -> dict[str, float]:
+def match_agreement(
+    a: Encoder, b: Encoder, pairs: Sequence[tuple[Tensor, Tensor]], tap: str = "relu4_1"
+) -> dict[str, float]:
     """Where the student's nearest style position ranks among the teacher's, over all content positions of all pairs.
 
     a  the teacher, b the student; similarity is the cosine of normalised features.
-    Returns the share of content positions whose student match is the teacher's first, among its first five, among its first
-    one per cent; and the mean relative rank (0 best, 0.5 chance).
+    Returns the share of content positions whose student match is the teacher's first, among its first five, among its
+    first one per cent; and the mean relative rank (0 best, 0.5 chance).
     """
     ranks, count = [], 0
     for content, style in pairs:
@@ -68,7 +70,8 @@ def match_agreement(a: Encoder, b: Encoder, pairs: Sequence[tuple[Tensor, Tensor
 
 
 def scale_agreement(path: str | Path) -> pd.DataFrame:
-    """Our per-channel scales against the official ones in a safetensors file keyed by Keras layer name (block1_conv1 …).
+    """Our per-channel scales against the official ones in a safetensors file keyed by Keras layer name (block1_conv1
+    …).
 
     Columns: Spearman correlation over the channels of each layer, and quantiles of the ratio ours / official.
     Raises UserError when the file is missing or lacks a layer.
@@ -76,11 +79,18 @@ def scale_agreement(path: str | Path) -> pd.DataFrame:
     official = read_state(path)
     missing = sorted(set(CONVOLUTIONS.values()) - official.keys())
     if missing:
-        raise UserError(f"{path} lacks the layers {', '.join(missing)}; give per-channel scales keyed by Keras layer name")
+        raise UserError(
+            f"{path} lacks the layers {', '.join(missing)}; give per-channel scales keyed by Keras layer name"
+        )
     ours = load_file(SCALES_FILE)
     lines = {}
     for index, layer in CONVOLUTIONS.items():
         ratio = (ours[str(index)] / official[layer]).numpy()
         rank = float(spearmanr(ours[str(index)], official[layer]).statistic)
-        lines[layer] = {"rank correlation": rank, "ratio 5 %": np.quantile(ratio, 0.05), "ratio median": np.median(ratio), "ratio 95 %": np.quantile(ratio, 0.95)}
+        lines[layer] = {
+            "rank correlation": rank,
+            "ratio 5 %": np.quantile(ratio, 0.05),
+            "ratio median": np.median(ratio),
+            "ratio 95 %": np.quantile(ratio, 0.95),
+        }
     return pd.DataFrame(lines).T

@@ -5,8 +5,8 @@
     image = model(content, style)
 
 A role is the published file's name without prefix and iteration number. The module names of the methods are those of
-the checkpoints, so a role is a sub-module and a key is a parameter; where a file names things otherwise, its layout says how. Files are PyTorch state dictionaries, loaded without
-running code from them, or safetensors.
+the checkpoints, so a role is a sub-module and a key is a parameter; where a file names things otherwise, its layout
+says how. Files are PyTorch state dictionaries, loaded without running code from them, or safetensors.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,8 @@ class Layout:
     variant  whose structure the files have
     vgg      the files come beside a separate `vgg_normalised.pth`; else they hold the encoder, or need none
     rename   prefixes of published keys and what they are called here
-    preset   the encoder is torchvision's, whose colour preprocessing is no part of the file: its first layer is set here
+    preset   the encoder is torchvision's, whose colour preprocessing is no part of the file: its first layer is set
+             here
     """
 
     roles: dict[str, str]
@@ -45,7 +46,8 @@ class Layout:
     preset: bool = False
 
 
-# Keras-style numbering of torchvision's VGG-19 against the layout of vgg_normalised, which counts paddings and one more layer.
+# Keras-style numbering of torchvision's VGG-19 against the layout of vgg_normalised, which counts paddings and one more
+# layer.
 TORCHVISION = dict(zip((0, 2, 5, 7, 10, 12, 14, 16, 19), (2, 5, 9, 12, 16, 19, 22, 25, 29), strict=True))
 AVATAR_BLOCKS = ((0,), (2, 5), (7, 10), (12, 14, 16, 19))
 AVATAR_SEGMENTS = ((1, 5, 8, 11), (14, 18), (21, 25), (28,))
@@ -57,18 +59,44 @@ LAYOUTS: dict[str, Layout] = {
     "adaattn": Layout({"decoder": "decoder", "transformer": "transformer", "adaattn_3": "adaattn_3"}),
     "artflow": Layout({"glow": "glow"}, variant="adain", vgg=False),
     "microast": Layout(
-        {"content_encoder": "content_encoder", "style_encoder": "style_encoder", "modulator": "modulator", "decoder": "decoder"}, vgg=False
+        {
+            "content_encoder": "content_encoder",
+            "style_encoder": "style_encoder",
+            "modulator": "modulator",
+            "decoder": "decoder",
+        },
+        vgg=False,
     ),
     "stytr2": Layout({"embedding": "embedding", "transformer": "transformer", "decoder": "decoder"}, vgg=False),
-    "avatarnet": Layout({"check_point": ""}, variant="port", vgg=False, preset=True, rename={
-        **{f"encoder.encoder.{n}.{i}.": f"encoder.layers.{TORCHVISION[i]}." for n, block in enumerate(AVATAR_BLOCKS) for i in block},
-        **{f"decoder.decoder.{n}.{i}.": f"decoder.{i}." for n, segment in enumerate(AVATAR_SEGMENTS) for i in segment},
-    }),
-    "mst": Layout({"model_state": ""}, variant="paper", vgg=False, rename={
-        **{f"vgg_encoder.block{n}.": "encoder.layers." for n in range(1, 5)}, "decoder.net.": "decoder.",
-    }),
+    "avatarnet": Layout(
+        {"check_point": ""},
+        variant="port",
+        vgg=False,
+        preset=True,
+        rename={
+            **{
+                f"encoder.encoder.{n}.{i}.": f"encoder.layers.{TORCHVISION[i]}."
+                for n, block in enumerate(AVATAR_BLOCKS)
+                for i in block
+            },
+            **{
+                f"decoder.decoder.{n}.{i}.": f"decoder.{i}."
+                for n, segment in enumerate(AVATAR_SEGMENTS)
+                for i in segment
+            },
+        },
+    ),
+    "mst": Layout(
+        {"model_state": ""},
+        variant="paper",
+        vgg=False,
+        rename={
+            **{f"vgg_encoder.block{n}.": "encoder.layers." for n in range(1, 5)},
+            "decoder.net.": "decoder.",
+        },
+    ),
     "stya2k": Layout({"A2K": "A2K", "transform": "transform", "decoder": "decoder"}),
-}  # fmt: skip
+}
 
 
 def load(method: str, files: Mapping[str, str | Path], variant: str | None = None) -> Method:
@@ -96,7 +124,9 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
     model = kind(load_vgg(files["vgg"]) if layout.vgg else Encoder(name="none"), kind.variants[chosen])
     preset = _imagenet_colours() if layout.preset else {}
     for role, submodule in layout.roles.items():
-        fill_module(model.get_submodule(submodule), preset | _renamed(read_state(files[role]), layout.rename), files[role])
+        fill_module(
+            model.get_submodule(submodule), preset | _renamed(read_state(files[role]), layout.rename), files[role]
+        )
     model.weights = {role: sha256_file(path) for role, path in files.items()}
     return model.eval()
 

@@ -1,8 +1,8 @@
 """Shipped weights: safetensors of two-byte numbers, packed with xz, in checkpoints/, each with a card of the same name.
 
-A card (JSON) says what was trained, on what, for how long, where, and how the loss fell. The list of training files with
-licence and sha256 is one CSV beside the cards, named by its hash, because all arms share it. Loading checks the weights'
-sha256 against the card.
+A card (JSON) says what was trained, on what, for how long, where, and how the loss fell. The list of training files
+with licence and sha256 is one CSV beside the cards, named by its hash, because all arms share it. Loading checks the
+weights' sha256 against the card.
 """
 
 import json
@@ -40,11 +40,19 @@ def manifest() -> pd.DataFrame:
     for path in sorted(files.CHECKPOINTS.glob("*.safetensors*")):
         facts = model_card(path.name.partition(".safetensors")[0])  # names may hold dots
         settings = facts.get("settings", {})
-        lines.append({
-            "file": path.name, "bytes": path.stat().st_size, "sha256": facts["sha256"], "parameters": facts.get("parameters"),
-            "seed": facts.get("seed"), **{key: settings.get(key) for key in ("steps", "batch", "crop")}, "start": facts.get("start"),
-            "commit": facts["commit"], "licence": facts["licence"],
-        })  # fmt: skip
+        lines.append(
+            {
+                "file": path.name,
+                "bytes": path.stat().st_size,
+                "sha256": facts["sha256"],
+                "parameters": facts.get("parameters"),
+                "seed": facts.get("seed"),
+                **{key: settings.get(key) for key in ("steps", "batch", "crop")},
+                "start": facts.get("start"),
+                "commit": facts["commit"],
+                "licence": facts["licence"],
+            }
+        )
     return pd.DataFrame(lines).astype(dict.fromkeys(("parameters", "seed", "steps", "batch", "crop"), "Int64"))
 
 
@@ -57,7 +65,9 @@ def model_card(name: str) -> dict[str, Any]:
     """The card of a shipped checkpoint. Raises UserError when there is none."""
     path = files.CHECKPOINTS / f"{name}.json"
     if not path.is_file():
-        raise UserError(f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it with git")
+        raise UserError(
+            f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it with git"
+        )
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -73,12 +83,16 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     """Put trained parameters and buffers into a model; the frozen encoder is not among them."""
     trained = trained_state(model).keys()
     if state.keys() != trained:
-        raise UserError(f"checkpoint {name} does not fit the model: missing {sorted(trained - state.keys())}, unknown {sorted(state.keys() - trained)}")
+        raise UserError(
+            f"checkpoint {name} does not fit the model: missing {sorted(trained - state.keys())}, unknown {sorted(state.keys() - trained)}"
+        )
     model.load_state_dict(state, strict=False)
 
 
 @lru_cache(maxsize=32)
-def pretrained(method: str, variant: str | None = None, encoder: str = "student", seed: int = 0, continued: bool = False) -> Method:
+def pretrained(
+    method: str, variant: str | None = None, encoder: str = "student", seed: int = 0, continued: bool = False
+) -> Method:
     """A method with the project's shipped weights, ready to call; loaded once and shared.
 
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
@@ -90,7 +104,9 @@ def pretrained(method: str, variant: str | None = None, encoder: str = "student"
     return model.eval().requires_grad_(False)
 
 
-def trained_or_fresh(method: str, variant: str | None = None, encoder: str = "student", continued: bool = False) -> Method:
+def trained_or_fresh(
+    method: str, variant: str | None = None, encoder: str = "student", continued: bool = False
+) -> Method:
     """The shipped weights where there are any, freshly drawn ones otherwise: to look at modules, not at results.
 
     `model.weights` is empty for fresh ones.
