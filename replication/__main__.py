@@ -69,7 +69,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "explore",
         help="write a page to look at attention with",
-        description="Write one HTML file, which opens without server or network, that shows for any point of a photograph where each method looks on a painting.",
+        description=(
+            "Write one HTML file, which opens without server or network, that shows for any point of a photograph where"
+            " each method looks on a painting."
+        ),
     )
     add.add_argument("--content", required=True, type=Path, metavar="FILE", help="the photograph")
     add.add_argument("--style", required=True, type=Path, metavar="FILE", help="the painting")
@@ -89,7 +92,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "run",
         help="execute notebooks",
-        description="Execute notebooks with papermill: unknown parameters are errors, finished notebooks are skipped, the first failing cell stops the run with its traceback.",
+        description=(
+            "Execute notebooks with papermill: unknown parameters are errors, finished notebooks are skipped, the first"
+            " failing cell stops the run with its traceback."
+        ),
     )
     add.add_argument(
         "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="notebooks to run (default: all, in order)"
@@ -107,7 +113,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "evaluate",
         help="measure the grid of a profile",
-        description="Measure every method and reference row on a profile's grid; stored cells are kept. Under accelerate launch several processes share the work.",
+        description=(
+            "Measure every method and reference row on a profile's grid; stored cells are kept. Under accelerate launch"
+            " several processes share the work."
+        ),
     )
     _profile(add)
     add.set_defaults(run=_evaluate)
@@ -133,7 +142,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "benchmark",
         help="measure parameters, operations, latency and memory",
-        description="Measure every method at VGG-19 width and write results/bench/<hardware and versions>.csv; measurements already stored are kept.",
+        description=(
+            "Measure every method at VGG-19 width and write results/bench/<hardware and versions>.csv; measurements"
+            " already stored are kept."
+        ),
     )
     _profile(add)
     add.set_defaults(run=_benchmark)
@@ -141,7 +153,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "study",
         help="write the voting page of the user study",
-        description="Write build/study/<profile>/vote.html, a blind voting page that works offline, and key.json, which says what its options are.",
+        description=(
+            "Write build/study/<profile>/vote.html, a blind voting page that works offline, and key.json, which says"
+            " what its options are."
+        ),
     )
     _profile(add)
     add.set_defaults(run=_study)
@@ -149,7 +164,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "report",
         help="write everything as a static site",
-        description="Write build/report/<profile>/index.html: executed notebooks, tables, figures, ledger, models and provenance as pages that open without server or network.",
+        description=(
+            "Write build/report/<profile>/index.html: executed notebooks, tables, figures, ledger, models and"
+            " provenance as pages that open without server or network."
+        ),
     )
     _profile(add)
     add.set_defaults(run=_report)

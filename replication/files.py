@@ -52,8 +52,8 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         SafetensorError,
     ) as error:  # torch and safetensors report a full disk in their own ways
         raise UserError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some disk space or choose a folder you may write to; "
-            "what was computed before is kept, so run the same command again."
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some disk space or choose a folder"
+            " you may write to; what was computed before is kept, so run the same command again."
         ) from error
     finally:
         if temporary is not None:

@@ -175,7 +175,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             traceback = ANSI.sub("", traceback)
         print(f"{notebook}, cell {error.cell_index}:\n\n{error.source}\n\n{traceback}", file=sys.stderr, flush=True)
         raise UserError(
-            f"{notebook.name} stopped at cell {error.cell_index} with {error.ename}: {error.evalue}. Partial notebook: {failed}"
+            f"{notebook.name} stopped at cell {error.cell_index} with {error.ename}: {error.evalue}. Partial notebook:"
+            f" {failed}"
         ) from error
     done = nbformat.read(partial, as_version=4)
     done.metadata["replication"] = provenance(parameters=values, notebook_sha256=files.sha256_file(notebook))

@@ -8,12 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
+from helpers.networks import tiny_encoder
 
 from replication.files import ROOT
 from replication.nn.encoder import Encoder
 
-TINY = (8, 16, 16, 24, 24)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
     "--no-sandbox",
@@ -22,18 +21,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def tiny_encoder(seed: int = 0, last: str = "relu5_1") -> Encoder:
-    """A narrow encoder with random weights and activations of order one."""
-    torch.manual_seed(seed)
-    encoder = Encoder(TINY, last, name="tiny")
-    with torch.no_grad():
-        for index, layer in enumerate(encoder.layers):
-            if isinstance(layer, torch.nn.Conv2d) and index > 0:
-                layer.weight.normal_(0, (2 / layer.weight[0].numel()) ** 0.5 * (0.02 if index == 2 else 1.0))
-                layer.bias.normal_(0, 0.3)
-    return encoder
 
 
 @pytest.fixture
@@ -84,17 +71,3 @@ def browser():
         launched = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield launched
         launched.close()
-
-
-def open_page(browser, address: str, **context):
-    """A page opened without a network, and the list of its errors: of scripts, and of what could not be loaded."""
-    opened = browser.new_context(offline=True, **context).new_page()
-    errors: list[str] = []
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    # A page that is left may still have been loading.
-    opened.on(
-        "requestfailed", lambda request: errors.append(request.url) if request.failure != "net::ERR_ABORTED" else None
-    )
-    opened.goto(address)
-    return opened, errors

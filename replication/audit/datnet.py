@@ -62,7 +62,8 @@ def operations(printed: Printed) -> Section:
     off = frame[frame["off by"].abs() > CLOSE]
     more = frame.loc["MANet", "all products"] - frame.loc["AdaIN", "all products"]
     ranges = "; ".join(
-        f"{row} {line['printed, G']:g} against {line['layers alone']:.1f} without and {line['all products']:.1f} with attention products"
+        f"{row} {line['printed, G']:g} against {line['layers alone']:.1f} without and {line['all products']:.1f} with"
+        " attention products"
         for row, line in off.iterrows()
     )
     return section(
@@ -135,7 +136,8 @@ def parameters(printed: Printed) -> Section:
             "one column",
             f"what {own}, but for {exceptions}",
             others.empty,
-            "Presumably counted on each repository's objects as built or loaded; a fit of sums is a guess at what was counted.",
+            "Presumably counted on each repository's objects as built or loaded; a fit of sums is a guess at what was"
+            " counted.",
         ),
         judge(
             place,
@@ -143,7 +145,8 @@ def parameters(printed: Printed) -> Section:
             f"{column['ArtFlow']:g} M, markedly more than the others",
             f"{reads['ArtFlow']:.2f} M in a stylisation, more than {joined(smaller)}",
             abs(column["ArtFlow"] / reads["ArtFlow"] - 1) <= CLOSE,
-            "A network that only the training losses use seems to be counted with it. So ArtFlow is not of DatNet's size when it is slower.",
+            "A network that only the training losses use seems to be counted with it. So ArtFlow is not of DatNet's"
+            " size when it is slower.",
         ),
     )
 
@@ -226,6 +229,7 @@ def wording() -> Section:
             "square of mean minus mean of squares",
             f"{sentence:g} for a sample of variance {variance:g}",
             abs(sentence - variance) < EPS,
-            "Two terms swapped; the equation is right. After eq. 9, what the text before it calls a deviation is called a variance.",
+            "Two terms swapped; the equation is right. After eq. 9, what the text before it calls a deviation is called"
+            " a variance.",
         ),
     )

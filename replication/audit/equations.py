@@ -94,7 +94,7 @@ def counts_of_complexity(size: int, level: int, channels: int, blocks: int) -> p
 
 
 def growth_of_saving(count: str) -> float:
-    """Exponent with which the saving grows in the number of positions when blocks and points a block are equally many."""
+    """Exponent of the saving in the number of positions, with as many blocks as points per block."""
     sides = (2**16, 2**20)
     found = [counts_of_complexity(side, 1, 1, int(sqrt(side)))[count] for side in sides]
     first, second = (column["all-to-all"] / column["all-to-key"] for column in found)
@@ -130,9 +130,9 @@ def complexity() -> Section:
             "one product for each step",
             f"{more.min():.2f} to {more.max():.2f} times as many in all",
             more.max() < 1.05,
-            "Such formulas are meant for orders of growth. This one leaves out products with values and all convolutions; "
-            f"counting them on both sides, the three modules together save {whole[256, 'together']:.1f} times at the size of training "
-            f"and {whole[512, 'together']:.1f} times at that of the test.",
+            "Such formulas are meant for orders of growth. This one leaves out products with values and all"
+            f" convolutions; counting them on both sides, the three modules together save {whole[256, 'together']:.1f}"
+            f" times at the size of training and {whole[512, 'together']:.1f} times at that of the test.",
             "unclear",
         ),
     )
@@ -248,7 +248,7 @@ def listing(equations: Sequence[tuple[str, str, tuple[str, ...]]] = EINSUMS) -> 
             f"{len(frame)} einsum equations",
             f"cannot be evaluated: {joined(wrong)}",
             wrong.empty,
-            "Regional keys have no axis of points any more, which two later equations still name, perhaps from an earlier version. "
-            "The shapes in the text are right.",
+            "Regional keys have no axis of points any more, which two later equations still name, perhaps from an"
+            " earlier version. The shapes in the text are right.",
         ),
     )

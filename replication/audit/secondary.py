@@ -241,7 +241,8 @@ def scsa_votes(printed: Printed) -> Section:
             place,
             "percentages come from whole votes",
             f"{SCSA_VOTERS} participants; {listed(ours)} %",
-            f"fewest votes each: {least_votes_each(ours, SCSA_VOTERS, half)}; the published data has {SCSA_PAIRS} pairs",
+            f"fewest votes each: {least_votes_each(ours, SCSA_VOTERS, half)}; the published data has {SCSA_PAIRS}"
+            " pairs",
             good,
             "Participants judged other numbers of pairs.",
             "unclear",

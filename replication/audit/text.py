@@ -106,7 +106,10 @@ SENTENCES = (
         "giving up several heads costs less content loss than a component that is called critical",
         _in("StyA2K", "Table 2", ("content_loss",), lambda c: c[REMOVALS] - c["w/o multiple heads"]),
         otherwise="unclear",
-        why="The text calls the former slight and the latter critical, perhaps by their look; the content losses do not rank them so.",
+        why=(
+            "The text calls the former slight and the latter critical, perhaps by their look; the content losses do not"
+            " rank them so."
+        ),
     ),
     Sentence(
         ("StyA2K", "Section 4.5, Table 3"),
@@ -136,7 +139,8 @@ SENTENCES = (
         ("DatNet", "Section 2.2.2, Table 2"),
         "ArtFlow has more parameters and operations than the other methods",
         _in("DatNet", "Table 2", ("params", "macs_256"), lambda c: lead(c, "ArtFlow", 1)),
-        "Meant of the compared methods, without DatNet itself, it holds as printed; but see how parameters were counted.",
+        "Meant of the compared methods, without DatNet itself, it holds as printed; but see how parameters were"
+        " counted.",
     ),
     Sentence(
         ("DatNet", "Section 2.2.2, Table 2"),

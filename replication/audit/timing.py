@@ -152,7 +152,10 @@ def times(printed: Printed, paper: str) -> Section:
                 "half precision, a faster card or a higher clock also shorten it. "
                 f"Of the ways to count less, enough alone: {joined(enough)}."
             )
-            recomputed = f"at least {least['as counted']:.4f} s at the peak, {least['Winograd 2x2']:.4f} s if Winograd's algorithm were free"
+            recomputed = (
+                f"at least {least['as counted']:.4f} s at the peak, {least['Winograd 2x2']:.4f} s if Winograd's"
+                " algorithm were free"
+            )
             findings.append(
                 Finding(*timing.place, f"time of {row} at {timing.size} px", f"{seconds:g} s", recomputed, verdict, why)
             )
@@ -187,7 +190,8 @@ def two_papers(printed: Printed) -> Section:
                     f"{first[row]:g} s and {second[row]:g} s",
                     f"{ratio:.1f} times faster on a card with {peaks:.1f} times the peak",
                     ratio <= 2 * peaks,
-                    "Those of the times themselves. Newer libraries and faster memory help a newer card, but hardly by so much.",
+                    "Those of the times themselves. Newer libraries and faster memory help a newer card, but hardly by"
+                    " so much.",
                     "implausible",
                 )
             )

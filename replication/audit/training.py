@@ -66,7 +66,10 @@ def iterations(trainings: dict[str, Training] = TRAININGS) -> Section:
             for reading, count in found.items()
         }
         epochs = f", {training.epochs} epochs" if training.epochs else ""
-        images = "The counter counts images, as in the code that the method is built on; then the printed numbers agree, rounded."
+        images = (
+            "The counter counts images, as in the code that the method is built on; then the printed numbers agree,"
+            " rounded."
+        )
         findings.append(
             judge(
                 (paper, training.where),
@@ -101,7 +104,8 @@ def decay_readings(rate: float = RATE, decay: float = DECAY, steps: int = TRAINI
             ("DatNet", "Section 2.1"),
             "what the learning-rate decay does",
             f"rate {rate:g}, decay {decay:g}",
-            f"ends between {usable.min():.3g} and {usable.max():.3g}; by subtraction, learning would stop at step {stop}",
+            f"ends between {usable.min():.3g} and {usable.max():.3g}; by subtraction, learning would stop at step"
+            f" {stop}",
             len(usable) == len(final) and usable.max() < 1.01 * usable.min(),
             "The readings under which a network can be trained differ little; the rule is simply not printed.",
             "unclear",

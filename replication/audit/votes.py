@@ -95,7 +95,7 @@ def vote_counts(printed: Printed) -> Section:
 
 
 def leads(printed: Printed) -> Section:
-    """StyA2K's user study: how much alike votes of one person, or on one group, may be before a lead could be chance."""
+    """StyA2K's user study: how alike votes of one person, or on one group, may be before a lead could be chance."""
     extremes = {"all votes independent": VOTERS * GROUPS, "one opinion a person": VOTERS, "one opinion a group": GROUPS}
     lines, findings = {}, []
     for question in QUESTIONS:
@@ -105,7 +105,10 @@ def leads(printed: Printed) -> Section:
         intervals = {f"interval, {title}": interval(first, votes) for title, votes in extremes.items()}
         lines[question] = {"share": first, "next": second, "votes needed": needed, **intervals}
         short = [title for title, votes in extremes.items() if votes < needed]
-        why = f"Votes of a person, and on a group, resemble each other, and no interval is printed. Not beyond chance if: {joined(short)}."
+        why = (
+            "Votes of a person, and on a group, resemble each other, and no interval is printed. Not beyond chance if:"
+            f" {joined(short)}."
+        )
         findings.append(
             judge(
                 PLACE,

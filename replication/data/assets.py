@@ -58,7 +58,8 @@ class Asset:
         found = sha256_file(path)
         if found != self.sha256:
             raise UserError(
-                f"asset {self.name!r} was altered: {path} has sha256 {found[:16]}…, registered is {self.sha256[:16]}…. {fix}"
+                f"asset {self.name!r} was altered: {path} has sha256 {found[:16]}…, registered is {self.sha256[:16]}…."
+                f" {fix}"
             )
         return path
 

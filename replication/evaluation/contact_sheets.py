@@ -38,7 +38,7 @@ def _pairs_sheet(
 
 
 def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
-    """Photographs (lines) and paintings (columns), at most `count` of each, which stand in the first column and line."""
+    """Photographs (lines) and paintings (columns), at most `count` of each, in the first column and line."""
     gallery = Gallery([row], profile)
     photographs, paintings = contents(min(count, profile.contents)), spread(styles(profile.styles), count)
     lines: list[list[Tensor | None]] = [[None, *(painting.tensor(profile.size) for painting in paintings)]]

@@ -122,7 +122,8 @@ def stability(
     """
     if content.shape[1] < size or content.shape[2] < size + max(shifts):
         raise UserError(
-            f"content of {content.shape[2]}x{content.shape[1]} px is too small to move a window of {size} px by {max(shifts)} px"
+            f"content of {content.shape[2]}x{content.shape[1]} px is too small to move a window of {size} px by"
+            f" {max(shifts)} px"
         )
     still = records(model, content[:, :size, :size], style)
 

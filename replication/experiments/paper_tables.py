@@ -62,7 +62,8 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
     rows = tuple(shipped_rows(wanted.rows, sizes.encoder))
     if not any(row.method in METHODS and row not in REFERENCES for row in rows):
         raise UserError(
-            f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train --profile {profile}`"
+            f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train"
+            f" --profile {profile}`"
         )
     cells = measure_grid(rows, sizes)
     frame = tables.paper_table(paper, table, cells, rows, sizes)

@@ -91,7 +91,8 @@ def read_votes(votes: str | Path, key: str | Path) -> Ballots:
         ballot = _json(path)
         if ballot.get("study") != known["study"]:
             raise UserError(
-                f"{path} belongs to study {ballot.get('study')!r}, the key to {known['study']!r}; keep studies in folders of their own"
+                f"{path} belongs to study {ballot.get('study')!r}, the key to {known['study']!r}; keep studies in"
+                " folders of their own"
             )
         voter = ballot.get("voter")
         if voter in seen:

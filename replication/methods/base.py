@@ -92,7 +92,8 @@ class Method(nn.Module):
         """
         if style.shape[0] not in (1, content.shape[0]):
             raise UserError(
-                f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each content"
+                f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each"
+                " content"
             )
         code = self.encode_style(style)
         if style.shape[0] != content.shape[0]:
@@ -164,7 +165,8 @@ def check_pair(content: Encoded, style: Encoded, tap: str) -> None:
     a, b = content.features[tap].shape, style.features[tap].shape
     if a[:2] != b[:2]:
         raise UserError(
-            f"content has batch {a[0]} and {a[1]} channels at {tap}, style {b[0]} and {b[1]}; encode both with one model"
+            f"content has batch {a[0]} and {a[1]} channels at {tap}, style {b[0]} and {b[1]}; encode both with one"
+            " model"
         )
 
 

@@ -353,7 +353,8 @@ class SCSA:
     def __init__(self, host: Method, settings: Settings | None = None):
         if type(host) not in HOSTS:
             raise UserError(
-                f"SCSA works inside {', '.join(kind.title for kind in HOSTS)}; {host.title} has no attention that it could replace"
+                f"SCSA works inside {', '.join(kind.title for kind in HOSTS)}; {host.title} has no attention that it"
+                " could replace"
             )
         self.host, (self._transfer, self._raw, published) = host, HOSTS[type(host)]
         self.settings = settings or published

@@ -112,7 +112,8 @@ def cut(x: Float[Tensor, "batch channels h w"], sides: Size) -> Blocks:
     bottom, right = -x.shape[2] % sides[0], -x.shape[3] % sides[1]
     if bottom >= x.shape[2] or right >= x.shape[3]:
         raise UserError(
-            f"a feature map of {x.shape[3]}x{x.shape[2]} is too small for blocks of {sides[1]}x{sides[0]}; use a larger image"
+            f"a feature map of {x.shape[3]}x{x.shape[2]} is too small for blocks of {sides[1]}x{sides[0]};"
+            " use a larger image"
         )
     x = F.pad(x, (0, right, 0, bottom), mode="reflect")
     return (

@@ -328,11 +328,13 @@ def stable_diffusion(folder: str | Path, device: str = "cuda") -> Backbone:
         from diffusers import StableDiffusionPipeline
     except ImportError as error:
         raise UserError(
-            f"StyleID on Stable Diffusion needs diffusers and transformers ({error}): pip install 'replication-workbook[diffusion]'"
+            f"StyleID on Stable Diffusion needs diffusers and transformers ({error}): pip install"
+            " 'replication-workbook[diffusion]'"
         ) from error
     if not (Path(folder) / "model_index.json").is_file():
         raise UserError(
-            f"{folder} is no model in diffusers' layout: model_index.json is missing; save one with pipeline.save_pretrained(FOLDER)"
+            f"{folder} is no model in diffusers' layout: model_index.json is missing; save one with"
+            " pipeline.save_pretrained(FOLDER)"
         )
     pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, local_files_only=True).to(device)
     words = pipe.tokenizer(

@@ -245,7 +245,8 @@ def measure_image(result: Image, content: Target, style: Target) -> dict[str, Va
     """
     if result.shape != content.image.shape:
         raise UserError(
-            f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content need equal sizes"
+            f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content"
+            " need equal sizes"
         )
     result, image = check_range(result, "result"), content.image
     features = encode(result)

@@ -153,7 +153,9 @@ METRICS["edge_leakage"] = Metric(
 )
 # Why a column is not the metric that the papers print; shown in the table itself.
 SUBSTITUTES = {
-    "lpips_vgg_substitute": "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS",
+    "lpips_vgg_substitute": (
+        "substitute: not LPIPS; see checkpoints/lpips-substitute.json for its rank correlation with LPIPS"
+    ),
     "cfsd_sum": "substitute: not the printed CFSD, which uses torchvision's VGG-19",
     "cfsd_mean": "substitute: not the printed CFSD, which uses torchvision's VGG-19",
     "frechet_substitute": "substitute: not FID, which uses an Inception trained on paintings and more images",

@@ -121,7 +121,8 @@ def pooled(features: Features) -> Float[np.ndarray, " dims"]:
 def _check(a: Vectors, b: Vectors) -> None:
     if min(len(a), len(b)) < 4 or a.shape[1] != b.shape[1]:
         raise UserError(
-            f"a distance between sets needs at least four images each and vectors of one length, got {a.shape} and {b.shape}"
+            f"a distance between sets needs at least four images each and vectors of one length, got {a.shape} and"
+            f" {b.shape}"
         )
 
 

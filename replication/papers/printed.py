@@ -34,6 +34,7 @@ def reported(paper: str, table: str) -> pd.DataFrame:
     chosen = frame[(frame.paper == paper) & (frame.table == table)]
     if chosen.empty:
         raise UserError(
-            f"no numbers of {paper} {table}; known are {sorted({f'{p} {t}' for p, t in zip(frame.paper, frame.table, strict=True)})}"
+            f"no numbers of {paper} {table}; known are"
+            f" {sorted({f'{p} {t}' for p, t in zip(frame.paper, frame.table, strict=True)})}"
         )
     return chosen.reset_index(drop=True)

@@ -164,7 +164,8 @@ def page(
     room = LIMIT - len(smallest.encode())
     if room < 0:
         raise UserError(
-            f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit {LIMIT / 1e6:.0f} MB)"
+            f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit"
+            f" {LIMIT / 1e6:.0f} MB)"
         )
     for number in sorted(range(len(every)), key=lambda n: min(errors[n]["correlation"], 1 - errors[n]["distance"])):
         more = (
@@ -192,5 +193,6 @@ def widget(text: str, height: int = 720):
     from IPython.display import HTML
 
     return HTML(
-        f'<div><iframe srcdoc="{html.escape(text, quote=True)}" style="width: 100%; height: {height}px; border: 1px solid #8888" title="Attention explorer"></iframe></div>'
+        f'<div><iframe srcdoc="{html.escape(text, quote=True)}" style="width: 100%; height: {height}px; border: 1px'
+        ' solid #8888" title="Attention explorer"></iframe></div>'
     )

@@ -58,7 +58,10 @@ class _Renderer(IPythonRenderer):
             name for name in (anchor, *(f"{anchor}-{number}" for number in range(2, 1000))) if name not in taken
         )
         self.headings.append((level, anchor, plain))
-        return f'<h{level} id="{anchor}">{text} <a class="anchor" href="#{anchor}" aria-label="Link to this heading">#</a></h{level}>\n'
+        return (
+            f'<h{level} id="{anchor}">{text} <a class="anchor" href="#{anchor}" aria-label="Link to this'
+            f' heading">#</a></h{level}>\n'
+        )
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return super().link(text, re.sub(r"^([\w.-]+)\.ipynb(?=#|$)", r"\1.html", url), title)
@@ -102,6 +105,6 @@ def formula(tex: str, display: bool = False) -> Markup:
         numbers = " ".join(f"{-value if place % 2 else value:.1f}" for place, value in enumerate(points))
         strokes.append("Z" if code == Outline.CLOSEPOLY else f"{LETTERS[code]}{numbers}")
     return Markup(
-        '<svg class="formula" role="img" aria-label="{}" viewBox="0 {:.1f} {:.1f} {:.1f}" style="width:{:.3f}em;height:{:.3f}em;vertical-align:{:.3f}em">'
-        '<path d="{}"/></svg>'
+        '<svg class="formula" role="img" aria-label="{}" viewBox="0 {:.1f} {:.1f} {:.1f}"'
+        ' style="width:{:.3f}em;height:{:.3f}em;vertical-align:{:.3f}em"><path d="{}"/></svg>'
     ).format(tex, depth - height, width, height, width / size, height / size, -depth / size, "".join(strokes))

@@ -41,7 +41,10 @@ def headline() -> str:
     """All methods with their intervals."""
     frame, facts = tables.read_results(tables.slug(WORKBOOK, "All methods"))
     shown = tables.show(frame, SHOWN)
-    where = f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile {facts['profile']}, commit {facts['commit'][:7]}"
+    where = (
+        f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile"
+        f" {facts['profile']}, commit {facts['commit'][:7]}"
+    )
     lines = _markdown(
         ["", *(METRICS[name].title for name in SHOWN)], [[row, *cells] for row, *cells in shown.itertuples()]
     )

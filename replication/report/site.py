@@ -70,7 +70,8 @@ def build_site(profile: str) -> Path:
             site.rename(target)
     except OSError as error:
         raise UserError(
-            f"cannot write {target}: {error.strerror or error}. Free some disk space or choose another folder with REPLICATION_BUILD"
+            f"cannot write {target}: {error.strerror or error}. Free some disk space or choose another folder with"
+            " REPLICATION_BUILD"
         ) from error
     return target / "index.html"
 

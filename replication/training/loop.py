@@ -185,7 +185,8 @@ def train(
         loss = sum(terms.values())
         if not torch.isfinite(loss):
             raise UserError(
-                f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower --learning-rate"
+                f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower"
+                " --learning-rate"
             )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
@@ -224,7 +225,8 @@ def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
     if path.is_file():
         if json.loads(path.read_text())["key"] != run["key"]:
             raise UserError(
-                f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another --name"
+                f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another"
+                " --name"
             )
     elif accelerator.is_main_process:
         write_text(path, json.dumps(run, indent=1, sort_keys=True))

@@ -121,7 +121,10 @@ def fit_substitute(contents: list[Picture], styles: list[Picture], squeezenet: s
             "held_out_agreement": agreement,
             "size": SIZE,
             "ridge": ridge,
-            "meaning": f"non-negative weights of the {len(weights)} channels of {', '.join(TAPS)}; a substitute for LPIPS, not LPIPS",
+            "meaning": (
+                f"non-negative weights of the {len(weights)} channels of {', '.join(TAPS)}; a substitute for LPIPS, not"
+                " LPIPS"
+            ),
             "non_zero": int((weights > 0).sum()),
             "target": "lpips 0.1 SqueezeNet",
             "squeezenet_sha256": files.sha256_file(squeezenet),

@@ -163,7 +163,10 @@ def write_scales_card(photographs: list[Picture]) -> None:
         "name": SCALES_FILE.stem,
         "sha256": files.sha256_file(SCALES_FILE),
         "data": data_list(photographs, []),
-        "meaning": "mean activation of every VGG-19 filter at 224 px, by index of the convolution; at least a tenth of its layer's median",
+        "meaning": (
+            "mean activation of every VGG-19 filter at 224 px, by index of the convolution; at least a tenth of its"
+            " layer's median"
+        ),
         "weights": find("vgg19-8bit").sha256,
         "licence": "MIT, as the project; measured on the files in `data`",
     }

@@ -116,7 +116,8 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
     roles = {*layout.roles, *(("vgg",) if layout.vgg else ())}
     if files.keys() != roles:
         raise UserError(
-            f"{method} needs the roles {sorted(roles)}; missing {sorted(roles - files.keys())}, unknown {sorted(files.keys() - roles)}"
+            f"{method} needs the roles {sorted(roles)}; missing {sorted(roles - files.keys())}, unknown"
+            f" {sorted(files.keys() - roles)}"
         )
     chosen = variant or layout.variant
     if chosen not in kind.variants:

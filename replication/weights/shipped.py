@@ -66,7 +66,8 @@ def model_card(name: str) -> dict[str, Any]:
     path = files.CHECKPOINTS / f"{name}.json"
     if not path.is_file():
         raise UserError(
-            f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it with git"
+            f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it"
+            " with git"
         )
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -84,7 +85,8 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     trained = trained_state(model).keys()
     if state.keys() != trained:
         raise UserError(
-            f"checkpoint {name} does not fit the model: missing {sorted(trained - state.keys())}, unknown {sorted(state.keys() - trained)}"
+            f"checkpoint {name} does not fit the model: missing {sorted(trained - state.keys())}, unknown"
+            f" {sorted(state.keys() - trained)}"
         )
     model.load_state_dict(state, strict=False)
 

@@ -3,11 +3,11 @@
 import json
 from dataclasses import replace
 
-import models
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_encoder
+from helpers import models
+from helpers.networks import tiny_encoder
 from PIL import Image
 
 from replication import build, files

@@ -1,10 +1,9 @@
 """Tables: ratios, bounds, differences, verdicts and blanks."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.cells import SIZES, cells
 
 from replication import plots
 from replication.errors import UserError
@@ -14,10 +13,7 @@ from replication.experiments.paper_tables import fill_table
 from replication.methods import METHODS
 from replication.papers.printed import printed_numbers
 from replication.papers.rows import TABLES, Row
-from replication.profiles import Profile
 from replication.training.runs import wanted_trainings
-
-SIZES = replace(Profile.load("smoke"), bootstrap=300)
 
 
 def frame() -> pd.DataFrame:
@@ -94,29 +90,6 @@ def test_what_was_not_measured_is_blank_and_says_why():
     assert np.isnan(line.measured) and line.note == "not measured at 256 px"
     asfnet = efficiency_table("DAG-Style", "Efficiency", frame(), "RTX 3090", "StyTr2").query("row == 'ASFNet'").iloc[0]
     assert np.isnan(asfnet.reported) and asfnet.note.startswith("unidentified")
-
-
-def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
-    """Grids around (content loss, style loss, SSIM), with the same photograph and painting effects for every row."""
-    rng = np.random.default_rng(0)
-    effect = {
-        (c, s): 0.1 * (a + b)
-        for c, a in enumerate(rng.standard_normal(5))
-        for s, b in enumerate(rng.standard_normal(6))
-    }
-    return pd.DataFrame(
-        {
-            "row": row.replace("_", " "),
-            "seed": 0,
-            "content": c,
-            "style": s,
-            "content_loss": x + e,
-            "style_loss": y + e,
-            "ssim_grey": z + e,
-        }
-        for row, (x, y, z) in rows.items()
-        for (c, s), e in effect.items()
-    )
 
 
 def test_differences_carry_the_papers_sign_and_a_verdict():

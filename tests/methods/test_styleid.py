@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_scsa import PALETTE, stripes
+from helpers.maps import PALETTE, stripes
 
 from replication.data.maps import SemanticMap
 from replication.errors import UserError

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import nbformat
 import pandas as pd
 import pytest
-from conftest import open_page
+from helpers.browser import open_page
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -53,7 +53,8 @@ def make(place: Path) -> None:
     table = "<table><thead><tr><th></th><th>v</th></tr></thead><tbody><tr><th>r</th><td>1</td></tr></tbody></table>"
     one = [
         new_markdown_cell(
-            f"# One & {EVIL} only\n\nA first sentence about **zebras**. A second.\n\n$$x^\\top y_i$$\n\nand $\\alpha$, see [two](two.ipynb#cell-2)."
+            f"# One & {EVIL} only\n\nA first sentence about **zebras**. A second.\n\n$$x^\\top y_i$$\n\nand $\\alpha$,"
+            " see [two](two.ipynb#cell-2)."
         ),
         new_code_cell(
             "secret_code = 1 < 2",
@@ -97,7 +98,10 @@ def make(place: Path) -> None:
 
     results, figures = place / "results/smoke", place / "figures/smoke"
     lines = "row,metric,reported,measured,low,high,n,trainings,note\n"
-    lines += "<b>A</b>,ssim_grey,0.5,0.612345,0.6,0.7,4,1,\nB,ssim_grey,0.4,0.3,0.2,0.4,4,1,10 < 20\nC,ssim_grey,,0.45,,,4,1,\n"
+    lines += (
+        "<b>A</b>,ssim_grey,0.5,0.612345,0.6,0.7,4,1,\nB,ssim_grey,0.4,0.3,0.2,0.4,4,1,10 <"
+        " 20\nC,ssim_grey,,0.45,,,4,1,\n"
+    )
     tables = {"paper-table1": lines, "workbook-allmethods": lines}
     for name, text in tables.items():
         digest = write(results / f"{name}.csv", text)
@@ -513,7 +517,8 @@ CONTRAST = """() => {
     probe.style.color = `var(--${name})`;
     box.fillStyle = getComputedStyle(probe).color;
     box.fillRect(0, 0, 1, 1);
-    const [r, g, b] = [...box.getImageData(0, 0, 1, 1).data].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = [...box.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const found = {};

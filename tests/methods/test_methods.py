@@ -3,10 +3,10 @@
 import pytest
 import reference
 import torch
-from conftest import tiny_encoder
+from helpers.models import VARIANTS, arrays, check, error, images, model, reference_output, taps
+from helpers.networks import tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import VARIANTS, arrays, check, error, images, model, reference_output, taps
 
 from replication import build
 from replication.errors import UserError

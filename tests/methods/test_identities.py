@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.models import images, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import images, model
 
 from replication import build
 from replication.methods import METHODS, avatarnet, mst, stya2k

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_scsa import stripes
+from helpers.maps import stripes
 
 from replication.data.map_pairs import drawn_job, own_jobs, scene_job
 from replication.data.maps import SemanticMap

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import tiny_encoder
-from models import arrays, images, model, part, sides_of
+from helpers.models import arrays, images, model, part, sides_of
+from helpers.networks import tiny_encoder
 
 from replication.errors import UserError
 from replication.methods import METHODS

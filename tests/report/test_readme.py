@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_tables import SIZES, cells
+from helpers.cells import SIZES, cells
 
 from replication import files
 from replication.__main__ import parser

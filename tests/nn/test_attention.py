@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_encoder
-from models import images, model
+from helpers.models import images, model
+from helpers.networks import tiny_encoder
+from helpers.records import kinds, record
 
 from replication import build
 from replication.errors import UserError
@@ -79,13 +80,6 @@ def test_memory_grows_linearly(name):
     assert line[counts[1]] < 0.1 * counts[1] ** 2 * 4, line
 
 
-def record(n=(5, 7), m=(4, 6), subset=None):
-    generator = torch.Generator().manual_seed(1)
-    keys = torch.randn(m[0] * m[1], 3, generator=generator, dtype=torch.float64)
-    queries = torch.randn(n[0] * n[1], 3, generator=generator, dtype=torch.float64)
-    return AttentionRecord("relu4_1", queries, keys if subset is None else keys[subset], n, m, indices=subset)
-
-
 def test_rows_of_a_record():
     r = record()
     row = r.row(2, 3)
@@ -116,24 +110,6 @@ def test_effective_keys_run_from_one_to_all():
     assert torch.allclose(uniform.effective_keys(), torch.full((1, 2), 24.0))
     sharp = AttentionRecord("x", 1e3 * torch.eye(3), torch.eye(3), (1, 3), (1, 3))
     assert torch.allclose(sharp.effective_keys(), torch.ones(1, 3))
-
-
-def kinds() -> dict[str, AttentionRecord]:
-    """A record of every kind: all keys, some keys, positions with several keys, groups, a single match, regions."""
-    generator, plain = torch.Generator().manual_seed(2), record()
-    groups = [torch.randint(0, 3, (n,), generator=generator) for n in (35, 24)]
-    clusters = torch.randint(0, 4, (24,), generator=generator)
-    return {
-        "plain": plain,
-        "some": record(subset=torch.tensor([3, 8, 20])),
-        "repeated": record(subset=torch.tensor([3, 8, 8, 20, 3])),
-        "groups": replace(plain, query_group=groups[0], key_group=groups[1]),
-        "match": replace(plain, matches=torch.randint(0, 24, (35,), generator=generator)),
-        "regions": replace(
-            plain, keys=plain.keys[:4], regions=clusters, matches=torch.randint(0, 4, (35,), generator=generator)
-        ),
-        "soft regions": replace(plain, keys=plain.keys[:4], regions=clusters),
-    }
 
 
 def dense_map(r: AttentionRecord) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import tiny_encoder
+from helpers.networks import tiny_encoder
 
 from replication.data.images import contents, styles
 from replication.errors import UserError

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from conftest import tiny_encoder
+from helpers.maps import PALETTE, stripes
+from helpers.networks import tiny_encoder
 
 from replication.data.maps import SemanticMap, find_palette, read_folder_of_maps, read_maps
 from replication.errors import UserError
@@ -13,13 +14,6 @@ from replication.nn.attention import attend, grid, tokens
 from replication.nn.layers import mean_std
 
 HOSTS = ("sanet", "stytr2", "adaattn", "stya2k")
-PALETTE = torch.tensor([[0.9, 0.0, 0.0], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
-
-
-def stripes(size: int, across: bool, classes: int = 3) -> SemanticMap:
-    """Equal stripes of the first classes."""
-    labels = (torch.arange(size) * classes // size).expand(size, size)
-    return SemanticMap(PALETTE[labels.T if across else labels].movedim(2, 0), PALETTE)
 
 
 def host(name: str) -> torch.nn.Module:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import open_page
+from helpers.browser import open_page
+from helpers.records import kinds, record
 from scipy.stats import spearmanr
-from test_attention import kinds, record
 
 from replication import files
 from replication.data.images import contents, styles

@@ -10,7 +10,7 @@ from replication import files
 
 SCRIPT = """
 import torch
-from conftest import tiny_encoder
+from helpers.networks import tiny_encoder
 from replication.data.images import training_set
 from replication.evaluation.grid import measure_grid
 from replication.methods.adain import AdaIN
@@ -21,7 +21,8 @@ from replication.training.runs import MethodObjective
 
 sizes = Profile.load("smoke")
 torch.manual_seed(0)
-train("run", MethodObjective(AdaIN(tiny_encoder())), training_set("photograph", ["builtin"]), training_set("painting", ["builtin"]), sizes.train)
+photographs, paintings = (training_set(kind, ["builtin"]) for kind in ("photograph", "painting"))
+train("run", MethodObjective(AdaIN(tiny_encoder())), photographs, paintings, sizes.train)
 cells = measure_grid([Row("AdaIN", "adain")], sizes)
 assert len(cells) == sizes.contents * sizes.styles
 """

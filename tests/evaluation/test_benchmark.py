@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import tiny_encoder
+from helpers.networks import tiny_encoder
 from torch.utils.flop_counter import FlopCounterMode
 
 from replication import build, files

@@ -3,8 +3,8 @@
 import numpy as np
 import reference
 import torch
-from conftest import tiny_encoder
 
+from helpers.networks import tiny_encoder
 from replication import build
 from replication.methods import METHODS
 from replication.nn.encoder import TAPS, Encoder

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from models import images, model
+from helpers.models import images, model
 
 from replication.errors import UserError
 from replication.methods import METHODS

@@ -1,0 +1,33 @@
+"""Cells of a grid with known means."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from replication.profiles import Profile
+
+SIZES = replace(Profile.load("smoke"), bootstrap=300)
+
+
+def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
+    """Grids around (content loss, style loss, SSIM), with the same photograph and painting effects for every row."""
+    rng = np.random.default_rng(0)
+    effect = {
+        (c, s): 0.1 * (a + b)
+        for c, a in enumerate(rng.standard_normal(5))
+        for s, b in enumerate(rng.standard_normal(6))
+    }
+    return pd.DataFrame(
+        {
+            "row": row.replace("_", " "),
+            "seed": 0,
+            "content": c,
+            "style": s,
+            "content_loss": x + e,
+            "style_loss": y + e,
+            "ssim_grey": z + e,
+        }
+        for row, (x, y, z) in rows.items()
+        for (c, s), e in effect.items()
+    )
