@@ -6,12 +6,11 @@ all of them: what a cell depends on is its method's file and what that imports, 
 
 import ast
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
-from .files import ROOT, sha256_file, sha256_text
+from .files import sha256_file, sha256_text
 
 PACKAGE = Path(__file__).parent
 # From low to high: a file imports only from its own place or from those before it.
@@ -153,17 +152,19 @@ def listing() -> str:
     return "\n".join(lines)
 
 
-@cache
-def _code(path: Path, size: int, changed: int) -> str:
-    """A file's code without comments and docstrings, which change no number."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _without_docstrings(tree: ast.AST) -> ast.AST:
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return sha256_text(ast.dump(tree))
+    return tree
+
+
+@cache
+def _code(path: Path, size: int, changed: int) -> str:
+    return sha256_text(ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))))
 
 
 def code_hash(path: Path) -> str:
@@ -175,23 +176,73 @@ def code_hash(path: Path) -> str:
 
 
 def source_hash(*parts: Callable | type) -> str:
-    """One hash over the code that functions or classes stand in, and all of the package that it imports.
+    """One hash over code and all of the package that it imports, and what that imports.
 
-    A part may stand outside of the package, as a plug-in does.
+    parts  a method's class stands for its whole file, which may be a plug-in's; any other class or function for itself
+           and those definitions and imports of its file that it uses, so that what else stands there does not count.
+           Annotations do not count.
+
+    The register of methods does not count: which class a name stands for is seen in the hash of that class's file.
     """
-    start, outside = set(), set()
+    used, texts = set(), []
     for part in parts:
-        name = part.__module__
-        if name.partition(".")[0] == "replication":
-            start.add(name.partition(".")[2])
+        root, _, name = part.__module__.partition(".")
+        if root != "replication":
+            path = Path(inspect.getfile(part))
+            texts.append(code_hash(path))
+            used |= imports(path)
+        elif name.startswith("methods."):
+            used.add(name)
         else:
-            path = Path(inspect.getfile(sys.modules[name]))
-            outside.add(path)
-            start |= imports(path)
-    paths = [*(modules()[module] for module in closure(start)), *sorted(outside)]
-    return sha256_text("".join(map(code_hash, paths)))
+            found, imported = _used_by(modules()[name], part.__name__, tuple(name.split(".")[:-1]))
+            texts += found
+            used |= imported
+    return sha256_text(
+        "".join([*texts, *(code_hash(modules()[module]) for module in closure(used) if module != "methods")])
+    )
 
 
-def relative(path: Path) -> str:
-    """A file's path as messages name it: from the project's folder where it lies there."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+def _used_by(path: Path, function: str, package: tuple[str, ...]) -> tuple[list[str], set[str]]:
+    """Definitions of a file that a function needs, as text, and modules of the package that they use."""
+    tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
+    imported: dict[str, str] = {}
+    made: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                base = [*package[: len(package) - node.level + 1], *filter(None, (node.module or "").split("."))]
+                whole = ".".join([*base, alias.name])
+                if node.level:
+                    imported[alias.asname or alias.name] = whole if whole in modules() else ".".join(base)
+        elif not isinstance(node, ast.Import):
+            names = [node.name] if hasattr(node, "name") else _assigned(node)
+            for name in names:
+                made.setdefault(name, []).append(node)
+    waiting, seen, used = [function], set(), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in imported:
+            used.add(imported[name])
+        for node in made.get(name, ()):
+            waiting += _names(node)
+    texts = [ast.dump(node) for name in sorted(seen & made.keys()) for node in made[name]]
+    return texts, used
+
+
+def _assigned(node: ast.stmt) -> list[str]:
+    return [each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)]
+
+
+def _names(node: ast.AST) -> list[str]:
+    """Names that a statement reads, those of annotations aside."""
+    found = [node.id] if isinstance(node, ast.Name) else []
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                found += _names(child)
+    return found

@@ -14,8 +14,6 @@ loaded: peak memory is that process's, all of torch included. Timings on a busy 
 less.
 """
 
-import inspect
-import json
 import multiprocessing
 import re
 import sys
@@ -34,7 +32,6 @@ from tqdm import tqdm
 
 from .. import files
 from ..data.images import contents, styles
-from ..errors import UserError
 from ..methods import METHODS, TITLES, build
 from ..methods.avatarnet import match
 from ..methods.base import parameter_count, stylisation_parameters
@@ -43,6 +40,8 @@ from ..methods.stya2k import attend_blocks, attend_keys
 from ..nn import attention
 from ..nn.attention import AttentionRecord, attend, attend_moments
 from ..provenance import cpu_model, hardware, versions
+from ..sources import source_hash
+from .cells import read_cell, write_cell
 from .operations import count_macs
 
 MIB = 1 << 20
@@ -187,29 +186,19 @@ def _apart(function: Callable, *arguments: object) -> object:
         return None
 
 
-def _stored(*arguments: object) -> dict | None:
-    """A measurement from build/bench/, or a new one that is stored there: a killed benchmark loses one line at most."""
-    folder = Path(__file__).parent
-    sources = [
-        *(folder / f"{name}.py" for name in ("attention", "encoder", "layers")),
-        *sorted((folder / "methods").glob("*.py")),
-    ]
-    code = [
-        *(files.sha256_file(path) for path in sources),
-        *(inspect.getsource(part) for part in (measure_cost, count_macs)),
-    ]
-    key = {"arguments": list(arguments), "hardware": hardware(), "versions": versions(), "code": code}
-    path = files.build_dir() / "bench" / f"{files.sha256_text(files.canonical_json(key))}.json"
-    if path.is_file():
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))["result"]
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); remove this file and run again, the other measurements are kept"
-            ) from error
-    result = _apart(measure_cost, *arguments)
-    files.write_json(path, {"key": key, "result": result})
-    return result
+def _measured(name: str, variant: str, size: int, device: str, runs: int) -> dict | None:
+    """A stored measurement, or a new one that is stored; None when its process was killed."""
+    key = {
+        "arguments": [name, variant, size, device, runs],
+        "hardware": hardware(),
+        "versions": versions(),
+        "measured_by": source_hash(measure_cost, METHODS[name]),
+    }
+    stored = read_cell(key)
+    if stored is None:
+        stored = {"measured": _apart(measure_cost, name, variant, size, device, runs)}
+        write_cell(key, stored)
+    return stored["measured"]
 
 
 Entry = tuple[str, str]
@@ -262,7 +251,7 @@ def benchmark(sizes: Sequence[tuple[int, int]], chosen: Sequence[Entry] | None =
     lines = []
     for name, variant, size, device, runs in (bar := tqdm(jobs, mininterval=60)):
         bar.set_description(f"{title(name, variant)} {size} px {device}", refresh=False)
-        measured = _stored(name, variant, size, device, runs)
+        measured = _measured(name, variant, size, device, runs)
         note = "the process was killed: out of memory?" if measured is None else "a single run" if runs == 1 else ""
         lines.append(
             {

@@ -1,26 +1,18 @@
-"""The evaluation grid: every content with every style, one stored cell a pair and row.
+"""The evaluation grid: every content with every style, one stored cell per pair and row, its picture beside it.
 
-A cell is addressed by what determines it: the row (method, variant, alpha, weights), the source of the code that
-computes it, the two images, the size, the metric set and the encoder behind it. It is written atomically the moment it
-is known, with the picture beside it, so running again computes only what is missing, and a killed run loses one cell at
-most. Encodings are made once per image: C contents and S styles cost C + S encodings a row.
-
-On CPU several Python threads work side by side, each with one torch thread, because much of a cell is work on a single
-core; so the values do not depend on the number of cores either. Under `accelerate launch` every process takes its share
-of the contents and all write to the same store.
+Encodings are made once per image: C contents and S styles cost C + S encodings per row.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
-from .. import files
 from ..data.images import Picture, contents, read_image, styles, write_image
 from ..methods import METHODS
 from ..methods.base import Method
@@ -28,24 +20,13 @@ from ..metrics.image import Target, measure_image, metrics_version
 from ..nn.encoder import vgg19_hash
 from ..papers.rows import Row
 from ..profiles import Profile
+from ..sources import source_hash
 from ..weights.shipped import model_card, pretrained
-from .cells import cell_path, in_parallel, read_cell, source_hash
-
-# Sources every cell depends on; a row adds its method's file. Editing anything else recomputes nothing.
-SOURCES = (
-    "attention.py",
-    "data.py",
-    "edges.py",
-    "encoder.py",
-    "layers.py",
-    "losses.py",
-    "metrics.py",
-    "methods/base.py",
-)
+from .cells import Cell, cell_path, device, measure_missing
 
 
 def row_key(row: Row, encoder: str) -> dict:
-    """What determines the results of a row, apart from the images."""
+    """What determines the results of a row, apart from the images and the code that measures them."""
     if row.method in ("content", "style"):
         return {"reference": row.method}
     method, variant, *_ = row.arm
@@ -59,19 +40,8 @@ def row_key(row: Row, encoder: str) -> dict:
         "checkpoint": name,
         "weights": facts["sha256"],
         "encoder": facts["encoder_sha256"],
-        "source": source_hash(_method_sources(row.method)),
+        "source": source_hash(METHODS[method]),
     }
-
-
-def _method_sources(method: str) -> tuple[str, ...]:
-    """The method's file and those of the methods that it is built from."""
-    found, folder = [method], Path(__file__).parent / "methods"
-    for name in found:
-        imported = re.findall(
-            r"^from \.(\w+) import", (folder / f"{name}.py").read_text(encoding="utf-8"), re.MULTILINE
-        )
-        found += [other for other in imported if other not in (*found, "base")]
-    return tuple(f"methods/{name}.py" for name in sorted(found))
 
 
 class Stylist:
@@ -101,77 +71,57 @@ class Stylist:
         return model.decode(model.transfer(*codes, **options))
 
 
-def grid_keys(rows: Sequence[Row], profile: Profile) -> Iterator[tuple[Row, Picture, Picture, dict]]:
-    """Every cell of the grid with its key, contents outermost."""
-    common = {row: _row_key(row, profile) for row in rows}
+def measure_pair(stylist: Stylist, content: tuple[Picture, Target], style: tuple[Picture, Target], cell: Path) -> dict:
+    """Metrics of a pair's result, by name; the result is written beside the cell."""
+    result = stylist.stylise(*((picture, target.image) for picture, target in (content, style)))
+    write_image(picture_path(cell), result[0])
+    return measure_image(result, content[1], style[1])
+
+
+def picture_path(cell: Path) -> Path:
+    """Where the picture of a cell lies."""
+    return cell.with_suffix(".jpg")
+
+
+def grid_cells(rows: Sequence[Row], profile: Profile) -> Iterator[Cell]:
+    """Every cell of the grid, contents outermost."""
+    where = device()
+    keys = {row: grid_key(row, profile) for row in rows}
+    stylists = {row: Stylist(row, profile.encoder, where) for row in rows}
+
+    @cache
+    def look(picture: Picture) -> Target:
+        return Target(picture.tensor(profile.size)[None].to(where))
+
+    def measure(row: Row, content: Picture, style: Picture, path: Path) -> dict:
+        return measure_pair(stylists[row], (content, look(content)), (style, look(style)), path)
+
     for content in contents(profile.contents):
         for style in styles(profile.styles):
             for row in rows:
-                yield row, content, style, {**common[row], "content": content.sha256, "style": style.sha256}
+                labels = {"row": row.name, "seed": row.seed, "content": content.name, "style": style.name}
+                key = {**keys[row], "content": content.sha256, "style": style.sha256}
+                yield Cell(labels, key, partial(measure, row, content, style), group=content.sha256)
 
 
-def _row_key(row: Row, profile: Profile) -> dict:
-    measured_with = {
+def grid_key(row: Row, profile: Profile) -> dict[str, Any]:
+    """What determines a row's cells on a profile's grid, apart from the two pictures."""
+    return {
         "metrics": metrics_version(),
         "vgg19": vgg19_hash(),
-        "sources": source_hash(SOURCES),
+        "measured_by": source_hash(measure_pair, Stylist),
         "size": profile.size,
+        **row_key(row, profile.encoder),
     }
-    return {**measured_with, **row_key(row, profile.encoder)}
 
 
 def measure_grid(rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
-    """Measure all rows on the profile's grid; returns one line a cell: row, seed, content, style and every metric.
+    """Measure all rows on the profile's grid; returns one line per cell: row, seed, content, style and every metric.
 
     Computes only the cells that are not stored. Raises UserError for a method without shipped weights, a damaged cell,
     or images that cannot be read.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    wanted = list(grid_keys(rows, profile))
-    missing = [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None]
-    names = sorted({cell[1].name for cell in missing})
-    mine = [cell for cell in missing if names.index(cell[1].name) % state.num_processes == state.process_index]
-    stylists = {row: Stylist(row, profile.encoder, state.device) for row in rows}
-    targets: dict[str, Target] = {}
-
-    def look(picture: Picture) -> Target:
-        if picture.sha256 not in targets:
-            targets[picture.sha256] = Target(picture.tensor(profile.size)[None].to(state.device))
-        return targets[picture.sha256]
-
-    @torch.inference_mode()
-    def measure(cell: tuple[Row, Picture, Picture, dict]) -> None:
-        row, content, style, key = cell
-        pair = look(content), look(style)
-        result = stylists[row].stylise(
-            *((picture, target.image) for picture, target in zip((content, style), pair, strict=True))
-        )
-        values = measure_image(result, *pair)
-        write_image(cell_path(key).with_suffix(".jpg"), result[0])
-        files.write_json(
-            cell_path(key),
-            {"key": key, "metrics": {name: None if value.isnan() else value.item() for name, value in values.items()}},
-        )
-
-    in_parallel(
-        measure,
-        mine,
-        "cells",
-        1 if state.device.type != "cpu" else max(1, torch.get_num_threads() // state.num_processes),
-    )
-    state.wait_for_everyone()
-    lines = []
-    for row, content, style, key in wanted:
-        lines.append(
-            {
-                "row": row.name,
-                "seed": row.seed,
-                "content": content.name,
-                "style": style.name,
-                **read_cell(cell_path(key), key),
-            }
-        )
-    return pd.DataFrame(lines)
+    return measure_missing(grid_cells(rows, profile), "cells")
 
 
 def row_facts(rows: Sequence[Row], profile: Profile) -> list[dict]:
@@ -185,12 +135,12 @@ class Gallery:
     def __init__(self, rows: Sequence[Row], profile: Profile):
         self.profile = profile
         self.stylists = {row: Stylist(row, profile.encoder) for row in rows}
-        self.common = {row: _row_key(row, profile) for row in rows}
+        self.keys = {row: grid_key(row, profile) for row in rows}
 
     @torch.inference_mode()
     def picture(self, row: Row, content: Picture, style: Picture) -> Tensor:
         """The result (3, h, w) for a pair."""
-        path = cell_path({**self.common[row], "content": content.sha256, "style": style.sha256}).with_suffix(".jpg")
+        path = picture_path(cell_path({**self.keys[row], "content": content.sha256, "style": style.sha256}))
         if path.is_file():
             return read_image(path)
         return self.stylists[row].stylise(

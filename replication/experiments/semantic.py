@@ -1,23 +1,23 @@
 """SCSA's tables: hosts with and without it, ablations, the sweep of alpha, on pairs with semantic maps.
 
-A cell is one row on one job, stored as soon as it is known, like the cells of `evaluate`. The two directions of a pair
+A cell is one row on one job. The two directions of a pair
 are not independent, so intervals resample pairs. Distances between sets are one number a row, without an interval.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
-from .. import files
 from ..data.map_pairs import Job
 from ..evaluation import stats, tables
-from ..evaluation.cells import cell_path, in_parallel, read_cell, source_hash
+from ..evaluation.cells import Cell, measure_missing
 from ..methods import METHODS, TITLES
 from ..methods.scsa import HOSTS, SCSA, Settings
 from ..metrics.image import Target, content_loss, detail, encode, metrics_version, ssim_grey, style_loss
@@ -33,18 +33,9 @@ from ..metrics.semantic import (
 from ..nn.encoder import vgg19_hash
 from ..papers.printed import WORKBOOK
 from ..profiles import Profile
+from ..sources import source_hash
 from ..weights.shipped import model_card, pretrained, run_name, shipped_names
 
-SOURCES = (
-    "attention.py",
-    "encoder.py",
-    "layers.py",
-    "metrics.py",
-    "semantic.py",
-    "semantic_metrics.py",
-    "methods/base.py",
-    "methods/scsa.py",
-)
 HOST_NAMES = ("sanet", "stytr2", "adaattn", "stya2k")
 # Ends the names of what was measured on a user's pairs.
 GIVEN = "-given-pairs"
@@ -112,12 +103,6 @@ def _checkpoint(row: SemanticRow, encoder: str) -> str:
     return run_name(row.host, next(iter(METHODS[row.host].variants)), encoder, 0)
 
 
-@cache
-def _common(encoder: str) -> dict:
-    hosts = tuple(f"methods/{name}.py" for name in HOST_NAMES)
-    return {"sources": source_hash(SOURCES + hosts), "vgg19": vgg19_hash(), "metrics": metrics_version()}
-
-
 def semantic_row_facts(row: SemanticRow, encoder: str) -> dict:
     """What determines a row's results, apart from the images."""
     return {
@@ -145,55 +130,52 @@ def stylise_job(row: SemanticRow, job: Job, encoder: str) -> Tensor:
     )
 
 
+def measure_job(row: SemanticRow, job: Job, pair: tuple[Target, Target], encoder: str) -> dict[str, Any]:
+    """Every metric of a row's result on a job, with the pooled vectors of result and style.
+
+    pair  the job's content and style as targets
+    """
+    content, style = pair
+    result = stylise_job(row, job, encoder).clamp(0, 1)
+    features = encode(result)
+    return {
+        **semantic_style_loss(features, style.features, job.maps),
+        **structure_distance(features, content.features),
+        **region_colour(result, job.style, job.maps),
+        "detail": detail(result),
+        "content_loss": content_loss(features, content.features),
+        "style_loss": style_loss(features, style.statistics),
+        "ssim_grey": ssim_grey(result, job.content),
+        "pooled": pooled(features).tolist(),
+        "pooled_style": pooled(style.features).tolist(),
+    }
+
+
 def measure_jobs(rows: Sequence[SemanticRow], jobs: Sequence[Job], encoder: str) -> pd.DataFrame:
-    """Measure rows on jobs; one line a cell: row, job and every metric, with the pooled vectors of results and styles.
+    """One line per row and job: every metric, and the pooled vectors of result and style.
 
     Jobs come in pairs, a direction and its reverse. Computes only what is not stored.
     """
-    hashes = {job.name: _hash(job) for job in jobs}
-    wanted = {
-        (row.name, job.name): (
-            row,
-            job,
-            {**_common(encoder), **semantic_row_facts(row, encoder), "job": hashes[job.name]},
-        )
-        for row in rows
-        for job in jobs
-    }
-    by_job = [wanted[row.name, job.name] for job in jobs for row in rows]
-    missing = [cell for cell in by_job if read_cell(cell_path(cell[2]), cell[2]) is None]
-    named = {job.name: job for job in jobs}
+    common = {"measured_by": source_hash(measure_job), "vgg19": vgg19_hash(), "metrics": metrics_version()}
 
     @lru_cache(maxsize=16)  # all rows of a job follow each other, so the features of few jobs are held
     def look(name: str) -> tuple[Target, Target]:
-        return Target(named[name].content), Target(named[name].style)
+        (job,) = (job for job in jobs if job.name == name)
+        return Target(job.content), Target(job.style)
 
-    @torch.inference_mode()
-    def measure(cell: tuple[SemanticRow, Job, dict]) -> None:
-        row, job, key = cell
-        pair = look(job.name)
-        result = stylise_job(row, job, encoder).clamp(0, 1)
-        features = encode(result)
-        found = {
-            **semantic_style_loss(features, pair[1].features, job.maps),
-            **structure_distance(features, pair[0].features),
-            **region_colour(result, job.style, job.maps),
-            "detail": detail(result).item(),
-            "content_loss": content_loss(features, pair[0].features).item(),
-            "style_loss": style_loss(features, pair[1].statistics).item(),
-            "ssim_grey": ssim_grey(result, job.content).item(),
-            "pooled": pooled(features).tolist(),
-            "pooled_style": pooled(pair[1].features).tolist(),
-        }
-        values = {
-            name: None if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()
-        }
-        files.write_json(cell_path(key), {"key": key, "metrics": values})
+    def measure(row: SemanticRow, job: Job, _: Path) -> dict[str, Any]:
+        return measure_job(row, job, look(job.name), encoder)
 
-    in_parallel(measure, missing, "cells")
-    return pd.DataFrame(
-        {"row": row, "job": job, **read_cell(cell_path(key), key)} for (row, job), (_, _, key) in wanted.items()
-    )
+    def cells() -> Iterator[Cell]:
+        for job in jobs:
+            digest = _hash(job)
+            for row in rows:
+                key = {**common, **semantic_row_facts(row, encoder), "job": digest}
+                yield Cell({"row": row.name, "job": job.name}, key, partial(measure, row, job), group=job.name)
+
+    frame = measure_missing(cells(), "cells")
+    order = pd.CategoricalDtype([row.name for row in rows], ordered=True)
+    return frame.sort_values("row", key=lambda names: names.astype(order), kind="stable", ignore_index=True)
 
 
 def values_of_pairs(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:

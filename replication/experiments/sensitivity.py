@@ -8,9 +8,11 @@ as long. `definitions` compares definitions of one metric by the order of method
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +22,9 @@ from PIL import Image as PIL
 from PIL import ImageOps
 from torch import Tensor
 
-from .. import files
 from ..data.images import Picture, contents, styles, to_uint8
 from ..evaluation import stats, tables
-from ..evaluation.cells import cell_path, in_parallel, read_cell, source_hash
-from ..evaluation.grid import SOURCES
+from ..evaluation.cells import Cell, measure_missing
 from ..methods import METHODS, TITLES
 from ..methods.base import Method
 from ..metrics.image import Target, measure_image
@@ -33,6 +33,7 @@ from ..nn.encoder import Image, load_encoder, vgg19_hash
 from ..papers.choices import Choice
 from ..papers.rows import Row
 from ..profiles import Profile
+from ..sources import source_hash
 from ..weights.shipped import fill_trained, load_checkpoint, model_card
 
 # Metrics of the table: one of style, two of content, one of the picture's own detail.
@@ -72,61 +73,47 @@ def saved(image: Float[Tensor, "1 3 h w"], quality: int) -> Image:
     return _tensor(PIL.open(buffer).convert("RGB"))
 
 
-def measure_choices(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:
-    """One line a choice, way ("ours" or "other"), photograph and painting, with the metrics.
+def measure_choice(row: Row, made: Choice, pair: Sequence[Target], encoder: str) -> dict[str, Any]:
+    """Metrics of SHOWN of a pair's result with a choice made.
 
-    Computes what is not stored.
+    row   whose weights are used
+    pair  photograph and painting, prepared as the choice says
     """
-    wanted = []
-    for choice in choices:
-        common = {
-            "sources": source_hash((*SOURCES, "sensitivity.py", f"methods/{choice.method}.py")),
-            "vgg19": vgg19_hash(),
-            "size": profile.size,
-        }
-        for row, made in zip(choice.rows, (Choice("", choice.method), choice), strict=True):
-            common["weights"] = model_card(row.checkpoint(profile.encoder))["sha256"]
-            for content in contents(profile.contents):
-                for style in styles(profile.styles):
-                    wanted.append(
-                        (
-                            choice,
-                            row,
-                            made,
-                            content,
-                            style,
-                            {**common, **made.facts(), "content": content.sha256, "style": style.sha256},
-                        )
-                    )
+    result = _model(row, tuple(made.changes.items()), encoder)(*(target.image for target in pair))
+    result = result if made.jpeg is None else saved(result, made.jpeg)
+    values = measure_image(result, *pair)
+    return {name: values[name] for name in SHOWN}
+
+
+def measure_choices(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:
+    """One line per choice, way ("ours" or "other"), photograph and painting, with the metrics.
+
+    Computes what is not stored; several choices share what is ours.
+    """
 
     @cache
     def target(picture: Picture, prepare: str | None) -> Target:
         return Target(prepared(picture, profile.size, prepare))
 
-    @torch.inference_mode()
-    def measure(cell: tuple[Choice, Row, Choice, Picture, Picture, dict]) -> None:
-        _, row, made, content, style, key = cell
-        if cell_path(key).is_file():  # several choices share what is ours
-            return
+    def measure(row: Row, made: Choice, content: Picture, style: Picture, _: Path) -> dict[str, Any]:
         pair = [target(picture, made.prepare) for picture in (content, style)]
-        result = _model(row, tuple(made.changes.items()), profile.encoder)(*(each.image for each in pair))
-        result = result if made.jpeg is None else saved(result, made.jpeg)
-        values = measure_image(result, *pair)
-        files.write_json(cell_path(key), {"key": key, "metrics": {name: values[name].item() for name in SHOWN}})
+        return measure_choice(row, made, pair, profile.encoder)
 
-    in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[5]), cell[5]) is None], "choices")
-    return pd.DataFrame(
-        {
-            "row": row.name,
-            "seed": 0,
-            "choice": choice.title,
-            "method": TITLES[choice.method],
-            "content": content.name,
-            "style": style.name,
-            **read_cell(cell_path(key), key),
-        }
-        for choice, row, _, content, style, key in wanted
-    )
+    def cells() -> Iterator[Cell]:
+        for choice in choices:
+            sources = source_hash(measure_choice, prepared, METHODS[choice.method])
+            common = {"measured_by": sources, "vgg19": vgg19_hash(), "size": profile.size}
+            for row, made in zip(choice.rows, (Choice("", choice.method), choice), strict=True):
+                weights = model_card(row.checkpoint(profile.encoder))["sha256"]
+                for content in contents(profile.contents):
+                    for style in styles(profile.styles):
+                        labels = {"row": row.name, "seed": 0, "choice": choice.title, "method": TITLES[choice.method]}
+                        labels |= {"content": content.name, "style": style.name}
+                        pair = {"content": content.sha256, "style": style.sha256}
+                        key = {**common, "weights": weights, **made.facts(), **pair}
+                        yield Cell(labels, key, partial(measure, row, made, content, style), group=content.sha256)
+
+    return measure_missing(cells(), "choices")
 
 
 def sensitivity_table(cells: pd.DataFrame, spread: dict[str, float], profile: Profile) -> pd.DataFrame:

@@ -1,10 +1,12 @@
 """StyA2K's Table 3: how much stylised clips flicker, for every method, on clips with known and with estimated flow.
 
-A cell is one row on one clip with one painting, stored as soon as it is known, like the cells of `evaluate`.
+A cell is one row on one clip with one painting.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,17 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import files
 from ..data.clips import Clip, Frames, flow_estimator
 from ..data.images import Picture
 from ..evaluation import tables
-from ..evaluation.cells import cell_path, in_parallel, read_cell, source_hash
+from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_facts, row_key
 from ..methods import METHODS
 from ..metrics import registry
 from ..metrics.flicker import temporal_errors
 from ..papers.rows import Row
 from ..profiles import Profile
+from ..sources import source_hash
 from ..weights.shipped import pretrained
 
 METRICS = ("flow_error", "flow_error_lai", "adjacent_mean", "adjacent_variance")
@@ -37,10 +39,9 @@ def _hash(clip: Clip) -> str:
     return digest.hexdigest()
 
 
-@torch.inference_mode()
 def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
     """Every frame by itself, clamped; the clip itself for INPUT."""
-    if row == INPUT:
+    if row.method == "content":
         return clip.frames
     model = pretrained(row.method, row.variant, encoder, row.seed, row.continued)
     code = model.encode_style(style)
@@ -49,52 +50,32 @@ def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
     ).clamp(0, 1)
 
 
+def measure_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> dict[str, Any]:
+    """METRICS of a row on a clip, and the flow error of every step."""
+    return temporal_errors(stylise_clip(row, clip, style, encoder), clip)
+
+
 def measure_clips(
     rows: Sequence[Row], clips: Sequence[Clip], paintings: Sequence[Picture], profile: Profile
 ) -> pd.DataFrame:
-    """One line a row, clip ("content") and painting ("style").
+    """One line per row, clip ("content") and painting ("style"): METRICS, and the flow error of every step.
 
-    METRICS, and the flow error of every step. Computes what is not stored.
+    Computes what is not stored.
     """
-    hashes, sources = (
-        {clip.name: _hash(clip) for clip in clips},
-        source_hash(("video.py", "attention.py", "encoder.py", "layers.py", "methods/base.py")),
-    )
-    canvases = {painting.name: painting.tensor(profile.size)[None] for painting in paintings}
-    wanted = [
-        (
-            row,
-            clip,
-            painting,
-            {
-                "sources": sources,
-                **row_key(row, profile.encoder),
-                "clip": hashes[clip.name],
-                "style": painting.sha256,
-                "size": profile.size,
-            },
-        )
-        for row in rows
-        for clip in clips
-        for painting in paintings
-    ]
+    canvases = {painting.sha256: painting.tensor(profile.size)[None] for painting in paintings}
+    hashes = {clip.name: _hash(clip) for clip in clips}
+    common = {"measured_by": source_hash(measure_clip), "size": profile.size}
 
-    def measure(cell: tuple[Row, Clip, Picture, dict]) -> None:
-        row, clip, painting, key = cell
-        found = temporal_errors(stylise_clip(row, clip, canvases[painting.name], profile.encoder), clip)
-        files.write_json(cell_path(key), {"key": key, "metrics": found})
+    def cells() -> Iterator[Cell]:
+        for row in rows:
+            for clip in clips:
+                for painting in paintings:
+                    labels = {"row": row.name, "seed": row.seed, "content": clip.name, "style": painting.name}
+                    key = {**common, **row_key(row, profile.encoder), "clip": hashes[clip.name]}
+                    compute = partial(measure_clip, row, clip, canvases[painting.sha256], profile.encoder)
+                    yield Cell(labels, {**key, "style": painting.sha256}, lambda _, compute=compute: compute())
 
-    in_parallel(measure, [cell for cell in wanted if read_cell(cell_path(cell[3]), cell[3]) is None], "clips")
-    return pd.DataFrame(
-        {
-            "row": row.name,
-            "seed": row.seed,
-            "content": clip.name,
-            "style": painting.name,
-            **read_cell(cell_path(key), key),
-        }
-        for row, clip, painting, key in wanted
-    )
+    return measure_missing(cells(), "clips")
 
 
 def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:

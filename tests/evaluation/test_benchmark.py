@@ -138,7 +138,7 @@ def test_measurements_are_stored_and_written(build_folder, tmp_path, monkeypatch
     path = benchmark.write_benchmark(frame)
     assert f"torch{torch.__version__.split('+')[0]}" in path.name and "threads" in path.name
     assert json.loads(path.with_suffix(".json").read_text())["precision"]["dtype"] == "float32"
-    stored = next((build_folder / "bench").glob("*.json"))
+    stored = next((build_folder / "cells").rglob("*.json"))
     stored.write_text("{")
-    with pytest.raises(UserError, match="damaged.*the other measurements are kept"):
+    with pytest.raises(UserError, match="damaged.*the other cells are kept"):
         benchmark.benchmark([(64, 2)], [("microast", "code"), ("artflow", "wct")])

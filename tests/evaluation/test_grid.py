@@ -10,9 +10,8 @@ from replication import files, plots
 from replication.data.images import contents, styles
 from replication.errors import UserError
 from replication.evaluation import contact_sheets, grid, tables
-from replication.evaluation.cells import cell_path
 from replication.evaluation.contact_sheets import _pairs_sheet, best_and_worst, contact_sheet, method_sheet
-from replication.evaluation.grid import Gallery, Stylist, _method_sources, grid_keys, measure_grid, row_key
+from replication.evaluation.grid import Gallery, Stylist, grid_cells, measure_grid, row_key
 from replication.metrics.image import measure_image
 from replication.papers.rows import REFERENCES, Row, method_rows
 from replication.profiles import Profile
@@ -131,14 +130,14 @@ def test_a_change_recomputes_exactly_its_row(sizes, store, monkeypatch):
         "row_key",
         lambda row, encoder: {**key(row, encoder), **({"weights": "other"} if row.method == "adain" else {})},
     )
-    missing = [row.name for row, _, _, key in grid_keys(ROWS, sizes) if not cell_path(key).is_file()]
+    missing = [cell.labels["row"] for cell in grid_cells(ROWS, sizes) if not cell.path.is_file()]
     assert missing == ["AdaIN"] * sizes.contents * sizes.styles
 
 
 def test_a_damaged_cell_is_named(sizes, store):
     store("damaged")
     measure_grid(ROWS, sizes)
-    path = cell_path(next(grid_keys(ROWS, sizes))[3])
+    path = next(grid_cells(ROWS, sizes)).path
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=path.name):
         measure_grid(ROWS, sizes)
@@ -147,7 +146,7 @@ def test_a_damaged_cell_is_named(sizes, store):
 def test_a_cell_of_another_pair_is_refused(sizes, store):
     store("foreign")
     measure_grid(ROWS, sizes)
-    first, second = (cell_path(cell[3]) for cell in list(grid_keys(ROWS, sizes))[:2])
+    first, second = (cell.path for cell in list(grid_cells(ROWS, sizes))[:2])
     second.write_bytes(first.read_bytes())
     with pytest.raises(UserError, match="its key is not the one"):
         measure_grid(ROWS, sizes)
@@ -199,12 +198,6 @@ def test_provenance_beside_the_table(sizes, store, monkeypatch, tmp_path):
     adain = next(row for row in facts["rows"] if row["name"] == "AdaIN")
     assert adain["weights"] and adain["encoder"] and adain["seed"] == 0
     assert facts["sha256"] == files.sha256_file(tmp_path / "smoke" / "stya2k-table1.csv")
-
-
-def test_a_cell_depends_on_the_files_its_method_is_built_from():
-    assert _method_sources("datnet") == ("methods/adaattn.py", "methods/datnet.py")
-    assert _method_sources("manet") == ("methods/manet.py", "methods/sanet.py")
-    assert _method_sources("microast") == ("methods/adain.py", "methods/microast.py")
 
 
 def test_only_trained_methods_enter_a_grid():
