@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from .errors import UserError
+from .files import make_places_absolute
 from .profiles import NAMES
 
 DESCRIPTION = "Replication workbook for attention-based arbitrary style transfer."
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="replace a value of the notebook's parameters cell; may be given several times",
     )
+    add.add_argument("--dry-run", action="store_true", help="only say which notebooks would run, and why")
     add.set_defaults(run=_run)
 
     add = commands.add_parser(
@@ -240,7 +242,7 @@ def _explore(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from .run_notebooks import run_notebooks
 
-    run_notebooks(arguments.notebooks, arguments.profile, arguments.set)
+    run_notebooks(arguments.notebooks, arguments.profile, arguments.set, arguments.dry_run)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -333,6 +335,7 @@ def _fit_lpips(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; a user's mistake prints one line and returns 2."""
     arguments = parser().parse_args(argv)
+    make_places_absolute()
     try:
         arguments.run(arguments)
     except UserError as error:

@@ -27,6 +27,17 @@ def build_dir() -> Path:
     return Path(os.environ.get("REPLICATION_BUILD", ROOT / "build"))
 
 
+# Variables that name a user's folders and files.
+PLACES = ("REPLICATION_BUILD", "REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
+
+
+def make_places_absolute() -> None:
+    """Make the paths in the environment absolute where a command starts: notebooks run in the project's folder."""
+    for name in PLACES:
+        if os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.environ[name])
+
+
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call `write` with a temporary path beside `path`, then rename it to `path`.
 

@@ -3,33 +3,52 @@
 papermill runs a mistyped parameter with its default and reports success; it cannot resume. Here an unknown or ill-typed
 parameter is an error, a finished notebook is skipped while nothing it depends on has changed, and the first failing
 cell stops the run with its source and traceback. Executed notebooks go to build/notebooks/<profile>/.
+
+What a notebook depends on is recorded while it runs (`kernel`): modules of the package, data tables, weights, results
+of other notebooks, and the user's pictures. Beside the executed notebook stands its stamp, which holds their hashes.
 """
 
 import ast
+import fcntl
 import json
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import files
 from .errors import UserError
 from .profiles import NAMES
+from .sources import code_hash
 
-# Everything a notebook's result depends on besides itself: sources, data tables and weights of the package.
-INPUTS = (
-    "replication/**/*.py",
-    "replication/**/*.csv",
-    "replication/**/*.toml",
-    "replication/**/*.html",
-    "replication/**/*.json",
-    "checkpoints/*",
-    "requirements.lock",
-)
+# Variables that name the user's own files; a notebook that reads them depends on them.
 ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """A notebook as its JSON. Raises UserError that names the file unless it is one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        cells = content["cells"]
+        for number, cell in enumerate(cells):
+            if not isinstance(cell.get("source"), str | list) or not isinstance(cell.get("metadata", {}), dict):
+                raise UserError(
+                    f"{path}, cell {number}: it has no source or no metadata; open and save it in JupyterLab"
+                )
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; the notebooks are in {files.ROOT / 'notebooks'}") from error
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise UserError(
+            f"{path} is not a notebook ({error or type(error).__name__}); restore it, or export it again"
+        ) from error
+    return content
 
 
 def parameters(notebook: Path) -> dict[str, Any]:
@@ -37,17 +56,19 @@ def parameters(notebook: Path) -> dict[str, Any]:
 
     Raises UserError unless the file is a notebook with exactly one cell tagged `parameters` of literal assignments.
     """
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except FileNotFoundError as error:
-        raise UserError(f"{notebook} does not exist; the notebooks are in {files.ROOT / 'notebooks'}") from error
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{notebook} is not a notebook ({error}); restore it with git") from error
-    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    cells = read_notebook(notebook)["cells"]
+    tagged = [n for n, cell in enumerate(cells) if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise UserError(f"{notebook} has {len(tagged)} cells tagged 'parameters', it needs one")
-    values = {}
-    for statement in ast.parse("".join(tagged[0]["source"])).body:
+    source, values = "".join(cells[tagged[0]]["source"]), {}
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        line = source.splitlines()[(error.lineno or 1) - 1]
+        raise UserError(
+            f"{notebook}, cell {tagged[0]}: the parameters cell may hold only NAME = LITERAL, found {line!r}"
+        ) from error
+    for statement in statements:
         try:
             (target,) = statement.targets
             values[target.id] = ast.literal_eval(statement.value)
@@ -82,40 +103,76 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
     return values
 
 
-def _inputs_hash(notebook: Path, values: dict[str, Any]) -> str:
-    paths = sorted({path for pattern in INPUTS for path in files.ROOT.glob(pattern) if path.is_file()})
+def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
+    """Hash of what is known before a notebook runs."""
+    lock = files.ROOT / "requirements.lock"
     facts = {
         "notebook": files.sha256_file(notebook),
         "parameters": values,
         "python": sys.version,
-        "inputs": {path.relative_to(files.ROOT).as_posix(): files.sha256_file(path) for path in paths},
+        "packages": files.sha256_file(lock) if lock.is_file() else None,
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
     }
     return files.sha256_text(files.canonical_json(facts))
 
 
-def _outputs(profile: str) -> dict[Path, int]:
-    """Every result and figure of a profile with its time of writing: atomic writing renews it even for equal bytes."""
-    folders = (files.RESULTS / profile, files.FIGURES / profile)
-    return {path: path.stat().st_mtime_ns for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()}
+def _own_folders() -> list[Path]:
+    """Folders and files that the user's variables name."""
+    return [Path(value).resolve() for value in map(os.environ.get, ENVIRONMENT) if value]
 
 
-def _is_current(stamp: Path, key: str) -> bool:
+def _state_of(path: str) -> str | None:
+    """Hash of a file's content or of a folder's names; None when it is not there."""
+    place = Path(path)
+    if place.is_dir():
+        names = sorted(os.listdir(place))
+        return files.sha256_text("\n".join(name for name in names if not name.startswith("."))) if names else ""
+    return code_hash(place) if place.is_file() else None
+
+
+def _inputs(record: dict[str, list[str]], outputs: set[str]) -> list[str]:
+    """Of all that a notebook has opened and listed, what it depends on: the project's files and the user's."""
+    own, build = _own_folders(), files.build_dir().resolve()
+    listable = [*own, files.CHECKPOINTS]
+
+    def counts(path: str) -> bool:
+        place = Path(path)
+        if any(place == folder or place.is_relative_to(folder) for folder in own):
+            return True
+        hidden = place.is_relative_to(files.ROOT) and any(
+            part.startswith(".") or part == "__pycache__" for part in place.relative_to(files.ROOT).parts
+        )
+        return place.is_relative_to(files.ROOT) and not place.is_relative_to(build) and not hidden
+
+    read = [path for path in record["read"] if counts(path) and path not in outputs and not Path(path).is_dir()]
+    listed = [path for path in record["listed"] if any(Path(path).is_relative_to(folder) for folder in listable)]
+    return [*read, *listed]
+
+
+def stale_because(stamp: Path, key: str) -> str:
+    """Why a notebook has to run; empty when it is current."""
     try:
         stored = json.loads(stamp.read_text(encoding="utf-8"))
-        return (
-            stored["key"] == key
-            and stamp.with_suffix(".ipynb").is_file()
-            and all(
-                Path(path).is_file() and files.sha256_file(path) == digest for path, digest in stored["outputs"].items()
-            )
-        )
-    except (OSError, json.JSONDecodeError, KeyError):
-        return False
+        inputs, outputs = stored["inputs"].items(), stored["outputs"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "it has not run"
+    if not stamp.with_suffix(".ipynb").is_file():
+        return "its executed copy is missing"
+    if stored.get("key") != key:
+        return "the notebook, its parameters, the packages or the environment changed"
+    for title, entries in (("", inputs), ("its result ", outputs)):
+        for path, digest in entries:
+            if _state_of(path) != digest:
+                place = Path(path)
+                shown = place.relative_to(files.ROOT) if place.is_relative_to(files.ROOT) else place
+                return f"{title}{shown} {'changed' if place.exists() else 'is missing'}"
+    return ""
 
 
-def run_notebooks(notebooks: list[Path], profile: str, settings: list[str]) -> None:
+def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_run: bool = False) -> None:
     """Execute `notebooks` (all of notebooks/ when empty) on a profile, with NAME=VALUE settings.
+
+    dry_run  only say which would run, and why
 
     Raises UserError for a wrong notebook, profile or setting, and when a cell fails, after printing the cell and its
     traceback.
@@ -124,76 +181,135 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str]) -> N
         raise UserError(f"unknown profile {profile!r}; choose {', '.join(NAMES)}")
     chosen = notebooks or sorted((files.ROOT / "notebooks").glob("*.ipynb"))
     known = {notebook: parameters(notebook) for notebook in chosen}
+    stems = [notebook.stem for notebook in known]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise UserError(f"two notebooks are called {stem}; their executed copies would have one name: rename one")
     overrides = parse_overrides(settings, known)
     folder = files.build_dir() / "notebooks" / profile
-    for position, notebook in enumerate(chosen, 1):
+    for position, notebook in enumerate(known, 1):
         values = {"profile": profile, **{name: value for name, value in overrides.items() if name in known[notebook]}}
         if "profile" not in known[notebook]:
             raise UserError(f'{notebook}: its parameters cell lacks profile = "cpu"')
-        stamp, key, line = (
-            folder / f"{notebook.stem}.json",
-            _inputs_hash(notebook, values),
-            f"[{position}/{len(chosen)}] {notebook.stem}",
-        )
-        if _is_current(stamp, key):
-            print(f"{line}: unchanged", flush=True)
+        stamp, line = folder / f"{notebook.stem}.json", f"[{position}/{len(known)}] {notebook.stem}"
+        key = _fixed_key(notebook, values)
+        if dry_run:
+            print(f"{line}: {stale_because(stamp, key) or 'current'}", flush=True)
             continue
-        print(f"{line} …", flush=True)
-        started, before = time.monotonic(), _outputs(profile)
-        _execute(notebook, folder / f"{notebook.stem}.ipynb", values)
-        written = {
-            str(path): files.sha256_file(path) for path, when in _outputs(profile).items() if before.get(path) != when
-        }
-        files.write_json(stamp, {"key": key, "parameters": values, "outputs": written})
-        print(f"{line}: {time.monotonic() - started:.0f} s", flush=True)
+        with _alone(stamp, line):
+            reason = stale_because(stamp, key)
+            if not reason:
+                print(f"{line}: unchanged", flush=True)
+                continue
+            print(f"{line} …", flush=True)
+            started = time.monotonic()
+            record = _execute(notebook, folder / f"{notebook.stem}.ipynb", values)
+            results = [path.resolve() for path in (files.RESULTS, files.FIGURES)]
+            written = {path for path in record["written"] if any(Path(path).is_relative_to(root) for root in results)}
+            facts = {
+                "key": key,
+                "parameters": values,
+                "inputs": {path: _state_of(path) for path in _inputs(record, written)},
+                "outputs": {path: _state_of(path) for path in sorted(written) if Path(path).is_file()},
+                "seconds": round(time.monotonic() - started, 1),
+            }
+            files.write_json(stamp, facts)
+            print(f"{line}: {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
+@contextmanager
+def _alone(stamp: Path, line: str) -> Iterator[None]:
+    """Wait until no other command runs the same notebook."""
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    with open(stamp.with_suffix(".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{line}: waiting for another command that runs it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _literal(path: Path) -> str:
+    """A path as papermill takes it literally: it fills parameters into braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, list[str]]:
+    """Run a notebook, write its executed copy to `target`, and return the kernel's record."""
+    import nbclient
     import nbformat
     import papermill
 
     from .provenance import provenance
 
-    _own_kernel()
-    partial = target.with_suffix(".partial.ipynb")
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial, record = target.with_suffix(".partial.ipynb"), target.with_suffix(".record")
+    record.unlink(missing_ok=True)
+    _own_kernel(record)
+    source = nbformat.from_dict(read_notebook(notebook))
+    source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    files.write_text(partial, nbformat.writes(source))
+
+    def stopped(cell: int | None, reason: str, shown: str) -> UserError:
+        failed = target.with_suffix(".failed.ipynb")
+        partial.replace(failed)
+        print(f"{notebook}, cell {cell}:\n\n{shown}", file=sys.stderr, flush=True)
+        return UserError(f"{notebook.name} stopped at cell {cell} with {reason}. Partial notebook: {failed}")
+
     try:
         papermill.execute_notebook(
-            notebook,
-            partial,
+            _literal(partial),
+            _literal(partial),
             parameters=values,
             cwd=files.ROOT,
             kernel_name="python3",
+            language="python",
             progress_bar=sys.stderr.isatty(),
             autosave_cell_every=0,
         )
     except papermill.exceptions.PapermillExecutionError as error:
-        failed = target.with_suffix(".failed.ipynb")
-        partial.replace(failed)
         traceback = "\n".join(error.traceback)
         if not sys.stderr.isatty():
             traceback = ANSI.sub("", traceback)
-        print(f"{notebook}, cell {error.cell_index}:\n\n{error.source}\n\n{traceback}", file=sys.stderr, flush=True)
-        raise UserError(
-            f"{notebook.name} stopped at cell {error.cell_index} with {error.ename}: {error.evalue}. Partial notebook:"
-            f" {failed}"
-        ) from error
+        # A magic of IPython prints what is wrong with it and has no traceback.
+        traceback = traceback or _printed_error(partial)
+        reason = f"{error.ename}: {error.evalue or traceback}".strip().rstrip(": ")
+        raise stopped(error.cell_index, reason, f"{error.source}\n\n{traceback}") from error
+    except nbclient.exceptions.DeadKernelError as error:
+        cells = nbformat.read(partial, as_version=4).cells
+        number = next(n for n, cell in enumerate(cells) if cell.cell_type == "code" and not cell.execution_count)
+        reason = "a dead kernel, most often because memory ran out; close other programs or take a smaller profile"
+        raise stopped(number, reason, cells[number].source) from error
     done = nbformat.read(partial, as_version=4)
     done.metadata["replication"] = provenance(parameters=values, notebook_sha256=files.sha256_file(notebook))
     files.write_text(target, nbformat.writes(done))
     partial.unlink()
+    try:
+        return json.loads(record.read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{notebook.name} ran, but its kernel left no record of what it read; run it again") from error
+    finally:
+        record.unlink(missing_ok=True)
 
 
-def _own_kernel() -> None:
-    """Make `python3` the kernel of this interpreter, whatever kernels the user has installed."""
-    folder = files.build_dir() / "jupyter"
+def _printed_error(notebook: Path) -> str:
+    """What the last cell that ran has printed as errors."""
+    outputs = [out for cell in read_notebook(notebook)["cells"] for out in cell.get("outputs", [])]
+    texts = ["".join(out["text"]) for out in outputs if out.get("name") == "stderr"]
+    return ANSI.sub("", texts[-1]).strip() if texts else ""
+
+
+def _own_kernel(record: Path) -> None:
+    """Make `python3` the kernel of this interpreter, whatever kernels the user has installed; it writes `record`."""
+    folder = files.build_dir().resolve() / "jupyter"
     spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"],
+        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", "--log-level=ERROR"],
         "display_name": "Python 3",
         "language": "python",
     }
     files.write_json(folder / "kernels" / "python3" / "kernel.json", spec)
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+    os.environ["REPLICATION_RECORD"] = str(record.resolve())
     # Progress bars in a headless run are text; a missing widget is nothing to warn about.
     os.environ["PYTHONWARNINGS"] = ",".join(
         filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"])

@@ -33,6 +33,7 @@ FLOORS = (
     "experiments",
     "audit",
     "report",
+    "kernel",
     "run_notebooks",
     "__main__",
 )

@@ -1,13 +1,21 @@
 """The notebook runner: strict parameters, resuming, failures that say where."""
 
 import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from replication import files
+from replication import run_notebooks as run_module
+from replication.data.images import write_image
 from replication.errors import UserError
-from replication.run_notebooks import _inputs_hash, parameters, parse_overrides, run_notebooks
+from replication.run_notebooks import parameters, parse_overrides, run_notebooks
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -28,7 +36,13 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(files, "FIGURES", tmp_path / "figures")
     # The runner changes these for its kernels; monkeypatch puts them back.
-    for name in ("JUPYTER_PATH", "PYTHONPATH", "PYTHONWARNINGS", "PYDEVD_DISABLE_FILE_VALIDATION"):
+    for name in (
+        "JUPYTER_PATH",
+        "REPLICATION_RECORD",
+        "PYTHONPATH",
+        "PYTHONWARNINGS",
+        "PYDEVD_DISABLE_FILE_VALIDATION",
+    ):
         monkeypatch.setenv(name, "")
     return tmp_path
 
@@ -113,15 +127,138 @@ def test_only_literals_in_one_parameters_cell(place):
         parameters(place / "d.ipynb")
 
 
-def test_a_source_change_makes_a_notebook_stale(place, monkeypatch):
-    path = notebook(place / "one.ipynb")
-    before = _inputs_hash(path, {})
-    (place / "replication").mkdir()
-    (place / "replication/module.py").write_text("x = 1")
-    monkeypatch.setattr(files, "ROOT", place)
-    first = _inputs_hash(path, {})
-    (place / "replication/module.py").write_text("x = 22")
-    assert len({before, first, _inputs_hash(path, {})}) == 3
+def shown(capsys, path, *settings) -> str:
+    """What a dry run says of a notebook, after its name."""
+    capsys.readouterr()
+    run_notebooks([path], "smoke", list(settings), dry_run=True)
+    return capsys.readouterr().out.strip().partition(": ")[2]
+
+
+READ = """
+from replication.data.images import contents
+from replication.metrics import flicker
+from replication.papers.printed import printed_numbers
+print(len(contents(9)), len(printed_numbers("DatNet", "Table 1")))
+"""
+
+
+def test_a_notebook_depends_on_what_it_imports_and_reads(place, capsys, monkeypatch):
+    """Recorded in its kernel: modules, data tables, and the user's pictures with the names in their folder."""
+    photographs = place / "photographs"
+    for number in range(2):
+        write_image(photographs / f"{number}.png", torch.rand(3, 20, 20))
+    monkeypatch.setenv("REPLICATION_CONTENT", str(photographs))
+    path = notebook(place / "one.ipynb", READ)
+    run_notebooks([path], "smoke", [])
+    assert shown(capsys, path) == "current"
+    stamp = json.loads((place / "build/notebooks/smoke/one.json").read_text())
+    inputs = {str(Path(name).relative_to(files.ROOT)) for name in stamp["inputs"] if name.startswith(str(files.ROOT))}
+    assert {"replication/metrics/flicker.py", "replication/papers/reported.csv", "replication/data/images.py"} <= inputs
+    assert not any("report/" in name or name.endswith("methods/manet.py") or "checkpoints" in name for name in inputs)
+    write_image(photographs / "1.png", torch.rand(3, 20, 20))
+    assert shown(capsys, path).endswith("1.png changed")
+    run_notebooks([path], "smoke", [])
+    write_image(photographs / "2.png", torch.rand(3, 20, 20))
+    assert shown(capsys, path).endswith("photographs changed")
+
+
+def test_an_edit_makes_stale_what_depends_on_it_and_nothing_else(place, capsys, monkeypatch):
+    path = notebook(place / "one.ipynb", "from replication.nn import layers\nlayers.EPS")
+    run_notebooks([path], "smoke", [])
+    state, edited = run_module._state_of, set()
+    monkeypatch.setattr(run_module, "_state_of", lambda path: "edited" if path in edited else state(path))
+    for name in ("report/site.py", "report/report.html", "methods/manet.py", "evaluation/stats.py"):
+        edited.add(str(files.ROOT / "replication" / name))
+        assert shown(capsys, path) == "current"
+    edited.add(str(files.ROOT / "replication/nn/layers.py"))
+    assert shown(capsys, path) == "replication/nn/layers.py changed"
+
+
+def test_a_comment_or_a_docstring_makes_nothing_stale(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text('"""One."""\nx = 1  # one\n')
+    before = run_module._state_of(str(source))
+    source.write_text('"""Another."""\n\nx = 1\n')
+    assert run_module._state_of(str(source)) == before
+    source.write_text('"""Another."""\n\nx = 2\n')
+    assert run_module._state_of(str(source)) != before
+
+
+def test_a_kernel_that_dies_is_named(place, capsys):
+    path = notebook(place / "dies.ipynb", "import os", "os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match="dies.ipynb stopped at cell [0-9] with a dead kernel.*memory"):
+        run_notebooks([path], "smoke", [])
+    assert (place / "build/notebooks/smoke/dies.failed.ipynb").is_file()
+    assert "os.kill" in capsys.readouterr().err
+
+
+def test_a_failing_magic_says_what_failed(place):
+    path = notebook(place / "magic.ipynb", "%no_such_magic here")
+    with pytest.raises(UserError, match="no_such_magic"):
+        run_notebooks([path], "smoke", [])
+
+
+def test_braces_in_a_path_are_letters(place, monkeypatch):
+    monkeypatch.setenv("REPLICATION_BUILD", str(place / "build {draft}"))
+    (place / "my {count}").mkdir()
+    run_notebooks([notebook(place / "my {count}" / "one.ipynb", "1 + 1")], "smoke", [])
+    assert (place / "build {draft}/notebooks/smoke/one.ipynb").is_file()
+
+
+def test_a_notebook_without_a_language_runs_with_our_kernel(place):
+    path = notebook(place / "bare.ipynb", "import replication.kernel, sys\nassert 'replication.kernel' in sys.modules")
+    content = json.loads(path.read_text())
+    content["metadata"] = {"kernelspec": {"name": "no-such-kernel", "display_name": "x"}}
+    path.write_text("\ufeff" + json.dumps(content), encoding="utf-8")
+    run_notebooks([path], "smoke", [])
+
+
+def test_two_notebooks_of_one_name_are_refused(place):
+    for name in "ab":
+        (place / name).mkdir()
+    paths = [notebook(place / name / "one.ipynb") for name in "ab"]
+    with pytest.raises(UserError, match="two notebooks are called one"):
+        run_notebooks(paths, "smoke", [])
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"cells": [{"cell_type": "code"}]}', '{"cells": [3]}', '{"cells": null}', "[" * 99999, "\x00"]
+)
+def test_what_is_no_notebook_is_named(content, place):
+    (place / "odd.ipynb").write_text(content)
+    with pytest.raises(UserError, match="odd.ipynb"):
+        run_notebooks([place / "odd.ipynb"], "smoke", [])
+
+
+def test_a_magic_among_the_parameters_is_named(place):
+    path = notebook(place / "one.ipynb", parameters='%matplotlib inline\nprofile = "cpu"')
+    with pytest.raises(UserError, match="cell 0.*%matplotlib inline"):
+        run_notebooks([path], "smoke", [])
+
+
+def test_outputs_belong_to_the_notebook_that_writes_them(place):
+    """Two notebooks at once: neither claims what the other writes."""
+    code = "from replication import files\nimport time\n"
+    code += "time.sleep(1)\nfiles.write_text({folder!r} + f'/smoke/{{name}}.csv', name)\ntime.sleep(1)"
+    code = code.format(folder=str(place / "results"))
+    paths = [notebook(place / f"{name}.ipynb", code, parameters=f'profile = "cpu"\nname = "{name}"') for name in "ab"]
+    with ThreadPoolExecutor(2) as pool:
+        script = "import sys; from pathlib import Path; from replication import files, run_notebooks as r;"
+        script += f"files.RESULTS = Path({str(place / 'results')!r}); r.run_notebooks([Path(sys.argv[1])], 'smoke', [])"
+        done = list(pool.map(lambda path: subprocess.run([sys.executable, "-c", script, path], cwd=files.ROOT), paths))
+    assert [run.returncode for run in done] == [0, 0]
+    for name in "ab":
+        stamp = json.loads((place / f"build/notebooks/smoke/{name}.json").read_text())
+        assert [Path(path).name for path in stamp["outputs"]] == [f"{name}.csv"]
+
+
+def test_relative_places_are_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPLICATION_BUILD", "b")
+    monkeypatch.setenv("REPLICATION_CONTENT", "photos")
+    files.make_places_absolute()
+    assert os.environ["REPLICATION_BUILD"] == str(tmp_path / "b")
+    assert os.environ["REPLICATION_CONTENT"] == str(tmp_path / "photos")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -31,6 +31,7 @@ from .. import files
 from ..errors import UserError
 from ..evaluation.efficiency import TIMES
 from ..metrics.registry import METRICS
+from ..papers import CLAIMS_FILE
 from ..papers.printed import all_printed
 from ..papers.rows import TABLES
 from . import semantic
@@ -85,7 +86,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     """The claims. Raises UserError that names the claim for a missing or unknown field, an unknown table, row or
     metric, or a predicate that cannot be read.
     """
-    path = path or Path(__file__).parent / "papers" / "claims.toml"
+    path = path or CLAIMS_FILE
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))["claim"]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:

@@ -56,8 +56,6 @@ COLUMNS = [
     "note",
 ]
 LEVEL = 0.975
-# Where in a notebook a table is made.
-MAKES = ("experiments.fill(", ".table(", "tables.write_results(", "probes.record(", "probes.counts(")
 
 
 class Ours:
@@ -75,13 +73,13 @@ class Ours:
     def _frame(self, name: str) -> pd.DataFrame | None:
         if name not in self._frames:
             path = self.folder / name
-            self._frames[name] = None
-            if path.is_file():
-                try:
-                    self._frames[name] = pd.read_csv(path)
-                except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-                    raise UserError(f"{path} is damaged ({error}); remove it and run `make` again") from error
+            try:
+                self._frames[name] = pd.read_csv(path)
                 self.read[name] = files.sha256_file(path)
+            except FileNotFoundError:
+                self._frames[name] = None
+            except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+                raise UserError(f"{path} is damaged ({error}); remove it and run `make` again") from error
         return self._frames[name]
 
     def column(self, term: Term) -> str:
@@ -237,16 +235,9 @@ def _file(claim: Claim) -> str:
 
 @cache
 def _cell(notebook: str) -> str:
-    """Id of the notebook's first cell that makes a table."""
+    """Id of the notebook's cell that is tagged as making a table; blank where none is."""
     cells = json.loads((files.ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    return next(
-        (
-            cell["id"]
-            for cell in cells
-            if cell["cell_type"] == "code" and any(call in "".join(cell["source"]) for call in MAKES)
-        ),
-        "",
-    )
+    return next((cell["id"] for cell in cells if "makes-table" in cell["metadata"].get("tags", [])), "")
 
 
 def decide_all(

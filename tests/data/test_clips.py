@@ -181,7 +181,7 @@ def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     assert len(cells) == 8 and cells[cells.row == "input clip"].flow_error.to_numpy() == pytest.approx(
         [temporal_errors(c.frames, c)["flow_error"] for c in made for _ in range(2)]
     )
-    monkeypatch.setattr(video, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
+    monkeypatch.setattr(video, "stylise_clip", lambda *_: pytest.fail("a stored cell was computed again"))
     again = measure_clips(rows, made, styles(2), sizes)
     assert again.equals(cells)
     curve = over_time(cells, ["AdaIN"], sizes)

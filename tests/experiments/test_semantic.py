@@ -38,7 +38,7 @@ def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     assert (tmp_path / "smoke" / "scsa-comparison.csv").is_file() and (
         tmp_path / "smoke" / "scsa-comparison.json"
     ).is_file()
-    monkeypatch.setattr(semantic, "stylise", lambda *_: pytest.fail("a stored cell was computed again"))
+    monkeypatch.setattr(semantic, "stylise_job", lambda *_: pytest.fail("a stored cell was computed again"))
     pd.testing.assert_frame_equal(cells, measure_jobs(rows, jobs, "student"))
     gain = gains(cells, frame, ["ssl"], SIZES).iloc[0]
     assert gain.reported == pytest.approx(0.8762 - 1.6583) and gain.low <= gain.measured <= gain.high

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from replication.files import ROOT
+from replication.methods import build
 from replication.methods.adain import CODE, adain
 from replication.methods.manet import disentangled_content, disentangled_style
-from replication.nn.encoder import CONVOLUTIONS, TAPS
+from replication.nn.encoder import CONVOLUTIONS, TAPS, Encoder
 from replication.weights import published
 from replication.weights.published import LAYOUTS
 
@@ -60,8 +62,6 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def golden():
-    from replication.files import ROOT
-
     folder = ROOT.parent / "shared" / "specs"
     if not (folder / "golden.npz").is_file():
         pytest.skip("outputs of the published modules are not beside this checkout")
@@ -69,10 +69,6 @@ def golden():
 
 
 def load(method: str, tmp_path) -> torch.nn.Module:
-    from replication.encoder import Encoder
-
-    from replication import build
-
     indices = [0, *CONVOLUTIONS, 45, 48, 51]
     layers = Encoder().layers
     vgg = {}

@@ -5,6 +5,7 @@ import torch
 from helpers.maps import PALETTE, stripes
 from helpers.networks import tiny_encoder
 
+from replication.data.images import write_image
 from replication.data.maps import SemanticMap, find_palette, read_folder_of_maps, read_maps
 from replication.errors import UserError
 from replication.methods import METHODS, scsa
@@ -224,8 +225,6 @@ def test_palettes_are_frequent_colours_and_photographs_have_none(tmp_path):
 
 
 def test_the_published_layout_is_read_and_a_missing_file_named(tmp_path):
-    from replication.data import write_image
-
     for end in (".jpg", "_paint.jpg", "_sem.png", "_paint_sem.png"):
         write_image(tmp_path / "7" / f"7{end}", stripes(40, True).image if "sem" in end else torch.rand(3, 40, 40))
     (found,) = read_folder_of_maps(tmp_path)

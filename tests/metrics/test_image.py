@@ -163,8 +163,9 @@ def test_the_substitute_behaves_like_a_distance(pair):
 @pytest.mark.filterwarnings("ignore")
 def test_the_substitute_ranks_like_lpips(shared):
     """Fresh pairs: evaluation photographs, which the fit never saw."""
-    from replication.lpips_fit import distort, lpips_squeezenet
     from scipy.stats import spearmanr
+
+    from replication.training.lpips_substitute import distort, lpips_squeezenet
 
     target, rng = lpips_squeezenet(shared / "weights/lpips_squeezenet1_1_features.pth"), np.random.default_rng(7)
     ours, theirs = [], []

@@ -1,0 +1,65 @@
+"""The kernel that runs notebooks headless: IPython's, with a record of what it reads and writes.
+
+    REPLICATION_RECORD=FILE python -m replication.kernel -f CONNECTION_FILE
+
+When it ends it writes FILE: modules of the package that were imported, files that were opened (None stands for one that
+was not there), folders that were listed, and files that took their name by renaming, which is how the package writes.
+What child processes open is not seen; they import what their parent does.
+"""
+
+import atexit
+import json
+import os
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+class Record:
+    """What the process has read and written so far, as absolute paths."""
+
+    def __init__(self) -> None:
+        self.opened: set[str] = set()
+        self.listed: set[str] = set()
+        self.written: set[str] = set()
+
+    def __call__(self, event: str, arguments: tuple) -> None:
+        """An audit hook: it must be quick and must not fail."""
+        if event == "open" and isinstance(arguments[0], str | bytes):
+            path, mode = arguments[0], arguments[1]
+            if mode is None or "r" in mode:
+                self.opened.add(os.path.abspath(os.fsdecode(path)))
+        elif event in ("os.listdir", "os.scandir") and isinstance(arguments[0], str | bytes):
+            self.listed.add(os.path.abspath(os.fsdecode(arguments[0])))
+        elif event == "os.rename":
+            self.written.add(os.path.abspath(os.fsdecode(arguments[1])))
+
+    def write(self, path: str) -> None:
+        """Write the record as JSON."""
+        loaded = {getattr(module, "__file__", None) for module in tuple(sys.modules.values())}
+        package = [name for name in loaded if name and Path(name).resolve().is_relative_to(PACKAGE)]
+        # Plug-ins are modules too; site-packages are pinned by the lock file.
+        plugins = [path for path in os.environ.get("REPLICATION_PLUGINS", "").split(os.pathsep) if path]
+        facts = {
+            "read": sorted(self.opened - self.written | set(package) | set(plugins)),
+            "listed": sorted(self.listed),
+            "written": sorted(self.written),
+        }
+        Path(path).write_text(json.dumps(facts), encoding="utf-8", errors="surrogateescape")
+
+
+def main() -> None:
+    """Start the kernel."""
+    target = os.environ.pop("REPLICATION_RECORD", None)
+    if target:
+        record = Record()
+        sys.addaudithook(record)
+        atexit.register(record.write, target)
+    from ipykernel.kernelapp import launch_new_instance
+
+    launch_new_instance()
+
+
+if __name__ == "__main__":
+    main()
