@@ -277,7 +277,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
         raise stopped(error.cell_index, reason, f"{error.source}\n\n{traceback}") from error
     except nbclient.exceptions.DeadKernelError as error:
         cells = nbformat.read(partial, as_version=4).cells
-        number = max(n for n, cell in enumerate(cells) if cell.get("execution_count"))
+        number = max(n for n, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time"))
         reason = "a dead kernel, most often because memory ran out; close other programs or take a smaller profile"
         raise stopped(number, reason, cells[number].source) from error
     done = nbformat.read(partial, as_version=4)

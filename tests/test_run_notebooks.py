@@ -185,7 +185,7 @@ def test_a_comment_or_a_docstring_makes_nothing_stale(tmp_path):
 
 
 def test_a_kernel_that_dies_is_named(place, capsys):
-    path = notebook(place / "dies.ipynb", "import os", "os.kill(os.getpid(), 9)")
+    path = notebook(place / "dies.ipynb", "import os", "os.kill(os.getpid(), 9)", "later = 1")
     with pytest.raises(UserError, match="dies.ipynb stopped at cell [0-9] with a dead kernel.*memory"):
         run_notebooks([path], "smoke", [])
     assert (place / "build/notebooks/smoke/dies.failed.ipynb").is_file()
