@@ -2,12 +2,11 @@
 
     REPLICATION_RECORD=FILE python -m replication.kernel -f CONNECTION_FILE
 
-When it ends it writes FILE: modules of the package that were imported, files that were opened (None stands for one that
+After every cell it writes FILE: modules of the package that were imported, files that were opened (None stands for one that
 was not there), folders that were listed, and files that took their name by renaming, which is how the package writes.
 What child processes open is not seen; they import what their parent does.
 """
 
-import atexit
 import json
 import os
 import sys
@@ -46,19 +45,23 @@ class Record:
             "listed": sorted(self.listed),
             "written": sorted(self.written),
         }
-        Path(path).write_text(json.dumps(facts), encoding="utf-8", errors="surrogateescape")
+        temporary = Path(f"{path}.new")
+        temporary.write_text(json.dumps(facts), encoding="utf-8", errors="surrogateescape")
+        os.replace(temporary, path)
 
 
 def main() -> None:
     """Start the kernel."""
-    target = os.environ.pop("REPLICATION_RECORD", None)
-    if target:
-        record = Record()
-        sys.addaudithook(record)
-        atexit.register(record.write, target)
-    from ipykernel.kernelapp import launch_new_instance
+    from ipykernel.kernelapp import IPKernelApp
 
-    launch_new_instance()
+    target, record = os.environ.pop("REPLICATION_RECORD", None), Record()
+    sys.addaudithook(record)
+    app = IPKernelApp.instance()
+    app.initialize()
+    if target:
+        # After every cell, not at the end: a kernel that takes long to end is killed.
+        app.shell.events.register("post_run_cell", lambda _: record.write(target))
+    app.start()
 
 
 if __name__ == "__main__":
