@@ -284,13 +284,13 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 def _study(arguments: argparse.Namespace) -> None:
     from .experiments.user_study import write_study
     from .files import build_dir
-    from .papers.rows import TABLES, shipped_rows
+    from .papers.rows import shipped_rows, table
     from .profiles import Profile
 
     sizes = Profile.load(arguments.profile)
     rows = [
         row
-        for row in shipped_rows(TABLES["StyA2K", "Table 1"].rows, sizes.encoder)
+        for row in shipped_rows(table("StyA2K", "Table 1").rows, sizes.encoder)
         if row.alpha is None and row.method not in ("content", "style")
     ]
     page = write_study(rows, sizes, build_dir() / "study" / sizes.name)
