@@ -137,8 +137,9 @@ class Method(nn.Module):
         return self.decode(self.transfer(self.encode_content(content), code))
 
     def published_learning_rate(self, step: int, batch: int) -> float:
-        """Learning rate of the authors' training at a 0-based step."""
-        return self.variant.learning_rate(step, batch)
+        """Learning rate of the authors' training at a 0-based step; AdaIN's for a variant that has none."""
+        known = getattr(self.variant, "learning_rate", None)
+        return inverse_decay(step) if known is None else known(step, batch)
 
 
 class FeatureTransfer(Method):
