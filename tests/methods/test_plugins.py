@@ -20,6 +20,7 @@ from replication.methods import BUILT_IN, METHODS, TITLES
 from replication.methods.base import parameter_count
 from replication.methods.mixing import stylise_with_several
 from replication.papers.rows import REFERENCES, TABLES, method_rows, table
+from replication.run_notebooks import _fixed_key
 from replication.training.runs import wanted_trainings
 from replication.weights.shipped import card_files, model_card, pretrained, shipped_names
 
@@ -96,33 +97,9 @@ def test_stylise_paints_with_the_paintings_colours(example, tmp_path):
 
 def test_explore_shows_its_attention(example, tmp_path):
     out = tmp_path / "page.html"
-    words = [
-        "--content",
-        str(contents(1)[0].path),
-        "--style",
-        str(styles(1)[0].path),
-        "--size",
-        "64",
-        "--out",
-        str(out),
-    ]
-    assert (
-        main(
-            [
-                "explore",
-                "--methods",
-                "block_colours",
-                "--plugin",
-                str(example),
-                *pair,
-                "--size",
-                "64",
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    pair = ["--content", str(contents(1)[0].path), "--style", str(styles(1)[0].path)]
+    options = ["--methods", "block_colours", "--out", str(out), "--size", "64"]
+    assert main(["explore", "--plugin", str(example), *options, *pair]) == 0
     assert "Block colours" in out.read_text()
 
 
@@ -210,6 +187,17 @@ def test_a_wrong_plugin_is_explained(tmp_path, monkeypatch, capsys, name, code, 
     assert main(["stylise", "--plugin", str(path), *words]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error) and name in error
+
+
+def test_a_notebook_runs_again_for_another_plugin(example, monkeypatch):
+    notebook = files.ROOT / "notebooks" / "20_stya2k_table1.ipynb"
+    keys = [_fixed_key(notebook, {})]
+    monkeypatch.setenv("REPLICATION_PLUGINS", str(example))
+    keys.append(_fixed_key(notebook, {}))
+    example.write_text(example.read_text().replace("20.0", "30.0"))
+    keys.append(_fixed_key(notebook, {}))
+    example.write_text(example.read_text() + "# a comment\n")
+    assert len(set(keys)) == 3 and _fixed_key(notebook, {}) == keys[-1]
 
 
 def test_a_plugin_that_is_not_there_is_explained(capsys):
