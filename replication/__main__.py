@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .files import make_places_absolute
+from .plugins import add_plugins
 from .profiles import NAMES
 
 DESCRIPTION = "Replication workbook for attention-based arbitrary style transfer."
@@ -126,7 +127,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "train",
         help="train a method and ship its weights",
-        description="Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds.",
+        description=(
+            "Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds. Weights of a"
+            " method of yours (--plugin) go to build/checkpoints/."
+        ),
     )
     add.add_argument("--method", default="all", help="a method, or all (default)")
     add.add_argument("--variant", help="variant of the method (default: its first)")
@@ -211,6 +215,16 @@ def parser() -> argparse.ArgumentParser:
     )
     _folders(add)
     add.set_defaults(run=_fit_lpips)
+
+    for command in commands.choices.values():
+        command.add_argument(
+            "--plugin",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="FILE",
+            help="a Python file with a method of yours, see CONTRIBUTING.md; may be given several times",
+        )
     return top
 
 
@@ -284,13 +298,13 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 def _study(arguments: argparse.Namespace) -> None:
     from .experiments.user_study import write_study
     from .files import build_dir
-    from .papers.rows import TABLES, shipped_rows
+    from .papers.rows import shipped_rows, table
     from .profiles import Profile
 
     sizes = Profile.load(arguments.profile)
     rows = [
         row
-        for row in shipped_rows(TABLES["StyA2K", "Table 1"].rows, sizes.encoder)
+        for row in shipped_rows(table("StyA2K", "Table 1").rows, sizes.encoder)
         if row.alpha is None and row.method not in ("content", "style")
     ]
     page = write_study(rows, sizes, build_dir() / "study" / sizes.name)
@@ -337,6 +351,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     make_places_absolute()
     try:
+        add_plugins(arguments.plugin)
         arguments.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

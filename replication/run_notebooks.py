@@ -22,6 +22,7 @@ from typing import Any
 
 from . import files
 from .errors import UserError
+from .plugins import plugin_files
 from .profiles import NAMES
 from .sources import code_hash
 
@@ -112,6 +113,7 @@ def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
         "python": sys.version,
         "packages": files.sha256_file(lock) if lock.is_file() else None,
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
+        "plugins": [code_hash(path) for path in plugin_files()],
     }
     return files.sha256_text(files.canonical_json(facts))
 

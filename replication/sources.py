@@ -18,6 +18,7 @@ FLOORS = (
     "errors",
     "files",
     "sources",
+    "plugins",
     "provenance",
     "profiles",
     "data",

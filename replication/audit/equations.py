@@ -7,8 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..evaluation.operations import a2k, complexity_of_a2k
-from ..methods.stya2k import BLOCK, VARIANTS, block_grid
+from ..methods.stya2k import BLOCK, VARIANTS, a2k_products, block_grid, complexity_of_a2k
 from ..nn.attention import attend, tokens
 from ..nn.layers import normalise
 from .common import EPS, Section, joined, judge, section
@@ -158,7 +157,7 @@ def block_sizes(printed_blocks: dict[str, int] = BLOCK) -> Section:
             for reading, variant in (("blocks a side", "paper"), ("pixels a side", "code")):
                 sides = VARIANTS[variant].sides(tap, (side, side))
                 down, across = block_grid((side, side), sides)
-                products = sum(a2k((side, side), (side, side), sides, LEVELS.get(level, (128, 0))[0]).values())
+                products = sum(a2k_products((side, side), (side, side), sides, LEVELS.get(level, (128, 0))[0]).values())
                 lines[tap, size] |= {f"blocks, {reading}": down * across, f"G, {reading}": products / 1e9}
     frame = pd.DataFrame(lines).T
     best, even = frame["imbalance"] <= frame["least possible"] * (1 + EPS), (frame["imbalance"] == 1).sum()

@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.operations import CARDS, PRODUCTS, Grids, count_macs, least_seconds
+from ..evaluation.operations import CARDS, count_macs, least_seconds, product_macs
 from ..methods import build
 from ..methods.base import Method, Transferred, stylisation_parameters
 from ..nn.encoder import Encoder
@@ -41,7 +41,7 @@ def on_meta(name: str, variant: str | None = None) -> tuple[Method, int]:
 def cost(name: str, size: int, variant: str | None = None) -> Cost:
     """Cost of a stylisation of a square pair.
 
-    MST's transfer depends on the pictures: its encoder and decoder alone are a lower bound.
+    Where a transfer depends on the pictures, as MST's, encoder and decoder alone are a lower bound.
     """
     model, _ = on_meta(name, variant)
     image = torch.empty(1, 3, size, size, device="meta")
@@ -54,7 +54,7 @@ def cost(name: str, size: int, variant: str | None = None) -> Cost:
 
     hooks = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, nn.Conv2d)]
     try:
-        if name == "mst":
+        if model.counts_depend_on_pixels:
             with torch.inference_mode():
                 code, _ = model.encode_content(image), model.encode_content(image)
                 model.decode(Transferred(code.features, code.size))
@@ -69,7 +69,7 @@ def cost(name: str, size: int, variant: str | None = None) -> Cost:
 
 def products_of(name: str, size: int) -> int:
     """Multiply-adds of a method's products beside its layers."""
-    return PRODUCTS[name](Grids(on_meta(name)[0], (size, size), (size, size)))
+    return product_macs(on_meta(name)[0], (size, size), (size, size))
 
 
 def least_times(found: Cost, card: str) -> dict[str, float]:

@@ -33,7 +33,7 @@ from ..files import write_atomic
 from ..profiles import Profile
 from ..provenance import provenance
 from . import assets
-from .images import Picture, to_uint8
+from .images import Picture, grey, to_uint8
 
 Frames = Float[Tensor, "time 3 height width"]
 # Motions of synthetic clips.
@@ -169,10 +169,6 @@ def _resized(frame: Float[Tensor, "3 _ _"], size: int) -> Float[Tensor, "3 size 
     return F.interpolate(square, (size, size), mode="bicubic", antialias=True)[0].clamp(0, 1).mul(255).round().div(255)
 
 
-def _grey(frame: Float[Tensor, "3 h w"]) -> np.ndarray:
-    return (to_uint8(frame) @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
-
-
 def flow_estimator() -> dict[str, str]:
     """What estimates flow: its name, and the hash of its weights where it has any."""
     given = os.environ.get("REPLICATION_RAFT")
@@ -212,7 +208,9 @@ def optical_flow(later: Float[Tensor, "3 h w"], earlier: Float[Tensor, "3 h w"])
             F.pad(2 * frame[None] - 1, (0, -width % 8, 0, -height % 8), mode="replicate") for frame in (later, earlier)
         )
         return _raft(given)(*pair)[-1][0, :, :height, :width]
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(_grey(later), _grey(earlier), None)
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
+        *(grey(to_uint8(frame)) for frame in (later, earlier)), None
+    )
     return torch.from_numpy(flow).movedim(2, 0)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image as PIL
 from PIL import ImageOps
 from torch import Tensor
@@ -86,6 +86,11 @@ def to_uint8(image: Float[Tensor, "*batch 3 height width"]) -> np.ndarray:
     if not torch.isfinite(image).all():
         raise UserError("image holds NaN or infinite values; the model that made it is broken")
     return image.detach().clamp(0, 1).mul(255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def grey(pixels: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width"]:
+    """Luma of ITU-R BT.601 in bytes, rounded to the nearest."""
+    return (pixels @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
 
 
 def write_image(path: str | Path, image: Float[Tensor, "3 height width"]) -> Path:

@@ -1,12 +1,7 @@
 """What a stylisation costs: parameters, multiply-adds, latency, peak memory. Always at VGG-19 width, both images
 encoded.
 
-Multiply-adds (MACs) are those of convolutions, linear layers and matrix products; element-wise work, eigenvalues,
-k-means and minimum cuts are not counted. They are had in two ways that must agree to the digit:
-  counted      torch's flop counter over a real stylisation, halved. It counts fused attention as nothing on CPU, and
-               padded
-               channels where there are any: fused calls are taken out of it and counted from their true widths.
-  closed form  layers from their shapes, plus PRODUCTS: the products of each method from the sizes of its token grids.
+Multiply-adds are counted in `operations`.
 
 Latency: batch 1, inference mode, images on the device; a stylisation to warm up, then `runs` timed ones, the device
 synchronised around each. Every measurement has a process of its own, forked from one in which nothing but torch was
@@ -33,12 +28,9 @@ from tqdm import tqdm
 from .. import files
 from ..data.images import contents, styles
 from ..methods import METHODS, TITLES, build
-from ..methods.avatarnet import match
-from ..methods.base import parameter_count, stylisation_parameters
-from ..methods.manet import ChannelAttention
-from ..methods.stya2k import attend_blocks, attend_keys
+from ..methods.base import Operator, parameter_count, stylisation_parameters
 from ..nn import attention
-from ..nn.attention import AttentionRecord, attend, attend_moments
+from ..nn.attention import AttentionRecord, attend
 from ..provenance import cpu_model, hardware, versions
 from ..sources import source_hash
 from .cells import read_cell, write_cell
@@ -73,37 +65,36 @@ def _read_record(content: Tensor, style: Tensor) -> None:
         read()
 
 
-# Every attention operator on a map of 16 channels with n positions, as methods call it: channels lie far apart in
-# memory.
-OPERATORS: dict[str, Callable[[list[Tensor]], object]] = {
-    "attention": lambda maps: attend(*map(attention.tokens, maps)),
-    "attention, 8 heads": lambda maps: attend(*map(attention.tokens, maps), heads=8),
-    "AdaAttN moments": lambda maps: attend_moments(*map(attention.tokens, maps)),
-    "MANet channels": lambda maps: ChannelAttention(16)(maps[1]),
-    "StyA2K distributed": lambda maps: attend_keys(*maps, (8, 8), 8),
-    "StyA2K progressive": lambda maps: attend_blocks(*maps, (8, 8), 8, True),
-    "a record's statistics": lambda maps: _read_record(maps[0], maps[1]),
-    "Avatar-Net matching": lambda maps: match(maps[0][0], maps[1][0], 3, "constant"),
-}
+def operators() -> dict[str, Operator]:
+    """Every attention operator by name, on maps of 16 channels as methods have them: channels lie far apart in memory.
+
+    Those that methods share first, then the methods' own.
+    """
+    shared = {
+        "attention": lambda maps: attend(*map(attention.tokens, maps)),
+        "attention, 8 heads": lambda maps: attend(*map(attention.tokens, maps), heads=8),
+        "a record's statistics": lambda maps: _read_record(maps[0], maps[1]),
+    }
+    return shared | {name: operator for kind in METHODS.values() for name, operator in kind.operators.items()}
 
 
 def operator_peak(name: str, tokens: int) -> int:
-    """Bytes that an operator of OPERATORS adds to its process, from `tokens` positions to as many."""
-    side = int(tokens**0.5)
+    """Bytes that an operator of `operators` adds to its process, from `tokens` positions to as many."""
+    side, operator = int(tokens**0.5), operators()[name]
     with torch.inference_mode():
-        OPERATORS[name]([torch.randn(1, 16, 16, 16) for _ in range(3)])
+        operator([torch.randn(1, 16, 16, 16) for _ in range(3)])
         maps = [torch.randn(1, 16, side, side) for _ in range(3)]
-        return peak_memory(lambda: OPERATORS[name](maps))
+        return peak_memory(lambda: operator(maps))
 
 
-def operator_peaks(counts: Sequence[int], names: Sequence[str] = tuple(OPERATORS)) -> pd.DataFrame:
+def operator_peaks(counts: Sequence[int], names: Sequence[str] | None = None) -> pd.DataFrame:
     """Peak of every operator at each number of tokens, in a process each, with the fitted exponent as the last column.
 
     An allocator's granularity hides small peaks: none counts as less than eight maps.
     """
     lines = {
         name: {count: max(_apart(operator_peak, name, count) or 0, 8 * 16 * 4 * count) for count in counts}
-        for name in names
+        for name in names or operators()
     }
     frame = pd.DataFrame(lines).T
     frame["exponent"] = np.polyfit(np.log(counts), np.log(frame[list(counts)].to_numpy(dtype=float).T), 1)[0]
@@ -145,8 +136,8 @@ def measure_cost(name: str, variant: str, size: int, device: str, runs: int) -> 
     }
     content, style = (pictures(1)[0].tensor(size)[None] for pictures in (contents, styles))
     # Shapes suffice to count, except where the pictures decide what is multiplied.
-    shapes = (model, content, style) if name == "mst" else (x.to("meta") for x in (deepcopy(model), content, style))
-    macs = count_macs(*shapes)
+    images = model, content, style
+    macs = count_macs(*(images if model.counts_depend_on_pixels else (x.to("meta") for x in deepcopy(images))))
     gpu = device == "cuda"
     model, content, style = model.to(device), content.to(device), style.to(device)
 

@@ -16,13 +16,13 @@ from ..data.images import Picture, contents, styles
 from ..data.map_pairs import own_jobs, scene_job
 from ..evaluation import tables
 from ..evaluation.grid import Stylist
-from ..evaluation.operations import PRODUCTS, Grids, complexity_of_a2k, count_macs
+from ..evaluation.operations import count_macs, product_macs
 from ..methods import build
 from ..methods.base import parameter_count
 from ..methods.dagstyle import REDUCTIONS, DAConv, DAGStyle, allocation_facts
 from ..methods.mixing import stylise_with_several
 from ..methods.scsa import SCSA, Regions, continuous, sparse
-from ..methods.stya2k import StyA2K
+from ..methods.stya2k import StyA2K, complexity_of_a2k
 from ..metrics.image import Target, encode, psnr, style_loss
 from ..nn.attention import attend, grid
 from ..nn.encoder import Encoder, Image
@@ -219,7 +219,7 @@ def counts(profile: Profile) -> pd.DataFrame:
     sizes = (256, 512, 1024, 2048)
     best = [complexity_of_a2k(size, 4, 512, round((size // 8) ** 0.5)) for size in sizes]
     positions = [facts["positions"] for facts in best]
-    products = {size: PRODUCTS["datnet"](Grids(datnet, (size, size), (size, size))) for size in (256, 512)}
+    products = {size: product_macs(datnet, (size, size), (size, size)) for size in (256, 512)}
     shallow = (512 // 4) ** 4 * (sum(wide.channels[:3]) + 2 * wide.channels[2])
     datnet_macs = count_macs(datnet.to("meta"), *(torch.empty(1, 3, 512, 512, device="meta") for _ in range(2)))
     decoder = [layer for layer in stya2k.decoder.modules() if isinstance(layer, torch.nn.Conv2d)]

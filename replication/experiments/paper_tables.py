@@ -10,7 +10,8 @@ from ..evaluation import tables
 from ..evaluation.grid import measure_grid
 from ..methods import METHODS
 from ..metrics.image import perceptual_column
-from ..papers.rows import REFERENCES, TABLES, Row, shipped_rows
+from ..papers import rows
+from ..papers.rows import Row
 from ..profiles import Profile
 
 
@@ -28,7 +29,7 @@ class Result:
     @property
     def methods(self) -> list[Row]:
         """The paper's rows that are measured."""
-        return [row for row in self.rows if row not in REFERENCES]
+        return [row for row in self.rows if row not in rows.REFERENCES]
 
     def show(self, *names: str) -> pd.DataFrame:
         """The table as people read it; see `tables.show`."""
@@ -40,7 +41,7 @@ class Result:
 
     def differences(self, *names: str) -> pd.DataFrame:
         """Rows minus the table's base row; see `tables.differences`."""
-        return tables.differences(self.frame, self.cells, TABLES[self.paper, self.table].base, names, self.sizes)
+        return tables.differences(self.frame, self.cells, rows.TABLES[self.paper, self.table].base, names, self.sizes)
 
 
 def with_perceptual(names: Sequence[str]) -> list[str]:
@@ -55,17 +56,15 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
 
     Raises UserError for an unknown table, and when no method of it has trained weights at the profile's width.
     """
-    if (paper, table) not in TABLES:
-        raise UserError(f"no table {paper} {table}; known are {', '.join(map(' '.join, TABLES))}")
-    wanted = TABLES[paper, table]
+    wanted = rows.table(paper, table)
     sizes = wanted.profile(Profile.load(profile))
-    rows = tuple(shipped_rows(wanted.rows, sizes.encoder))
-    if not any(row.method in METHODS and row not in REFERENCES for row in rows):
+    measured = tuple(rows.shipped_rows(wanted.rows, sizes.encoder))
+    if not any(row.method in METHODS and row not in rows.REFERENCES for row in measured):
         raise UserError(
             f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train"
             f" --profile {profile}`"
         )
-    cells = measure_grid(rows, sizes)
-    frame = tables.paper_table(paper, table, cells, rows, sizes)
-    tables.write_table(frame, paper, table, cells, rows, sizes)
-    return Result(paper, table, sizes, rows, cells, frame)
+    cells = measure_grid(measured, sizes)
+    frame = tables.paper_table(paper, table, cells, measured, sizes)
+    tables.write_table(frame, paper, table, cells, measured, sizes)
+    return Result(paper, table, sizes, measured, cells, frame)

@@ -8,15 +8,15 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError
 from ..nn.encoder import Encoder, load_encoder
+from ..plugins import plugin_files
 from .base import Encoded, Method, Transferred, parameter_count, stylisation_parameters
 
 __all__ = [
@@ -47,11 +47,11 @@ BUILT_IN = {
     "datnet": "DatNet",
     "dagstyle": "DAG-Style",
 }
-PLUGINS = "REPLICATION_PLUGINS"  # files, separated as in PATH
+ENTRY_POINTS = "replication.methods"
 
 
 def _methods_of(module: ModuleType) -> list[type[Method]]:
-    """Methods that a module itself defines: subclasses with a title."""
+    """Methods that a module itself defines: subclasses with a title of their own."""
     classes = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Method)]
     return [kind for kind in classes if kind.__module__ == module.__name__ and "title" in vars(kind)]
 
@@ -64,57 +64,84 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"plug-in {path} does not exist; give the path of a Python file with a subclass of Method")
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None:
+        raise UserError(f"plug-in {path} is no Python file; give one whose name ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise UserError(
-            f"plug-in {path} cannot be imported ({type(error).__name__}: {error}); mend the file"
-        ) from error
+        raise _not_importable(str(path), error) from error
     return module
+
+
+def _from_entry_point(entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:
+        raise _not_importable(f"{entry.name} = {entry.value}", error) from error
+
+
+def _not_importable(where: str, error: Exception) -> UserError:
+    return UserError(f"plug-in {where} cannot be imported ({type(error).__name__}: {error}); mend it")
+
+
+def _only_method(found: object, where: str) -> type[Method]:
+    """The one method of a module, or the class itself."""
+    kinds = _methods_of(found) if isinstance(found, ModuleType) else [found]
+    if len(kinds) != 1 or not inspect.isclass(kinds[0]) or not issubclass(kinds[0], Method):
+        named = ", ".join(getattr(kind, "__name__", repr(kind)) for kind in kinds) or "none"
+        raise UserError(f"plug-in {where} must define one subclass of Method with a title; found: {named}")
+    (kind,) = kinds
+    if not isinstance(getattr(kind, "title", None), str) or not kind.variants:
+        raise UserError(f"plug-in {where}: {kind.__name__} needs a title, and at least one variant")
+    return kind
 
 
 class Methods(Mapping):
     """The methods by name. A built-in method's file is imported when the method is first asked for.
 
-    Plug-ins are looked up once, when the mapping is first used. Raises UserError for a plug-in that cannot be used.
+    Plug-ins are imported when the mapping is first used, and when the variable that names them changes.
+    Raises UserError for a plug-in that cannot be used.
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, type[Method]] = {}
-        self._titles: dict[str, str] | None = None
+        self._built_in: dict[str, type[Method]] = {}
+        self._plugged_in: dict[str, type[Method]] = {}
+        self._files: list[Path] | None = None
 
-    def titles(self) -> dict[str, str]:
-        """Title of every method by name, built-in ones first."""
-        if self._titles is None:
-            titles = dict(BUILT_IN)
-            for path in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
-                self._add(titles, Path(path).stem, _from_file(Path(path)), path)
-            for entry in entry_points(group="replication.methods"):
-                self._add(titles, entry.name, entry.load(), entry.value)
-            self._titles = titles
-        return self._titles
+    def plugged_in(self) -> dict[str, type[Method]]:
+        """Methods from outside the package, by name: of files first, then of installed packages."""
+        named = plugin_files()
+        if named != self._files:
+            found: dict[str, type[Method]] = {}
+            for path in named:
+                self._add(found, path.stem, _from_file(path), str(path))
+            for entry in entry_points(group=ENTRY_POINTS):
+                self._add(found, entry.name, _from_entry_point(entry), f"{entry.name} = {entry.value}")
+            self._plugged_in, self._files = found, named
+        return self._plugged_in
 
-    def _add(self, titles: dict[str, str], name: str, found: ModuleType | type[Method], where: str) -> None:
-        kinds = _methods_of(found) if isinstance(found, ModuleType) else [found]
-        if len(kinds) != 1 or not issubclass(kinds[0], Method):
-            raise UserError(f"plug-in {where} must define one subclass of Method with a title, it has {len(kinds)}")
-        kind = kinds[0]
-        if name in titles or kind.title in titles.values():
+    @staticmethod
+    def _add(known: dict[str, type[Method]], name: str, found: object, where: str) -> None:
+        kind = _only_method(found, where)
+        titles = {*BUILT_IN.values(), *(other.title for other in known.values())}
+        if name in BUILT_IN or name in known or kind.title in titles:
             raise UserError(f"plug-in {where}: there is a method {name!r} or a title {kind.title!r} already; rename it")
         if not name.isidentifier():
             raise UserError(f"plug-in {where}: its name, {name!r}, must be letters, digits and underscores; rename it")
-        titles[name] = kind.title
-        self._found[name] = kind
+        known[name] = kind
+
+    def titles(self) -> dict[str, str]:
+        """Title of every method by name, built-in ones first."""
+        return BUILT_IN | {name: kind.title for name, kind in self.plugged_in().items()}
 
     def __getitem__(self, name: str) -> type[Method]:
-        title = self.titles()[name]
-        if name not in self._found:
+        if name in BUILT_IN and name not in self._built_in:
             module = importlib.import_module(f".{name}", __name__)
-            (self._found[name],) = [kind for kind in _methods_of(module) if kind.title == title]
-        return self._found[name]
+            (self._built_in[name],) = [kind for kind in _methods_of(module) if kind.title == BUILT_IN[name]]
+        return self._built_in[name] if name in BUILT_IN else self.plugged_in()[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.titles())
@@ -145,7 +172,7 @@ TITLES = Titles()
 
 def plugged_in() -> list[str]:
     """Names of the methods that come from outside the package."""
-    return [name for name in METHODS if name not in BUILT_IN]
+    return list(METHODS.plugged_in())
 
 
 def default_variant(method: str) -> str:

@@ -27,17 +27,19 @@ The published network fails unless the content's side is 0, 13, 14 or 15 modulo 
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..nn.attention import AttentionRecord, attend_moments, grid, tokens
+from ..nn.attention import AttentionRecord, attend_moments, modulate, tokens
 from ..nn.encoder import TAPS, AnyImage, Encoder, Image
-from ..nn.layers import conv3x3, decoder_from, normalise, upsample_to
+from ..nn.layers import TwoLevels, decoder_from, normalise, upsample_to
 from ..nn.losses import Features, mse, statistics_style
-from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .products import Grids
 
 LOSS_TAPS = TAPS[1:]  # relu1_1 is never used
 
@@ -49,7 +51,7 @@ class Variant:
     max_keys    style positions kept at relu3_1; None keeps all
     seed        of the kept subset
     key_resize  interpolation of shallower levels in the keys
-    rate        learning rate of the first two epochs, divided by 0.3 per epoch afterwards if `decays`
+    rate        learning rate of the first two epochs, multiplied by 0.3 each epoch afterwards if `decays`
     """
 
     max_keys: int | None = None
@@ -88,7 +90,7 @@ def key_subset(count: int, limit: int | None, seed: int) -> Int[Tensor, " kept"]
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]
 
 
-def modulate(
+def attend_and_modulate(
     content: Float[Tensor, "b c h w"],
     queries: Float[Tensor, "b n k"],
     keys: Float[Tensor, "b m k"],
@@ -98,9 +100,7 @@ def modulate(
     """S . N(content) + M with attention-weighted mean M and deviation S of the values (eq. 4 to 6)."""
     if subset is not None:
         keys, values = keys[:, subset], values[:, subset]
-    mean, std = attend_moments(queries, keys, values)
-    size = tuple(content.shape[2:])
-    return grid(std, size) * normalise(content) + grid(mean, size)
+    return modulate(content, *attend_moments(queries, keys, values))
 
 
 class AttentiveNormalisation(nn.Module):
@@ -119,21 +119,18 @@ class AttentiveNormalisation(nn.Module):
         subset: Int[Tensor, " kept"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         queries, keys, values = tokens(self.f(content_key)), tokens(self.g(style_key)), tokens(self.h(style))
-        return modulate(content, queries, keys, values, subset)
+        return attend_and_modulate(content, queries, keys, values, subset)
 
 
-class Transformer(nn.Module):
-    """Blocks at relu4_1 and relu5_1 and the merging convolution; names are those of the published checkpoint."""
+class Transformer(TwoLevels):
+    """Blocks at relu4_1 and relu5_1 and the convolution that merges F_cs^4 and F_cs^5 to F; names as published."""
 
     def __init__(self, channels: tuple[int, ...]):
-        super().__init__()
-        self.attn_adain_4_1 = AttentiveNormalisation(channels[3], sum(channels[:4]))
-        self.attn_adain_5_1 = AttentiveNormalisation(channels[4], sum(channels[:5]))
-        self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
-
-    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
-        """F from F_cs^4 and F_cs^5."""
-        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
+        super().__init__(
+            channels,
+            attn_adain_4_1=AttentiveNormalisation(channels[3], sum(channels[:4])),
+            attn_adain_5_1=AttentiveNormalisation(channels[4], sum(channels[:5])),
+        )
 
 
 class SkipDecoder(nn.Module):
@@ -222,7 +219,7 @@ class AdaAttN(Method):
         tap, resize = TAPS[level - 1], self.variant.key_resize
         subset = key_subset(style[tap].shape[2] * style[tap].shape[3], loss_keys(style), seed)
         queries, keys = (tokens(key_features(f, level, resize)) for f in (content, style))
-        return modulate(content[tap], queries, keys, tokens(style[tap]), subset)
+        return attend_and_modulate(content[tap], queries, keys, tokens(style[tap]), subset)
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         records = []
@@ -234,6 +231,14 @@ class AdaAttN(Method):
             sizes = tuple(content.features[tap].shape[2:]), tuple(style.features[tap].shape[2:])
             records.append(AttentionRecord(tap, queries, keys, *sizes, indices=subset))
         return records
+
+    def products(self, grids: Grids) -> int:
+        """At each level, queries with keys of all levels up to it, and weights with values and their squares."""
+        channels = grids.channels
+        return sum(prod(grids.tokens(level)) * (sum(channels[:level]) + 2 * channels[level - 1]) for level in (3, 4, 5))
+
+    operators = {"AdaAttN moments": lambda maps: attend_moments(*map(tokens, maps))}
+    layout = Layout({"decoder": "decoder", "transformer": "transformer", "adaattn_3": "adaattn_3"})
 
 
 def loss_keys(style: Features) -> int:

@@ -29,7 +29,7 @@ from torch import Tensor
 from ..nn.encoder import AnyImage, Encoder, Image
 from ..nn.layers import decoder, mean_std
 from ..nn.losses import mse, statistics_style
-from .base import Encoded, Method, Transferred, check_pair, inverse_decay, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, inverse_decay, scale_terms
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
@@ -101,3 +101,5 @@ class AdaIN(Method):
             "style": style_loss,
         }
         return scale_terms(terms, self.variant)
+
+    layout = Layout({"decoder": "decoder"})

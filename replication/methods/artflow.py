@@ -38,7 +38,8 @@ from ..nn.encoder import AnyImage, Encoder, Image, check_image
 from ..nn.layers import Feature, full_precision, full_precision_region, pad_to_multiple, whiten_and_colour
 from ..nn.losses import mse, statistics_style
 from .adain import STYLE_TAPS, adain
-from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .products import Grids, wct_products
 
 FLOOR = 1e-5
 
@@ -277,3 +278,15 @@ class ArtFlow(Method):
             "style": statistics_style(output, self.features(style).features, STYLE_TAPS),
         }
         return scale_terms(terms, self.variant)
+
+    def products(self, grids: Grids) -> int:
+        """Of the 1x1 convolutions: content and style one way, the result back; and of WCT."""
+        n, m = grids.patches(4)
+
+        def one_pass(codes: int) -> int:  # 8 flows a block: W made of three matrices, and applied
+            return sum(8 * (count * c * c + 2 * c**3) for c, count in ((12, 4 * codes), (48, codes)))
+
+        total = 2 * one_pass(n) + one_pass(m)
+        return total if self.variant.operator == "adain" else total + wct_products(48, n, m)
+
+    layout = Layout({"glow": "glow"}, variant="adain", vgg=False)

@@ -52,7 +52,8 @@ from ..nn.layers import (
 )
 from ..nn.losses import mse
 from .adain import STYLE_TAPS
-from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .products import Grids
 
 FLOOR = 1e-5
 FUSED = ("relu3_1", "relu2_1", "relu1_1")
@@ -61,6 +62,11 @@ STOPS = (13, 20, 27)
 # Mean square over channels of the factors between both VGG-19 at relu1_1..4_1 (checkpoints/vgg19-scales.safetensors).
 ACTIVATIONS = (6.23e2, 1.69e4, 1.68e4, 2.53e5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# torchvision's numbers of VGG-19's convolutions, and those of vgg_normalised, which counts paddings and one more layer.
+TORCHVISION = dict(zip((0, 2, 5, 7, 10, 12, 14, 16, 19), (2, 5, 9, 12, 16, 19, 22, 25, 29), strict=True))
+# The port's parts, with the numbers of their convolutions.
+ENCODER_BLOCKS = ((0,), (2, 5), (7, 10), (12, 14, 16, 19))
+DECODER_SEGMENTS = ((1, 5, 8, 11), (14, 18), (21, 25), (28,))
 
 
 @dataclass(frozen=True)
@@ -280,3 +286,32 @@ class AvatarNet(Method):
         keys = keys / (keys.norm(dim=1, keepdim=True) + 1e-7)
         best = torch.cat([(part @ keys.T).argmax(dim=1) for part in queries.split(256)])
         return [AttentionRecord("relu4_1", queries, keys, *grids, step="match", matches=best)]
+
+    def products(self, grids: Grids) -> int:
+        """Whitening of both images, colouring, and every content patch with every style patch."""
+        c, (n, m) = grids.channels[3], grids.tokens(4, multiple=8)
+        whitening = sum(2 * c * c * count + 2 * c**3 for count in (n, m))
+        return whitening + c * c * n + n * m * c * self.variant.patch**2
+
+    operators = {"Avatar-Net matching": lambda maps: match(maps[0][0], maps[1][0], 3, "constant")}
+    # The port's one file holds torchvision's VGG-19. Its colour preprocessing, RGB with ImageNet's mean and deviation,
+    # is no part of the file: the encoder's first layer does it here.
+    layout = Layout(
+        {"check_point": ""},
+        variant="port",
+        vgg=False,
+        rename={
+            f"encoder.encoder.{number}.{index}.": f"encoder.layers.{TORCHVISION[index]}."
+            for number, block in enumerate(ENCODER_BLOCKS)
+            for index in block
+        }
+        | {
+            f"decoder.decoder.{number}.{index}.": f"decoder.{index}."
+            for number, segment in enumerate(DECODER_SEGMENTS)
+            for index in segment
+        },
+        preset={
+            "encoder.layers.0.weight": torch.diag(1 / torch.tensor(IMAGENET[1]))[:, :, None, None],
+            "encoder.layers.0.bias": -torch.tensor(IMAGENET[0]) / torch.tensor(IMAGENET[1]),
+        },
+    )

@@ -4,7 +4,8 @@ Encodings are computed once per image, transfer and decode once per pair. `Encod
 features because ceil-mode pooling forgets it, and the result is cut to the content's size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from ..errors import UserError
 from ..nn.attention import AttentionRecord
 from ..nn.encoder import AnyImage, Encoder, Image
 from ..nn.losses import Features, content_style_identity
+from .products import Grids
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,54 @@ class Transferred:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Files of one method as its authors published them; `replication.official.load` reads them.
+
+    roles    sub-module that each file fills; "" is the whole method without its encoder's file
+    variant  whose structure the files have
+    vgg      the files come beside a separate `vgg_normalised.pth`; else they hold the encoder, or need none
+    rename   prefixes of published keys and what they are called here
+    preset   tensors by key that are no part of the files
+    """
+
+    roles: dict[str, str]
+    variant: str = "code"
+    vgg: bool = True
+    rename: Mapping[str, str] = field(default_factory=dict)
+    preset: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Operator = Callable[[list[Float[Tensor, "1 c h w"]]], object]
+
+
 class Method(nn.Module):
     """Base of all methods: a frozen encoder, and the four steps.
 
     Subclasses build their trainable modules in `__init__` and write `transfer`, `decode` and `losses`; attention
     methods also write `attention`; methods with an encoder of their own overwrite `encode_content` and `encode_style`.
+    A method without trained parameters needs neither losses nor weights.
 
-    title     as the papers print it
-    last      deepest tap of the frozen encoder that training reads
-    taps      taps that a stylisation keeps, the deepest last; none when the frozen encoder serves the losses alone
-    variants  readings and ablation arms by name; the first is the default
-    mirrored  `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
+    title      as the papers print it
+    last       deepest tap of the frozen encoder that training reads
+    taps       taps that a stylisation keeps, the deepest last; none when the frozen encoder serves the losses alone
+    variants   readings and ablation arms by name; the first is the default
+    mirrored   `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
+    layout     files that the authors published; None when there are none
+    operators  attention operators of its own by name, on maps of queries, keys and values: the benchmark measures their
+               memory
+    counts_depend_on_pixels
+               what is multiplied depends on the pictures, not on their sizes alone
     """
 
     title: str
     last: str = "relu5_1"
     taps: tuple[str, ...] = ("relu4_1",)
-    variants: dict[str, object] = {}
+    variants: dict[str, object] = {"default": None}
     mirrored: bool = True
+    layout: Layout | None = None
+    operators: dict[str, Operator] = {}
+    counts_depend_on_pixels: bool = False
 
     def __init__(self, encoder: Encoder, variant: object):
         super().__init__()
@@ -85,6 +117,10 @@ class Method(nn.Module):
         """What the first pair of the batch attends to, one record per attention operation; none by default."""
         return []
 
+    def products(self, grids: Grids) -> int:
+        """Multiply-adds of a stylisation beside those of convolutions and linear layers; none by default."""
+        return 0
+
     def forward(self, content: Image, style: AnyImage) -> Image:
         """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any).
 
@@ -101,8 +137,9 @@ class Method(nn.Module):
         return self.decode(self.transfer(self.encode_content(content), code))
 
     def published_learning_rate(self, step: int, batch: int) -> float:
-        """Learning rate of the authors' training at a 0-based step."""
-        return self.variant.learning_rate(step, batch)
+        """Learning rate of the authors' training at a 0-based step; AdaIN's for a variant that has none."""
+        known = getattr(self.variant, "learning_rate", None)
+        return inverse_decay(step) if known is None else known(step, batch)
 
 
 class FeatureTransfer(Method):

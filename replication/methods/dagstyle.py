@@ -46,6 +46,7 @@ from ..nn.layers import Feature, ReflectionPad2d, conv3x3, full_precision, full_
 from ..nn.losses import content_style_identity
 from .adain import adain
 from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
+from .products import Grids
 
 KERNELS, REDUCTIONS, HEADS = (3, 5, 7, 9), (1, 2, 4, 8), 8
 STAGES = ("x0", "x1", "x2", "x3")
@@ -332,3 +333,10 @@ class DAGStyle(Method):
                 ]
             x = block(x, s["x3"])
         return records
+
+    def products(self, grids: Grids) -> int:
+        """Queries with keys and weights with values in every block; each scale has a quarter of the channels."""
+        c, (n, m) = grids.channels[2], grids.tokens(4, multiple=64)
+        keys = sum(m // r**2 for r in REDUCTIONS) / len(REDUCTIONS) if self.variant.middle == "gdp" else m
+        blocks = len(self.middle) if self.variant.middle in ("gdp", "transformer") else 0
+        return int(blocks * 2 * c * n * keys)

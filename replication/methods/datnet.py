@@ -94,6 +94,7 @@ class DatNet(AdaAttN):
     """DatNet at relu3_1, relu4_1, relu5_1. 13 629 914 trainable parameters at VGG-19 width, 23 of them in ECA."""
 
     title = "DatNet"
+    layout, operators = None, {}  # no code was published, and its attention is AdaAttN's
     variants = {
         "full": FULL,
         "dual": DUAL,

@@ -32,7 +32,8 @@ from ..nn.attention import AttentionRecord
 from ..nn.encoder import TAPS, AnyImage, Encoder, Image
 from ..nn.layers import decoder, full_precision, full_precision_region, mean_std, normalise
 from ..nn.losses import Features, mse
-from .base import Encoded, FeatureTransfer, conv1x1, inverse_decay, scale_terms
+from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
+from .products import Grids
 from .sanet import StyleAttention
 
 CONTENT_TAPS = ("relu4_1", "relu5_1")
@@ -167,3 +168,11 @@ class MANet(FeatureTransfer):
                 )
             )
         return records
+
+    def products(self, grids: Grids) -> int:
+        """Twice of each: CSA between content positions, SSA between the style's channels, CA between the images."""
+        c, (n, m) = grids.channels[3], grids.tokens(4)
+        return 2 * c * n * n + 2 * c * c * m + 2 * c * n * m
+
+    operators = {"MANet channels": lambda maps: ChannelAttention(16)(maps[1])}
+    layout = Layout({"decoder": "decoder", "ma_module": "ma_module"})

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from ..nn.encoder import AnyImage, Encoder, Image
 from ..nn.layers import decoder, full_precision, normalise
 from ..nn.losses import mse
-from .base import Encoded, FeatureTransfer, conv1x1, inverse_decay, scale_terms
+from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
 
 
 @dataclass(frozen=True)
@@ -117,3 +117,5 @@ class MCCNet(FeatureTransfer):
         terms["illumination"] = mse(self.decode(self.transfer(self.encode_content(content + noise), s)), result)
         terms["total_variation"] = total_variation(result)
         return scale_terms(terms, self.variant)
+
+    layout = Layout({"decoder": "decoder", "mcc_module": "mcc_module"})

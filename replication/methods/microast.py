@@ -34,7 +34,7 @@ from ..nn.encoder import AnyImage, Encoder, Image, check_image
 from ..nn.layers import Feature, ReflectionPad2d, mean_std
 from ..nn.losses import mse, statistics_style
 from .adain import STYLE_TAPS, adain
-from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
 
 Signals = dict[str, Float[Tensor, "batch 64 _ _"]]
 LEVELS = ("level1", "level2")
@@ -236,6 +236,11 @@ class MicroAST(Method):
             "contrast": contrast(self.signals(result), code.features, self.variant.negatives),
         }
         return scale_terms(terms, self.variant)
+
+    layout = Layout(
+        {name: name for name in ("content_encoder", "style_encoder", "modulator", "decoder")},
+        vgg=False,
+    )
 
 
 def check_size(image: AnyImage) -> None:

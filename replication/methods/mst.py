@@ -39,7 +39,8 @@ from ..nn.encoder import AnyImage, Encoder, Image, check_image
 from ..nn.layers import decoder, full_precision, pad_to_multiple, whiten_and_colour
 from ..nn.losses import mse, statistics_style
 from .adain import STYLE_TAPS
-from .base import Encoded, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, crop_to, inverse_decay, scale_terms
+from .products import Grids, wct_products
 
 CLUSTERS, SMOOTHNESS = 3, 0.1
 # scipy's maximum flow takes 32-bit integers; costs are at most a few units.
@@ -202,6 +203,19 @@ class MST(Method):
         labels = graph_cut(data_cost(content.flatten(1).T, centres), size, self.variant)
         return torch.from_numpy(labels).to(content.device).view(size)
 
+    def decode(self, stylised: Transferred) -> Image:
+        image = self.decoder(stylised.features["relu4_1"])
+        return crop_to(image.relu() if self.variant.relu else image, stylised.size)
+
+    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
+        c, s = self.encode_content(content), self.encode_style(style)
+        output = self.encoder(pad_to_multiple(self.decode(self.transfer(c, s)), 8))
+        terms = {
+            "content": mse(output["relu4_1"], c.features["relu4_1"]),
+            "style": statistics_style(output, s.features, STYLE_TAPS),
+        }
+        return scale_terms(terms, self.variant)
+
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:
         """Matching: cosine of content positions to the centres of style clusters; the graph cut decides."""
         c, s = (full_precision(code.features["relu4_1"][0]) for code in (content, style))
@@ -221,15 +235,21 @@ class MST(Method):
             )
         ]
 
-    def decode(self, stylised: Transferred) -> Image:
-        image = self.decoder(stylised.features["relu4_1"])
-        return crop_to(image.relu() if self.variant.relu else image, stylised.size)
+    def products(self, grids: Grids) -> int:
+        """Cosines of content positions to the centres, and WCT of every group.
 
-    def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c, s = self.encode_content(content), self.encode_style(style)
-        output = self.encoder(pad_to_multiple(self.decode(self.transfer(c, s)), 8))
-        terms = {
-            "content": mse(output["relu4_1"], c.features["relu4_1"]),
-            "style": statistics_style(output, s.features, STYLE_TAPS),
-        }
-        return scale_terms(terms, self.variant)
+        As if every cluster found a place in the content: the statistics of one that does not are never needed.
+        """
+        c, (n, m) = grids.channels[3], grids.tokens(4, multiple=8)
+        return n * c * CLUSTERS + wct_products(c, n, m, groups=CLUSTERS)
+
+    counts_depend_on_pixels = True
+    layout = Layout(
+        {"model_state": ""},
+        variant="paper",
+        vgg=False,
+        rename={
+            **{f"vgg_encoder.block{number}.": "encoder.layers." for number in range(1, 5)},
+            "decoder.net.": "decoder.",
+        },
+    )

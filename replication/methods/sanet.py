@@ -22,14 +22,16 @@ The published network fails unless the content's side is 0 or 9..15 modulo 16; h
 """
 
 from dataclasses import dataclass
+from math import prod
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..nn.attention import AttentionRecord, attend, grid, tokens
 from ..nn.encoder import AnyImage, Encoder, Image
-from ..nn.layers import conv3x3, decoder, normalise, upsample_to
-from .base import Encoded, FeatureTransfer, conv1x1, inverse_decay, scale_terms
+from ..nn.layers import TwoLevels, decoder, normalise
+from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
+from .products import Grids
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,16 @@ class StyleAttention(nn.Module):
         return self.out_conv(grid(attended, tuple(content.shape[2:]))) + content
 
 
-class Transformer(nn.Module):
+class Transformer(TwoLevels):
     """Both blocks and the merging convolution (eq. 6); module names are those of the published checkpoint."""
 
     def __init__(self, channels: tuple[int, ...]):
-        super().__init__()
-        self.sanet4_1, self.sanet5_1 = StyleAttention(channels[3]), StyleAttention(channels[4])
-        self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
+        super().__init__(channels, sanet4_1=StyleAttention(channels[3]), sanet5_1=StyleAttention(channels[4]))
 
     def forward(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
+        """F_m of eq. 6, from F_csc of both levels."""
         c, s = content.features, style.features
         return self.merge(self.sanet4_1(c["relu4_1"], s["relu4_1"]), self.sanet5_1(c["relu5_1"], s["relu5_1"]))
-
-    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
-        """F_m of eq. 6 from F_csc of both levels."""
-        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
 
 
 class SANet(FeatureTransfer):
@@ -113,3 +110,9 @@ class SANet(FeatureTransfer):
             queries, keys, _ = block.project(c, s)
             records.append(AttentionRecord(tap, queries[0], keys[0], tuple(c.shape[2:]), tuple(s.shape[2:])))
         return records
+
+    def products(self, grids: Grids) -> int:
+        """Queries with keys and weights with values, at both levels."""
+        return sum(2 * grids.channels[level - 1] * prod(grids.tokens(level)) for level in (4, 5))
+
+    layout = Layout({"decoder": "decoder", "transformer": "transformer"})

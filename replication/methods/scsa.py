@@ -32,7 +32,7 @@ from torch import Tensor
 
 from ..data.maps import Labels, SemanticMap
 from ..errors import UserError
-from ..nn.attention import Tokens, attend, attend_moments, grid, split_heads, tokens
+from ..nn.attention import Tokens, attend, attend_moments, grid, modulate, split_heads, tokens
 from ..nn.encoder import AnyImage, Image
 from ..nn.layers import full_precision, normalise
 from .adaattn import AdaAttN
@@ -274,7 +274,7 @@ def _adaattn(host: AdaAttN, scene: Scene) -> Transferred:
 
     def level(number: int, block) -> Map:
         tap, key = host.taps[number - 3], f"key{number}"
-        regions, size, v = scene.regions(raw[tap], s[tap]), tuple(raw[tap].shape[2:]), tokens(block.h(s[tap]))
+        regions, v = scene.regions(raw[tap], s[tap]), tokens(block.h(s[tap]))
         q1, k1, q2, k2 = (tokens(f(x[key])) for f, x in ((block.f, cm), (block.g, sm), (block.f, c), (block.g, s)))
         total = torch.zeros_like(base[tap])
         if scene.settings.sca:
@@ -282,24 +282,17 @@ def _adaattn(host: AdaAttN, scene: Scene) -> Transferred:
                 torch.cat(attend_moments(q1[:, mine], k1[:, theirs], v[:, theirs]), dim=2)
                 for mine, theirs in regions.groups
             )
-            total = total + scene.settings.sca * modulate(moments, base[tap], size)
+            total = total + scene.settings.sca * modulate(base[tap], *moments.chunk(2, dim=2))
         if scene.settings.ssa:
             mean, square = sparse(q2, k2, torch.cat([v, v.square()], dim=2), regions, scene.settings.keys).chunk(
                 2, dim=2
             )
-            total = total + scene.settings.ssa * modulate(
-                torch.cat([mean, (square - mean.square()).relu().sqrt()], dim=2), base[tap], size
-            )
+            deviation = (square - mean.square()).relu().sqrt()
+            total = total + scene.settings.ssa * modulate(base[tap], mean, deviation)
         return total
 
     shallow, *deep = (level(number, block) for number, block in host.blocks().items())
     return Transferred({"relu3_1": shallow, "relu4_1": host.transformer.merge(*deep)}, scene.content.size)
-
-
-def modulate(moments: Float[Tensor, "1 n two_c"], content: Map, size: tuple[int, int]) -> Map:
-    """S . N(F_c) + M of means and deviations side by side."""
-    mean, deviation = moments.chunk(2, dim=2)
-    return grid(deviation, size) * normalise(content) + grid(mean, size)
 
 
 def _stya2k(host: StyA2K, scene: Scene) -> Transferred:

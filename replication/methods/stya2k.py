@@ -37,6 +37,7 @@ block matches the block at its own place), `one-head`; `lambda-…` are the pape
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -46,12 +47,12 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..nn.attention import AttentionRecord, attend, grid, split_heads, tokens
 from ..nn.encoder import TAPS, AnyImage, Encoder, Image
-from ..nn.layers import conv3x3, full_precision, full_precision_region, normalise, upsample_to
+from ..nn.layers import TwoLevels, full_precision, full_precision_region, normalise
 from ..nn.losses import Features, mse, statistics_style
 from .adaattn import SkipDecoder, key_features
-from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .products import Grids, Size
 
-Size = tuple[int, int]
 Blocks = Float[Tensor, "batch blocks points channels"]
 # What regional keys and values are divided by, from the points of a block.
 DIVISORS = {
@@ -94,7 +95,8 @@ class Variant:
 
 
 CODE = Variant()
-LAMBDAS = (0.5, 0.75, 1.0, 1.5, 2.0)
+# lambda_2 of Table 5; the default variant has the one that the paper chose.
+LAMBDAS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 VARIANTS = {
     "code": CODE,
     "paper": Variant(fixed_count=True),
@@ -103,7 +105,7 @@ VARIANTS = {
     "no-pa": Variant(progressive=False),
     "no-pa-step-1": Variant(coarse=False),
     "one-head": Variant(heads=1),
-    **{f"lambda-{value:g}": replace(CODE, local_feature=value) for value in LAMBDAS},
+    **{f"lambda-{value:g}": replace(CODE, local_feature=value) for value in LAMBDAS if value != CODE.local_feature},
 }
 
 
@@ -218,6 +220,38 @@ def attend_blocks(
     return join(progress(cut(q, sides), cut(k, sides), cut(v, sides), heads, places), sides, content)
 
 
+def a2k_products(size: Size, style: Size, sides: Size, channels: int) -> dict[str, int]:
+    """Products of one all-to-key module, step by step.
+
+    Queries with block keys, block scores, attention inside blocks.
+    """
+    points, blocks, others = prod(sides), prod(block_grid(size, sides)), prod(block_grid(style, sides))
+    return {
+        "DA": 2 * channels * prod(size) * others,
+        "PA 1": channels * blocks * others * points,
+        "PA 2": 2 * channels * blocks * points**2,
+    }
+
+
+def complexity_of_a2k(size: int, level: int, channels: int, blocks: int) -> dict[str, int | float]:
+    """StyA2K's eq. 15 at one level of a square image, beside a count of all products, in multiply-adds.
+
+    blocks  b, blocks a side
+
+    eq_15       [5 + b^2 + b^2 + HW / b^2] HWC as printed: one product a step
+    all_steps   [5 + 2 b^2 + b^2 + 2 HW / b^2] HWC: steps 2 of DA and PA multiply twice, with keys and with values
+    all_to_all  2 (HW)^2 C, which counts both
+    """
+    positions, count = (size // 2 ** (level - 1)) ** 2, blocks**2
+    scale = positions * channels
+    return {
+        "positions": positions,
+        "eq_15": (5 + 2 * count + positions / count) * scale,
+        "all_steps": (5 + 3 * count + 2 * positions / count) * scale,
+        "all_to_all": 2 * positions * scale,
+    }
+
+
 class A2K(nn.Module):
     """One all-to-key module; names are those of the published checkpoint. 2 101 250 parameters at 512 channels."""
 
@@ -249,22 +283,20 @@ class A2K(nn.Module):
         return out
 
 
-class Transform(nn.Module):
+class Transform(TwoLevels):
     """Modules at relu4_1 and relu5_1 and the merging convolution; names as published."""
 
     def __init__(self, channels: tuple[int, ...], variant: Variant):
-        super().__init__()
-        self.attn_adain_4_1 = A2K(channels[3], "relu4_1", variant)
-        self.attn_adain_5_1 = A2K(channels[4], "relu5_1", variant)
-        self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
+        super().__init__(
+            channels,
+            attn_adain_4_1=A2K(channels[3], "relu4_1", variant),
+            attn_adain_5_1=A2K(channels[4], "relu5_1", variant),
+        )
 
     def forward(self, content: Features, style: Features) -> Float[Tensor, "b c h w"]:
+        """F from A2K^4 and A2K^5."""
         levels = ((self.attn_adain_4_1, "relu4_1"), (self.attn_adain_5_1, "relu5_1"))
         return self.merge(*(block(content[tap], style[tap]) for block, tap in levels))
-
-    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
-        """F from A2K^4 and A2K^5."""
-        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
 
 
 class StyA2K(Method):
@@ -388,3 +420,22 @@ class StyA2K(Method):
             for head in range(heads)
         ]
         return coarse + fine
+
+    def products(self, grids: Grids) -> int:
+        """Of every A2K module; all-to-all attention in its arm."""
+        chosen, total = self.variant, 0
+        for level, tap in ((3, "relu3_1"), (4, "relu4_1"), (5, "relu5_1")):
+            channels, content, style = grids.channels[level - 1], *grids.levels(level)
+            if chosen.all_to_all:
+                total += 2 * channels * prod(content) * prod(style)
+                continue
+            steps = a2k_products(content, style, chosen.sides(tap, content), channels)
+            total += steps["DA"] * chosen.distributed
+            total += (steps["PA 1"] * chosen.coarse + steps["PA 2"]) * chosen.progressive
+        return total
+
+    operators = {
+        "StyA2K distributed": lambda maps: attend_keys(*maps, (8, 8), 8),
+        "StyA2K progressive": lambda maps: attend_blocks(*maps, (8, 8), 8, True),
+    }
+    layout = Layout({name: name for name in ("A2K", "transform", "decoder")})

@@ -35,7 +35,8 @@ from ..nn.attention import AttentionRecord, Tokens, attend, grid, split_heads, t
 from ..nn.encoder import AnyImage, Encoder, Image, check_image
 from ..nn.layers import decoder, pad_to_multiple
 from ..nn.losses import content_style_identity
-from .base import Encoded, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
+from .base import Encoded, Layout, Method, Transferred, check_pair, conv1x1, crop_to, scale_terms
+from .products import Grids
 
 PATCH, HEADS, LAYERS, DROPOUT, CAPE_SIDE = 8, 8, 3, 0.1, 18
 Positions = Float[Tensor, "batch tokens channels"] | None
@@ -258,3 +259,14 @@ class StyTr2(Method):
 
         self.transformer.decode(c["tokens"], memory, c["position"], see)
         return records
+
+    def products(self, grids: Grids) -> int:
+        """Of the encoders' self-attention, and of the decoder's attention to the style, twice a layer.
+
+        Projections count here: torch's attention module keeps them as bare matrices, not as layers.
+        """
+        c, (n, m) = grids.channels[3], grids.patches(PATCH)
+        encoders = sum(LAYERS * (3 * c * c * count + 2 * c * count * count) for count in (n, m))
+        return encoders + 2 * LAYERS * (c * c * (n + 2 * m) + 2 * c * n * m)
+
+    layout = Layout({name: name for name in ("embedding", "transformer", "decoder")}, vgg=False)

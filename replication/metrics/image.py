@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from ..data.images import to_uint8
+from ..data.images import grey, to_uint8
 from ..errors import UserError
 from ..nn.encoder import TAPS, Image, check_image, load_encoder
 from ..nn.layers import mean_std, normalise
@@ -106,10 +106,6 @@ def style_loss(result: Features, style: list[Tensor]) -> Values:
     return sum(_mse(a, b) for a, b in zip(statistics(result), style, strict=True))
 
 
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    return (pixels @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
-
-
 def _each(function, result: Image, content: Image) -> Values:
     values = [function(a, b) for a, b in zip(to_uint8(content), to_uint8(result), strict=True)]
     return torch.tensor(values, dtype=torch.float64)
@@ -117,7 +113,7 @@ def _each(function, result: Image, content: Image) -> Values:
 
 def ssim_grey(result: Image, content: Image) -> Values:
     """SSIM of 8-bit grey images with scikit-image's defaults, -1 to 1."""
-    return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), data_range=255), result, content)
+    return _each(lambda a, b: structural_similarity(grey(a), grey(b), data_range=255), result, content)
 
 
 def ssim_rgb(result: Image, content: Image) -> Values:
@@ -128,13 +124,13 @@ def ssim_rgb(result: Image, content: Image) -> Values:
 def ssim_gaussian(result: Image, content: Image) -> Values:
     """SSIM as in Wang et al. 2004: Gaussian window, population covariance, grey, -1 to 1."""
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    return _each(lambda a, b: structural_similarity(_grey(a), _grey(b), **options), result, content)
+    return _each(lambda a, b: structural_similarity(grey(a), grey(b), **options), result, content)
 
 
 def find_edges(image: Image) -> list[dict[str, Edges]]:
     """Edges of the 8-bit grey images of a batch, by suffix of the thresholds."""
     return [
-        {suffix: find_canny_edges(_grey(x), *thresholds) for suffix, thresholds in THRESHOLDS.items()}
+        {suffix: find_canny_edges(grey(x), *thresholds) for suffix, thresholds in THRESHOLDS.items()}
         for x in to_uint8(image)
     ]
 
@@ -159,9 +155,9 @@ def detail(image: Image) -> Values:
 
     How much fine texture there is.
     """
-    grey = [_grey(x) / 255 for x in to_uint8(image)]
+    luma = [grey(x) / 255 for x in to_uint8(image)]
     return torch.tensor(
-        [100 * np.sqrt(np.square(x - gaussian_filter(x, 2.0)).mean()) for x in grey], dtype=torch.float64
+        [100 * np.sqrt(np.square(x - gaussian_filter(x, 2.0)).mean()) for x in luma], dtype=torch.float64
     )
 
 

@@ -9,7 +9,9 @@ of tokens, and the result is exact up to rounding. It runs in float32 or better,
 of products overflow half precision.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -18,9 +20,23 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import UserError
-from .layers import full_precision, full_precision_region
+from .layers import full_precision, full_precision_region, normalise
 
 Tokens = Float[Tensor, "batch tokens channels"]
+Heads = Float[Tensor, "batch heads tokens _"]
+# From queries, keys and values of every head, scale and dropout to the attended values.
+FusedOperator = Callable[[Heads, Heads, Heads, float, float], Heads]
+_operator: ContextVar[FusedOperator | None] = ContextVar("operator", default=None)
+
+
+@contextmanager
+def attention_by(operator: FusedOperator) -> Iterator[None]:
+    """While it is open, `attend` calls this operator in place of `fused`: to count, or to compare."""
+    token = _operator.set(operator)
+    try:
+        yield
+    finally:
+        _operator.reset(token)
 
 
 def tokens(x: Float[Tensor, "batch channels height width"]) -> Tokens:
@@ -52,7 +68,8 @@ def attend(
     own operator builds it on CPU as well, and takes twice as long), so it is for training on crops.
     """
     q, k, v = (split_heads(full_precision(x), heads) for x in (queries, keys, values))
-    return fused(q, k, v, scale, dropout).transpose(1, 2).flatten(2)
+    operator = _operator.get() or fused
+    return operator(q, k, v, scale, dropout).transpose(1, 2).flatten(2)  # (b, heads, n, v) to (b, n, heads * v)
 
 
 def fused(
@@ -93,6 +110,14 @@ def attend_moments(
     centred = values - centre
     first, second = attend(queries, keys, torch.cat([centred, centred.square()], dim=2), scale).chunk(2, dim=2)
     return first + centre, (second - first.square()).relu().sqrt()
+
+
+def modulate(
+    content: Float[Tensor, "b c h w"], mean: Float[Tensor, "b n c"], deviation: Float[Tensor, "b n c"]
+) -> Float[Tensor, "b c h w"]:
+    """S . N(F_c) + M of attention's moments (AdaAttN eq. 6): every content position gets its own mean and deviation."""
+    size = tuple(content.shape[2:])
+    return grid(deviation, size) * normalise(content) + grid(mean, size)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,23 @@ def upsample_to(x: Feature, size: tuple[int, int]) -> Float[Tensor, "batch chann
     return F.interpolate(x, scale_factor=2, mode="nearest")[..., : size[0], : size[1]]
 
 
+class TwoLevels(nn.Module):
+    """Blocks at relu4_1 and relu5_1, and the convolution that merges what they return; names are those of checkpoints.
+
+    blocks  by name; they are made before the convolution, as the published code does
+    """
+
+    def __init__(self, channels: tuple[int, ...], **blocks: nn.Module):
+        super().__init__()
+        for name, block in blocks.items():
+            self.add_module(name, block)
+        self.merge_conv_pad, self.merge_conv = conv3x3(channels[4], channels[3])
+
+    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        """conv3x3( shallow + up(deep) )."""
+        return self.merge_conv(self.merge_conv_pad(shallow + upsample_to(deep, tuple(shallow.shape[2:]))))
+
+
 def conv3x3(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
     """Reflection padding by one, then a 3x3 convolution: spatial size unchanged, every side must be at least 2."""
     return ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3)

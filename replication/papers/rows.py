@@ -10,9 +10,10 @@ seeds are one line: its mean and interval run over the trainings as well.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..methods import METHODS, TITLES
+from ..errors import UserError
+from ..methods import BUILT_IN, METHODS, TITLES, default_variant, plugged_in
 from ..profiles import Profile
 from ..weights.shipped import run_name, shipped_names
 from .printed import WORKBOOK
@@ -68,7 +69,6 @@ def method_rows(encoder: str) -> list[Row]:
 
 # DatNet's two attention arms differ by 0.008 SSIM in the paper: less than one training may differ from the next.
 SEEDS = (0, 1, 2)
-LAMBDAS = ("0.5", "0.75", "1", "1.25", "1.5", "2")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,16 @@ class Table:
 
 
 def _compared(*names: str) -> tuple[Row, ...]:
-    return tuple(Row(TITLES[name], name) for name in names)
+    return tuple(Row(BUILT_IN[name], name) for name in names)
+
+
+def _lambdas() -> tuple[Row, ...]:
+    """StyA2K for every lambda_2 that it has a variant for, in order; its default variant has one of them."""
+    variants, default = METHODS["stya2k"].variants, default_variant("stya2k")
+    chosen = [name for name in variants if name.startswith("lambda-")]
+    arms = [Row(f"λ2 = {variants[name].local_feature:g}", "stya2k", name) for name in chosen]
+    arms.append(Row(f"λ2 = {variants[default].local_feature:g}", "stya2k", continued=True))
+    return tuple(sorted(arms, key=lambda row: variants[row.arm[1]].local_feature))
 
 
 TABLES = {
@@ -110,12 +119,7 @@ TABLES = {
         base="Full model",
     ),
     ("StyA2K", "Table 5"): Table(
-        tuple(
-            Row(f"λ2 = {value}", "stya2k", f"lambda-{value}")
-            if value != "1.25"
-            else Row("λ2 = 1.25", "stya2k", continued=True)
-            for value in LAMBDAS
-        ),
+        _lambdas(),
         ablation=True,
         base="λ2 = 1.25",
     ),
@@ -144,5 +148,19 @@ TABLES = {
         base="Full model",
     ),
     # Not a paper's: every method side by side.
-    (WORKBOOK, "All methods"): Table((*_compared(*METHODS), *REFERENCES)),
+    (WORKBOOK, "All methods"): Table((*_compared(*BUILT_IN), *REFERENCES)),
 }
+
+
+def table(paper: str, name: str) -> Table:
+    """A table of TABLES. In a comparison, rows of plugged-in methods follow the paper's.
+
+    Raises UserError for an unknown table.
+    """
+    if (paper, name) not in TABLES:
+        raise UserError(f"no table {paper} {name}; known are {', '.join(map(' '.join, TABLES))}")
+    found = TABLES[paper, name]
+    if found.ablation:
+        return found
+    own = tuple(row for row in found.rows if row not in REFERENCES)
+    return replace(found, rows=(*own, *(Row(TITLES[method], method) for method in plugged_in()), *REFERENCES))

@@ -43,6 +43,7 @@ from ..errors import UserError
 from ..evaluation import tables
 from ..experiments.ledger import COLUMNS, VERDICTS
 from ..papers.printed import WORKBOOK
+from ..weights.shipped import card_files
 from .markdown import _markdown
 from .readme import SHOWN
 
@@ -89,7 +90,9 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     if not results.is_dir():
         raise UserError(f"{results} is missing; run `make` first (PROFILE={profile})")
 
-    _copy([*results.iterdir(), *files.CHECKPOINTS.glob("*.csv"), *files.CHECKPOINTS.glob("*.json")], site / "data")
+    cards = card_files()
+    lists = [path for folder in {card.parent for card in cards} for path in folder.glob("*.csv")]
+    _copy([*results.iterdir(), *lists, *cards], site / "data")
     explorers = _copy((files.build_dir() / "explorer" / profile).glob("*.html"), site / "explorer")
     pictures = _copy((path for path in drawn.glob("*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
@@ -122,7 +125,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         "explorers": [
             {"name": path.stem, "url": f"explorer/{path.name}", "size": path.stat().st_size / 1e6} for path in explorers
         ],
-        "cards": [_card(path) for path in sorted(files.CHECKPOINTS.glob("*.json"))],
+        "cards": [_card(path) for path in cards],
         "made_with": _made_with([*notebooks, *made, *figures]),
         "cells": {book["name"]: book["cells"] for book in notebooks},
     }

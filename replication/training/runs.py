@@ -9,13 +9,13 @@ from .. import files, plots
 from ..data.images import Picture, spread, training_set
 from ..errors import UserError
 from ..methods import METHODS, build, default_variant
-from ..methods.base import Method
+from ..methods.base import Method, parameter_count
 from ..nn.encoder import encoder_hash, load_encoder
 from ..nn.state import trained_state
 from ..papers.choices import CHOICES
-from ..papers.rows import TABLES, Row
+from ..papers.rows import TABLES, Row, table
 from ..profiles import Profile, Training
-from ..weights.shipped import load_checkpoint, model_card, run_name
+from ..weights.shipped import card_file, is_trained, load_checkpoint, model_card, run_name
 from .autoencoder import AutoEncoder, start_decoder
 from .loop import Objective, read_losses, train
 from .ship import data_list, ship
@@ -26,9 +26,10 @@ def wanted_trainings() -> list[tuple[str, str, int, bool]]:
 
     The compared methods come first.
     """
-    rows = [row for table in sorted(TABLES.values(), key=lambda table: table.ablation) for row in table.rows]
-    rows += [row for choice in CHOICES for row in choice.rows]
-    return list(dict.fromkeys(row.arm for row in rows if row.method in METHODS))
+    tables = sorted((table(*name) for name in TABLES), key=lambda found: found.ablation)
+    rows = [row for found in tables for row in found.rows] + [row for choice in CHOICES for row in choice.rows]
+    arms = dict.fromkeys(row.arm for row in rows if row.method in METHODS)
+    return [arm for arm in arms if is_trained(*arm[:2])]
 
 
 class MethodObjective(Objective):
@@ -67,8 +68,13 @@ def _train_and_ship(
     settings: Training,
     seed: int,
     facts: dict,
+    started: bool = False,
 ) -> None:
-    started = "fresh" in facts
+    """Train, and keep the weights.
+
+    facts    for the card
+    started  the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
+    """
     run = train(
         name,
         MethodObjective(method, started),
@@ -83,7 +89,7 @@ def _train_and_ship(
     facts |= {
         "encoder": method.encoder.name,
         "encoder_sha256": encoder_hash(method.encoder),
-        "data": data_list(contents, styles),
+        "data": data_list(contents, styles, card_file(name).parent),
     }
     print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if started else torch.half)}")
 
@@ -118,7 +124,7 @@ def train_arms(
     batch: int | None = None,
     continued: bool = False,
 ) -> None:
-    """Train one arm, or all that the tables need, unless checkpoints/ holds them, and first what they start from.
+    """Train one arm, or all that the tables need, unless their weights are there, and first what they start from.
 
     Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that
     is `continued`, go on from the method's default variant of seed 0.
@@ -132,18 +138,17 @@ def train_arms(
     width = encoder or sizes.encoder
     contents, styles = training_set("photograph", content), training_set("painting", style)
 
-    def shipped(name: str) -> bool:
-        return (files.CHECKPOINTS / f"{name}.json").is_file()
-
     def make(arm: str, reading: str, seed: int, continued: bool) -> str:
         name = run_name(arm, reading, width, seed, continued)
-        if shipped(name):
-            print(f"{name}: already in {files.CHECKPOINTS}")
+        if card_file(name).is_file():
+            print(f"{name}: already in {card_file(name).parent}")
             return name
         default = default_variant(arm)
         start = make(arm, default, 0, False) if continued or reading != default else None
         torch.manual_seed(seed)
         model, facts = build(arm, width, reading).train(), {"method": arm, "variant": reading}
+        if parameter_count(model) == 0:
+            raise UserError(f"{arm} has no parameters to train in its variant {reading}; use it as it is")
         if start:
             facts |= {"start": start, "fresh": start_from(model, load_checkpoint(start))}
         elif model.mirrored:
@@ -151,13 +156,12 @@ def train_arms(
             facts["start"] = autoencoder
         if "start" in facts:
             facts["start_sha256"] = model_card(facts["start"])["sha256"]
-        _train_and_ship(
-            name, model, contents, styles, replace(sizes.ablation if start else sizes.train, **changes), seed, facts
-        )
+        settings = replace(sizes.ablation if start else sizes.train, **changes)
+        _train_and_ship(name, model, contents, styles, settings, seed, facts, started=start is not None)
         return name
 
     def decoder() -> dict[str, torch.Tensor]:
-        if not shipped(autoencoder):
+        if not card_file(autoencoder).is_file():
             torch.manual_seed(0)
             _train_and_ship(
                 autoencoder,

@@ -13,24 +13,27 @@ from torch import Tensor
 from .. import files
 from ..data.images import Picture
 from ..nn.state import write_weights
-from ..weights.shipped import weights_file, write_manifest
+from ..weights.shipped import card_file, weights_file, write_manifest
 from .loop import read_losses
 
 
-def data_list(contents: list[Picture], styles: list[Picture]) -> str:
-    """Write the CSV of training files and return its name."""
+def data_list(contents: list[Picture], styles: list[Picture], folder: Path | None = None) -> str:
+    """Write the CSV of training files and return its name.
+
+    folder  beside the cards that name it; None is checkpoints/
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["role", "name", "licence", "sha256"])
     for role, pictures in (("content", contents), ("style", styles)):
         writer.writerows([role, p.name, p.licence, p.sha256] for p in pictures)
     name = f"training-data-{files.sha256_text(buffer.getvalue())[:8]}.csv"
-    files.write_text(files.CHECKPOINTS / name, buffer.getvalue())
+    files.write_text((folder or files.CHECKPOINTS) / name, buffer.getvalue())
     return name
 
 
 def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], dtype: torch.dtype = torch.half) -> Path:
-    """Write a finished run's weights to checkpoints/, and its card.
+    """Write a finished run's weights and card to checkpoints/, those of a plugged-in method to the build's.
 
     dtype  as which they are stored; bfloat16 packs a fifth smaller and is as training's autocast reads convolutions
     """
@@ -54,6 +57,7 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
         "loss_curve": curve,
         "licence": "MIT, as the project; trained on the files in `data`",
     }
-    files.write_json(files.CHECKPOINTS / f"{name}.json", {**facts, **card})
-    write_manifest()
+    files.write_json(card_file(name), {**facts, **card})
+    if path.parent == files.CHECKPOINTS:
+        write_manifest()
     return path

@@ -2,11 +2,12 @@
 
 A card (JSON) says what was trained, on what, for how long, where, and how the loss fell. The list of training files
 with licence and sha256 is one CSV beside the cards, named by its hash, because all arms share it. Loading checks the
-weights' sha256 against the card.
+weights' sha256 against the card. Weights of plugged-in methods lie in the build's checkpoints/, in the same form.
 """
 
 import json
-from functools import lru_cache
+from fnmatch import fnmatch
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import UserError
-from ..methods import build, default_variant
-from ..methods.base import Method
+from ..methods import BUILT_IN, METHODS, build, default_variant, plugged_in
+from ..methods.base import Method, parameter_count
+from ..nn.encoder import Encoder, encoder_hash, load_encoder
 from ..nn.state import read_weights, trained_state
 
 
@@ -29,9 +31,47 @@ def run_name(method: str, variant: str, encoder: str, seed: int, continued: bool
     return f"{method}-{variant}{'-continued' if continued else ''}-{encoder}-seed{seed}"
 
 
+def shelf(method: str) -> Path:
+    """The folder of a method's weights: a plug-in's stand among the build's files, all others in checkpoints/."""
+    return files.build_dir() / "checkpoints" if method in plugged_in() else files.CHECKPOINTS
+
+
+def _shelf_of(name: str) -> Path:
+    """The folder of a checkpoint's weights; names of trained methods start with the method's."""
+    return shelf(name.partition("-")[0])
+
+
+def card_file(name: str) -> Path:
+    """Where the card of a checkpoint lies."""
+    return _shelf_of(name) / f"{name}.json"
+
+
 def weights_file(name: str) -> Path:
     """Where the weights of a checkpoint lie."""
-    return files.CHECKPOINTS / f"{name}.safetensors.xz"
+    return _shelf_of(name) / f"{name}.safetensors.xz"
+
+
+def card_files() -> list[Path]:
+    """Every card, those of plugged-in methods last."""
+    own = [path for method in plugged_in() for path in sorted(shelf(method).glob(f"{method}-*.json"))]
+    return [*sorted(files.CHECKPOINTS.glob("*.json")), *own]
+
+
+def _untrained_names(encoder: str) -> dict[str, tuple[str, str]]:
+    """Method and variant of the plug-ins without trained parameters, by the names that their weights would have."""
+    arms = [(name, variant) for name in plugged_in() for variant in METHODS[name].variants]
+    return {run_name(*arm, encoder, 0): arm for arm in arms if not is_trained(*arm)}
+
+
+def is_trained(method: str, variant: str) -> bool:
+    """Whether a method has parameters to train."""
+    return method in BUILT_IN or _has_parameters(METHODS[method], variant)
+
+
+@cache
+def _has_parameters(kind: type[Method], variant: str) -> bool:
+    with torch.random.fork_rng():  # drawing an encoder's weights must not change what is drawn next
+        return parameter_count(kind(Encoder(), kind.variants[variant])) > 0
 
 
 def manifest() -> pd.DataFrame:
@@ -62,8 +102,16 @@ def write_manifest() -> None:
 
 
 def model_card(name: str) -> dict[str, Any]:
-    """The card of a shipped checkpoint. Raises UserError when there is none."""
-    path = files.CHECKPOINTS / f"{name}.json"
+    """The card of a shipped checkpoint; of a method without trained parameters, that it needs none.
+
+    Raises UserError when there is none.
+    """
+    path = card_file(name)
+    for width in ("student", "vgg19"):
+        if name in _untrained_names(width):
+            method, variant = _untrained_names(width)[name]
+            facts = {"name": name, "method": method, "variant": variant, "parameters": 0, "sha256": None}
+            return facts | {"encoder": width, "encoder_sha256": encoder_hash(load_encoder(width))}
     if not path.is_file():
         raise UserError(
             f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it"
@@ -97,10 +145,14 @@ def pretrained(
 ) -> Method:
     """A method with the project's shipped weights, ready to call; loaded once and shared.
 
+    A plug-in has the weights that were trained here, or needs none when nothing in it is trained.
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
     """
     model = build(method, encoder, variant)
     name = run_name(method, variant or default_variant(method), encoder, seed, continued)
+    if name in _untrained_names(encoder):
+        model.weights = {"checkpoint": "none: nothing in it is trained"}
+        return model.eval().requires_grad_(False)
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": model_card(name)["sha256"]}
     return model.eval().requires_grad_(False)
@@ -122,5 +174,6 @@ def trained_or_fresh(
 
 
 def shipped_names(encoder: str = "student") -> list[str]:
-    """Names of the shipped method checkpoints of an encoder."""
-    return sorted(p.stem for p in files.CHECKPOINTS.glob(f"*-{encoder}-seed*.json"))
+    """Names of the shipped method checkpoints of an encoder, and of plug-ins that are trained or need no training."""
+    found = {path.stem for path in card_files() if fnmatch(path.stem, f"*-{encoder}-seed*")}
+    return sorted(found | _untrained_names(encoder).keys())

@@ -37,7 +37,7 @@ from replication.audit.timing import Cost, cost, least_times, products_of, times
 from replication.audit.training import Training, decay_readings, decayed, iterations, least_hours, passes
 from replication.audit.votes import least_votes_each, multiplied, nearest_counts, possible, votes_needed, wilson
 from replication.errors import UserError
-from replication.evaluation import benchmark
+from replication.evaluation import operations
 from replication.evaluation.operations import CARDS
 
 
@@ -209,7 +209,7 @@ def test_costs_by_shapes():
 
 
 def test_least_times_by_hand(monkeypatch):
-    monkeypatch.setattr(benchmark, "CARDS", {"card": 2.0})  # one multiply-add a second
+    monkeypatch.setattr(operations, "CARDS", {"card": 2.0})  # one multiply-add a second
     least = least_times(Cost(100, 90, 60), "card")
     assert least == pytest.approx(
         {

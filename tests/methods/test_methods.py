@@ -1,12 +1,13 @@
 """Every method and variant against the slow reference; sizes, batches, gradients, counts, wrong input."""
 
 import pytest
-import reference
+import reference.adaattn
 import torch
-from helpers.models import VARIANTS, arrays, check, error, images, model, reference_output, taps
+from helpers.models import VARIANTS, check, error, images, model, reference_output, taps
 from helpers.networks import tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.common import arrays
 
 from replication import build
 from replication.errors import UserError
@@ -39,7 +40,7 @@ def test_adaattn_code_variant_keeps_the_published_subset(monkeypatch):
     count = s[2][0].size
     subset = key_subset(count, 20, 6666).tolist()
     assert key_subset(16384, 4096, 6666)[:5].tolist() == [12209, 9403, 8243, 2047, 16010]  # the authors' own draw
-    expected = reference.adaattn_block(c, s, 3, arrays(made.adaattn_3), "", "nearest", subset)
+    expected = reference.adaattn.adaattn_block(c, s, 3, arrays(made.adaattn_3), "", "nearest", subset)
     got = made.transfer(made.encode_content(content), made.encode_style(style)).features["relu3_1"][0]
     assert error(got, expected) < 1e-10
 

@@ -71,7 +71,7 @@ def test_centring_keeps_the_deviation_accurate():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
-@pytest.mark.parametrize("name", benchmark.OPERATORS)
+@pytest.mark.parametrize("name", benchmark.operators())
 def test_memory_grows_linearly(name):
     """At 16 channels a dense map would take over ten times what is allowed here."""
     counts = [4096, 16384] if name == "Avatar-Net matching" else [9216, 36864]

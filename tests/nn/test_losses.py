@@ -5,15 +5,21 @@ The stylised images are the method's own: test_methods.py holds those against th
 
 import numpy as np
 import pytest
-import reference
+import reference.adaattn
+import reference.adain
+import reference.avatarnet
+import reference.common
+import reference.losses
+import reference.microast
+import reference.stya2k
 import torch
-from helpers.models import arrays, images, model, part, sides_of
+from helpers.models import images, model
 from helpers.networks import tiny_encoder
+from reference.common import arrays, part
 
 from replication.errors import UserError
 from replication.methods import METHODS
 from replication.methods.adaattn import key_subset
-from replication.nn.encoder import TAPS
 
 SMALL = {"content": (24, 20), "style": (18, 26)}
 
@@ -21,7 +27,7 @@ SMALL = {"content": (24, 20), "style": (18, 26)}
 def encode(batch: torch.Tensor) -> list[list[np.ndarray]]:
     """Taps of every image of a batch."""
     state = arrays(tiny_encoder().layers)
-    return [reference.encode(image.detach().numpy(), state) for image in batch]
+    return [reference.common.encode(image.detach().numpy(), state) for image in batch]
 
 
 def mean(function, *batches) -> float:
@@ -39,13 +45,13 @@ def four_terms(made, content, style) -> dict[str, float]:
     result, same = made(content, style), (made(content, content), made(style, style))
     c, s = encode(content), encode(style)
     values = {
-        "content": mean(reference.normalised_content, encode(result), c),
-        "style": mean(reference.style, encode(result), s),
+        "content": mean(reference.losses.normalised_content, encode(result), c),
+        "style": mean(reference.losses.style, encode(result), s),
         "identity_pixels": sum(
-            reference.mse(a.detach().numpy(), b.numpy()) for a, b in zip(same, (content, style), strict=True)
+            reference.losses.mse(a.detach().numpy(), b.numpy()) for a, b in zip(same, (content, style), strict=True)
         ),
-        "identity_features": mean(reference.features, encode(same[0]), c)
-        + mean(reference.features, encode(same[1]), s),
+        "identity_features": mean(reference.losses.features, encode(same[0]), c)
+        + mean(reference.losses.features, encode(same[1]), s),
     }
     return {name: getattr(made.variant, name) * value for name, value in values.items()}
 
@@ -57,12 +63,12 @@ def test_adain(variant):
     (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
     options = {} if variant == "code" else {"content_unbiased": False, "style_unbiased": False, "style_eps": 0.0}
     expected = {
-        "content": reference.mse(output[3], reference.adain(c[3], s[3], **options)),
-        "style": 10 * reference.style(output[:4], s[:4]),
+        "content": reference.losses.mse(output[3], reference.adain.adain(c[3], s[3], **options)),
+        "style": 10 * reference.losses.style(output[:4], s[:4]),
     }
     if variant == "paper":
         expected["style"] = 0.1 * sum(
-            len(a) * reference.style([a], [b]) for a, b in zip(output[:4], s[:4], strict=True)
+            len(a) * reference.losses.style([a], [b]) for a, b in zip(output[:4], s[:4], strict=True)
         )
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
 
@@ -103,9 +109,11 @@ def disentangled(made, content, style, content_1, style_1) -> dict[str, float]:
             for i, j in zip(first, second, strict=True):
                 a, b = features[i][tap], features[j][tap]
                 if name == "disentangled_content":
-                    values[name] += reference.mse(reference.normalise(a), reference.normalise(b)) / len(content)
+                    values[name] += reference.losses.mse(
+                        reference.common.normalise(a), reference.common.normalise(b)
+                    ) / len(content)
                 else:
-                    values[name] += reference.style([a], [b]) / len(content)
+                    values[name] += reference.losses.style([a], [b]) / len(content)
     return values
 
 
@@ -141,7 +149,7 @@ def test_mccnet(variant, weights):
     noise = (0.01 + 0.01 * torch.rand(())) * torch.randn(content.shape)
     result, other = made(content, style), made(content + noise.double(), style)
     expected = four_terms(made, content, style) | {
-        "illumination": 3000 * reference.mse(other.detach().numpy(), result.detach().numpy())
+        "illumination": 3000 * reference.losses.mse(other.detach().numpy(), result.detach().numpy())
     }
     if variant == "code":
         x = result.detach().numpy()
@@ -157,8 +165,8 @@ def test_artflow(operator):
     content, style = images(2, **SMALL)
     output, c, s = encode(made(content, style)), encode(content), encode(style)
     expected = {
-        "content": 0.1 * mean(lambda a, b: reference.mse(a[3], b[3]), output, c),
-        "style": mean(lambda a, b: reference.style(a[:4], b[:4]), output, s),
+        "content": 0.1 * mean(lambda a, b: reference.losses.mse(a[3], b[3]), output, c),
+        "style": mean(lambda a, b: reference.losses.style(a[:4], b[:4]), output, s),
     }
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
 
@@ -170,14 +178,16 @@ def test_microast(variant, negatives):
     result = made(content, style)
 
     def signals(batch):
-        levels = [reference.micro_encode(image.detach().numpy(), part(made, "style_encoder")) for image in batch]
-        modulation = [reference.micro_modulation(pair, part(made, "modulator")) for pair in levels]
+        levels = [
+            reference.microast.micro_encode(image.detach().numpy(), part(made, "style_encoder")) for image in batch
+        ]
+        modulation = [reference.microast.micro_modulation(pair, part(made, "modulator")) for pair in levels]
         return [{"level1": a, "level2": b, **m} for (a, b), m in zip(levels, modulation, strict=True)]
 
     expected = {
-        "content": mean(lambda a, b: reference.mse(a[3], b[3]), encode(result), encode(content)),
-        "style": 3 * mean(lambda a, b: reference.style(a[:4], b[:4]), encode(result), encode(style)),
-        "contrast": 3 * reference.micro_contrast(signals(result), signals(style), negatives),
+        "content": mean(lambda a, b: reference.losses.mse(a[3], b[3]), encode(result), encode(content)),
+        "style": 3 * mean(lambda a, b: reference.losses.style(a[:4], b[:4]), encode(result), encode(style)),
+        "contrast": 3 * reference.microast.micro_contrast(signals(result), signals(style), negatives),
     }
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
     with pytest.raises(UserError, match="batch of at least 2"):
@@ -192,20 +202,20 @@ def test_avatarnet(variant):
     state, chosen = arrays(made.encoder.layers), made.variant
 
     def code(image):
-        return reference.encode(reference.extend(image, 8), state, chosen.pooling, "zeros")
+        return reference.common.encode(reference.common.extend(image, 8), state, chosen.pooling, "zeros")
 
     source = content[0].numpy()
     features = code(source)
-    result = reference.avatar_decode(features[3], features, part(made, "decoder"), official=variant == "official")[
-        :, :24, :20
-    ]
+    result = reference.avatarnet.avatar_decode(
+        features[3], features, part(made, "decoder"), official=variant == "official"
+    )[:, :24, :20]
     scale = 255.0 if variant == "official" else 1 / np.array([0.229, 0.224, 0.225])[:, None, None]
     y = result * scale
     squares = {"official": (623, 16900, 16800, 253000), "port": (1, 1, 1, 1)}[variant]
     expected = {
-        "pixels": chosen.pixels * reference.mse(y, source * scale),
+        "pixels": chosen.pixels * reference.losses.mse(y, source * scale),
         "features": chosen.features
-        * sum(a * reference.mse(x, y) for a, x, y in zip(squares, code(result), features, strict=True)),
+        * sum(a * reference.losses.mse(x, y) for a, x, y in zip(squares, code(result), features, strict=True)),
         "total_variation": chosen.total_variation
         * float(np.abs(np.diff(y, axis=1)).mean() + np.abs(np.diff(y, axis=2)).mean()),
     }
@@ -221,10 +231,10 @@ def test_mst(variant):
     content, style = images(1, **SMALL)
     state = arrays(made.encoder.layers)
     result, c, s = (
-        reference.encode(reference.extend(x[0].detach().numpy(), 8), state, made.variant.pooling)
+        reference.common.encode(reference.common.extend(x[0].detach().numpy(), 8), state, made.variant.pooling)
         for x in (made(content, style), content, style)
     )
-    expected = {"content": reference.mse(result[3], c[3]), "style": reference.style(result[:4], s[:4])}
+    expected = {"content": reference.losses.mse(result[3], c[3]), "style": reference.losses.style(result[:4], s[:4])}
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-8)
 
 
@@ -237,12 +247,14 @@ def test_adaattn_and_datnet(name):
     for level in range(2, 6):
         subset = key_subset(s[level - 1][0].size, limit, 3)
         kept = None if subset is None else subset.tolist()
-        target = reference.adaattn_local_target(c, s, level, kept, "nearest" if name == "adaattn" else "bilinear")
-        local += reference.mse(output[level - 1], target)
-    expected = {"global_style": 10 * reference.style(output[1:], s[1:]), "local_feature": 3 * local}
+        target = reference.adaattn.adaattn_local_target(
+            c, s, level, kept, "nearest" if name == "adaattn" else "bilinear"
+        )
+        local += reference.losses.mse(output[level - 1], target)
+    expected = {"global_style": 10 * reference.losses.style(output[1:], s[1:]), "local_feature": 3 * local}
     if name == "datnet":
         (same,) = encode(made(content, content))
-        expected["restoration"] = 5 * reference.features(same, c)
+        expected["restoration"] = 5 * reference.losses.features(same, c)
     assert terms_of(made, content, style, 3) == pytest.approx(expected, rel=1e-9)
     assert "restoration" not in terms_of(model("datnet", "dual"), content, style)
 
@@ -254,16 +266,20 @@ def test_stya2k(variant):
     (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
     chosen, local = made.variant, 0.0
     for level in range(2, 6):
-        q, k, v = reference.adaattn_key(c, level, "nearest"), reference.adaattn_key(s, level, "nearest"), s[level - 1]
-        target, sides = c[level - 1], sides_of(chosen, TAPS[level - 1], c[level - 1])
+        q, k, v = (
+            reference.adaattn.adaattn_key(c, level, "nearest"),
+            reference.adaattn.adaattn_key(s, level, "nearest"),
+            s[level - 1],
+        )
+        target, sides = c[level - 1], reference.stya2k.sides_of(chosen, level - 1, c[level - 1])
         if chosen.all_to_all:
             flat = (x.reshape(len(x), -1) for x in (q, k, v))
-            target = target + reference.attention(*flat, chosen.heads).reshape(target.shape)
+            target = target + reference.common.attention(*flat, chosen.heads).reshape(target.shape)
         elif chosen.distributed:
-            target = target + reference.distributed(q, k, v, sides, chosen.heads)
+            target = target + reference.stya2k.distributed(q, k, v, sides, chosen.heads)
         if chosen.progressive and not chosen.all_to_all:
-            target = target + reference.progressive(q, k, v, sides, chosen.heads, chosen.coarse)
-        local += reference.mse(output[level - 1], target)
+            target = target + reference.stya2k.progressive(q, k, v, sides, chosen.heads, chosen.coarse)
+        local += reference.losses.mse(output[level - 1], target)
     weight = float(variant.removeprefix("lambda-")) if variant.startswith("lambda") else 1.25
-    expected = {"global_style": 10 * reference.style(output[:4], s[:4]), "local_feature": weight * local}
+    expected = {"global_style": 10 * reference.losses.style(output[:4], s[:4]), "local_feature": weight * local}
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
