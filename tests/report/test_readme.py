@@ -35,7 +35,7 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
         write_readme(path)
     path.write_text(
         "".join(
-            f"before\n<!-- {name}: made by `make readme` from results/cpu -->\nold\n<!-- /{name} -->\nafter\n"
+            f"before\n<!-- {name}: made by `make readme` from results/reference/cpu -->\nold\n<!-- /{name} -->\nafter\n"
             for name in BLOCKS
         )
     )
