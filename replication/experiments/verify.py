@@ -107,7 +107,9 @@ def _facts(folder: Path, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it and run `make` again, or restore it with git") from error
+        raise UserError(
+            f"{path} is damaged ({error}); remove it and run `make` again, or restore it with git"
+        ) from error
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
@@ -115,12 +117,16 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); remove it and run `make` again, or restore it with git") from error
+        raise UserError(
+            f"{path} is damaged ({error}); remove it and run `make` again, or restore it with git"
+        ) from error
 
 
 def _weights_of(facts: dict[str, Any]) -> dict[str, str]:
     """Hash of the weights by name of the checkpoint, of the rows that a table's facts list."""
-    return {row["checkpoint"]: row["weights"] for row in facts.get("rows", []) if {"checkpoint", "weights"} <= row.keys()}
+    return {
+        row["checkpoint"]: row["weights"] for row in facts.get("rows", []) if {"checkpoint", "weights"} <= row.keys()
+    }
 
 
 def _weights(folder: Path) -> dict[str, str]:
@@ -133,7 +139,9 @@ def _pictures(folder: Path, name: str) -> set[tuple[str, ...]]:
     if not path.is_file():
         return set()
     cells = _read(folder, path.stem)
-    return set(cells[[column for column in ("content", "style", "pair", "job") if column in cells]].itertuples(index=False))
+    return set(
+        cells[[column for column in ("content", "style", "pair", "job") if column in cells]].itertuples(index=False)
+    )
 
 
 def _incomparable(name: str, reference: Path, own: Path, other_weights: set[str]) -> list[str]:
@@ -286,7 +294,8 @@ def show_comparisons(found: Sequence[Comparison]) -> pd.DataFrame:
                 "table": one.table,
                 "status": one.status,
                 "of the tolerance": "" if one.status not in (CLOSE, DIFFERENT) else f"{one.deviation:.2g}",
-                "details": "; ".join(one.details[:3]) + (f"; {len(one.details) - 3} more" if len(one.details) > 3 else ""),
+                "details": "; ".join(one.details[:3])
+                + (f"; {len(one.details) - 3} more" if len(one.details) > 3 else ""),
             }
             for one in found
         ],
