@@ -166,7 +166,7 @@ def _incomparable(name: str, reference: Path, own: Path, other_weights: set[str]
 
 
 def _compare(name: str, reference: Path, own: Path, other_weights: set[str]) -> Comparison:
-    if not (own / f"{name}.csv").is_file():
+    if name not in _tables(own):
         if GIVEN in name:
             return Comparison(name, KEPT, details=("on the published pairs, which the project may not pass on",))
         return Comparison(name, MISSING, details=("the reference has this table; run `make`",))
@@ -260,7 +260,7 @@ def _number(text: str) -> float | None:
 
 def _compare_claims(reference: Path, own: Path, tables: dict[str, str]) -> Comparison:
     """Verdicts, exactly; of claims on tables that are comparable, and not about times."""
-    if not (own / "claims.csv").is_file():
+    if "claims" not in _tables(own):
         return Comparison("claims", MISSING, details=("the reference has this table; run `make`",))
     before, now = (_read(folder, "claims").set_index("id") for folder in (reference, own))
     details = [f"{name}: only in one of the two" for name in before.index.symmetric_difference(now.index)]

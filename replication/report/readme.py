@@ -1,4 +1,4 @@
-"""The parts of README.md that are made from results/reference/cpu: between their marks, and nothing else of the file."""
+"""The parts of README.md that are made from the reference: between their marks, and nothing else of the file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

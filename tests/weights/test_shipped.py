@@ -11,7 +11,8 @@ from replication import files
 from replication.errors import UserError
 from replication.nn import state as state_files
 from replication.nn.state import read_weights, write_weights
-from replication.weights.shipped import manifest, model_card
+from replication.training.ship import pack_shipped
+from replication.weights.shipped import load_checkpoint, manifest, model_card, weights_file
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -40,6 +41,19 @@ def test_eight_bits_are_off_by_half_a_step_of_their_output_channel(tmp_path):
     again = write_weights(tmp_path / "y.safetensors.xz", found, torch.int8)
     assert all(torch.allclose(value, found[name], rtol=1e-6) for name, value in read_weights(again).items())
     assert path.stat().st_size < write_weights(tmp_path / "z.safetensors.xz", state, torch.half).stat().st_size
+
+
+def test_packed_weights_are_those_of_their_cards_and_name_what_training_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    name, state = "a-code-student-seed0", {"weight": torch.randn(80, 80), "bias": torch.randn(80)}
+    trained = files.sha256_file(write_weights(weights_file(name), state, torch.half))
+    files.write_json(tmp_path / f"{name}.json", {"sha256": trained, "commit": "c", "licence": "MIT"})
+    before, after = pack_shipped()
+    packed, bound = load_checkpoint(name), 0.51 * state["weight"].abs().max() / 127
+    assert after < 0.7 * before and 0 < (packed["weight"] - state["weight"]).abs().max() <= bound
+    assert model_card(name)["trained_sha256"] == trained and "int8" in model_card(name)["stored"]
+    assert pd.read_csv(tmp_path / "manifest.csv").sha256[0] == model_card(name)["sha256"] != trained
+    assert pack_shipped() == (after, after)  # packing twice changes nothing
 
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
