@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test smoke bench train study report readme lab lock clean distclean help
+.PHONY: all env test smoke verify reference bench train study report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -30,6 +30,12 @@ test: $(READY)  ## run the tests (ARGS=-x passes options to pytest)
 smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke
 
+verify: $(READY)  ## set results/PROFILE beside the committed results/reference/PROFILE, table by table
+	$(BIN)/python -m replication verify --profile $(PROFILE)
+
+reference: $(READY)  ## for maintainers: what a finished make has written becomes the reference
+	$(BIN)/python -m replication reference --profile $(PROFILE)
+
 bench: $(READY)  ## measure parameters, operations, latency, memory: results/bench/<hardware and versions>.csv
 	$(BIN)/python -m replication benchmark --profile $(PROFILE)
 
@@ -42,7 +48,7 @@ study: $(READY)  ## write a blind voting page for people: build/study/<profile>/
 report: $(READY)  ## write what PROFILE has produced as a static site: build/report/<profile>/index.html
 	$(BIN)/python -m replication report --profile $(PROFILE)
 
-readme: $(READY)  ## put the headline table of results/cpu into README.md
+readme: $(READY)  ## put the tables of results/reference/cpu into README.md
 	$(BIN)/python -m replication readme
 
 lab: $(READY)  ## open the notebooks in JupyterLab

@@ -181,9 +181,41 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "readme",
         help="put tables into README.md",
-        description="Write the tables of README.md, headline and verdicts, from results/cpu.",
+        description="Write the tables of README.md, headline and verdicts, from results/reference/cpu.",
     )
     add.set_defaults(run=_readme)
+
+    add = commands.add_parser(
+        "verify",
+        help="set your tables beside the reference",
+        description=(
+            "Compare results/<profile> with the committed results/reference/<profile>, table by table. Exit status 1"
+            " when something that should agree does not; times are never compared."
+        ),
+    )
+    _profile(add)
+    add.set_defaults(run=_verify)
+
+    add = commands.add_parser(
+        "reference",
+        help="make your tables the reference, for maintainers",
+        description=(
+            "Copy the tables of a finished `make` to results/reference/<profile>, timings to results/reference/bench,"
+            " and the figures that README shows to figures/readme."
+        ),
+    )
+    _profile(add)
+    add.set_defaults(run=_reference)
+
+    add = commands.add_parser(
+        "pack",
+        help="store the shipped weights as 8-bit integers, for maintainers",
+        description=(
+            "Rewrite the methods' weights in checkpoints/ as 8-bit integers with one scale per output channel, half as"
+            " large. It changes results a little, so the reference has to be renewed afterwards."
+        ),
+    )
+    add.set_defaults(run=_pack)
 
     add = commands.add_parser(
         "scales",
@@ -323,6 +355,33 @@ def _readme(arguments: argparse.Namespace) -> None:
     write_readme()
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    from .experiments.verify import sentence, verify
+
+    found = verify(arguments.profile)
+    for one in found:
+        print(f"{one.table}: {one.status}")
+        for detail in one.details:
+            print(f"    {detail}")
+    print(sentence(found, arguments.profile))
+    return int(any(one.fails for one in found))
+
+
+def _reference(arguments: argparse.Namespace) -> None:
+    from .experiments.verify import renew_reference
+
+    print(f"wrote {renew_reference(arguments.profile)}; `make readme` puts it into README.md")
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from .training.ship import pack_shipped
+
+    before, after = pack_shipped()
+    print(
+        f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after; run `make` and `make reference` to renew the tables"
+    )
+
+
 def _scales(arguments: argparse.Namespace) -> None:
     from .data.images import training_set
     from .training.student import measure_scales
@@ -347,19 +406,19 @@ def _fit_lpips(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; a user's mistake prints one line and returns 2."""
+    """Run a command and return its exit status; a user's mistake prints one line and returns 2."""
     arguments = parser().parse_args(argv)
     make_places_absolute()
     try:
         add_plugins(arguments.plugin)
-        arguments.run(arguments)
+        status = arguments.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":

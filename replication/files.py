@@ -38,6 +38,11 @@ def make_places_absolute() -> None:
             os.environ[name] = os.path.abspath(os.environ[name])
 
 
+def reference_results(profile: str) -> Path:
+    """Folder of the committed tables of a profile, apart from what a user's `make` writes; "bench" for timings."""
+    return RESULTS / "reference" / profile
+
+
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call `write` with a temporary path beside `path`, then rename it to `path`.
 

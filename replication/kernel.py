@@ -3,7 +3,7 @@
     REPLICATION_RECORD=FILE python -m replication.kernel -f CONNECTION_FILE
 
 After every cell it writes FILE: modules of the package that were imported, files that were opened, also one that
-was not there), folders that were listed, and files that took their name by renaming, which is how the package writes.
+was not there, folders that were listed, and files that took their name by renaming, which is how the package writes.
 What child processes open is not seen; they import what their parent does.
 """
 

@@ -22,6 +22,8 @@ from .provenance import provenance
 
 # Okabe-Ito: told apart with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Longer side of a page of photographs, in pixels.
+LONGEST = 2400
 # Supported, contradicted, undecided, not testable here.
 VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#BBBBBB")
 
@@ -45,10 +47,15 @@ def use_style() -> None:
 def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
     """Write figures/<profile>/<name> and its provenance; equal figures give equal bytes.
 
-    name  with its ending: .png for drawings, .jpg for pages of photographs, which as PNG take megabytes
+    name  with its ending: .png for drawings; .jpg or .webp for pages of photographs, which as PNG take megabytes. Such
+          a page is at most LONGEST pixels long: more than a screen shows at once
     """
     path = files.FIGURES / profile.name / name
-    options = {"metadata": {"Software": None}} if path.suffix == ".png" else {"pil_kwargs": {"quality": 90}}
+    if path.suffix == ".png":
+        options = {"metadata": {"Software": None}}
+    else:
+        dots = min(mpl.rcParams["savefig.dpi"], LONGEST / max(figure.get_size_inches()))
+        options = {"dpi": dots, "pil_kwargs": {"quality": 82}}
     files.write_atomic(path, lambda temporary: figure.savefig(temporary, **options))
     files.write_json(
         path.with_suffix(".json"),

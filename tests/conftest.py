@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.networks import tiny_encoder
 
-from replication.files import ROOT
+from replication.files import ROOT, reference_results
 from replication.nn.encoder import Encoder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -39,19 +39,17 @@ def shared() -> Path:
 
 @pytest.fixture
 def committed_results() -> Path:
-    """results/cpu as committed.
-
-    After a `make` they are this machine's own, and checks of what is committed are skipped.
-    """
+    """The reference as committed; while it is being renewed, checks of what is committed are skipped."""
     git = shutil.which("git")
     if (
         git is None
         or subprocess.run(
-            [git, "-C", ROOT, "diff", "--quiet", "HEAD", "--", "results/cpu", "README.md"], capture_output=True
+            [git, "-C", ROOT, "diff", "--quiet", "HEAD", "--", "results/reference/cpu", "README.md"],
+            capture_output=True,
         ).returncode
     ):
-        pytest.skip("results/cpu or README.md are not as committed")
-    return ROOT / "results" / "cpu"
+        pytest.skip("results/reference/cpu or README.md are not as committed")
+    return reference_results("cpu")
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ import json
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from replication import files, plots
 from replication.profiles import Profile
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
 def test_equal_figures_give_equal_bytes(name, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "FIGURES", tmp_path)
     image = torch.rand(3, 32, 40, generator=torch.Generator().manual_seed(0))
@@ -22,6 +23,15 @@ def test_equal_figures_give_equal_bytes(name, tmp_path, monkeypatch):
         written.append(path.read_bytes())
     facts = json.loads(path.with_suffix(".json").read_text())
     assert written[0] == written[1] and facts["content"] == "x" and facts["sha256"] == files.sha256_file(path)
+
+
+def test_a_page_of_photographs_is_no_larger_than_it_needs_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FIGURES", tmp_path)
+    figure = plots.image_grid([[torch.rand(3, 8, 8)] * 30], ["x"] * 30)
+    assert max(figure.get_size_inches()) * 150 > plots.LONGEST
+    with Image.open(plots.save(figure, "a.jpg", Profile.load("smoke"))) as image:
+        assert plots.LONGEST - 2 <= max(image.size) <= plots.LONGEST
+    plots.close(figure)
 
 
 def test_equal_features_have_equal_colours():

@@ -41,6 +41,8 @@ MISSING = dict.fromkeys(
 )
 # What a measured column is held against when the paper's own cannot be measured.
 PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfsd_sum": "cfsd"}
+# Ends the names of what was measured on a user's pairs of images with maps.
+GIVEN = "-given-pairs"
 # The encoder at whose width the methods ran, as a table says it.
 ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19", "vgg19": "method on VGG-19"}
 
@@ -224,11 +226,11 @@ def write_results(
     return path
 
 
-def read_results(name: str, profile: str = "cpu") -> tuple[pd.DataFrame, dict[str, Any]]:
-    """What `write_results` has written, and its provenance. Raises UserError when it is missing."""
-    path = files.RESULTS / profile / f"{name}.csv"
+def read_reference(name: str, profile: str = "cpu") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A committed table and its provenance. Raises UserError when it is missing."""
+    path = files.reference_results(profile) / f"{name}.csv"
     if not path.is_file():
-        raise UserError(f"{path} is missing; restore it with git or run `make`")
+        raise UserError(f"{path} is missing; restore it with git")
     return pd.read_csv(path, keep_default_na=False, na_values=[""]), json.loads(
         path.with_suffix(".json").read_text(encoding="utf-8")
     )

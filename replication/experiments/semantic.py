@@ -37,8 +37,7 @@ from ..sources import source_hash
 from ..weights.shipped import model_card, pretrained, run_name, shipped_names
 
 HOST_NAMES = ("sanet", "stytr2", "adaattn", "stya2k")
-# Ends the names of what was measured on a user's pairs.
-GIVEN = "-given-pairs"
+GIVEN = tables.GIVEN
 EXTENSION = "SCSA in this host is our extension"
 SETS = {"frechet_substitute": frechet_distance, "kernel_distance": kernel_distance}
 

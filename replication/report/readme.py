@@ -1,4 +1,4 @@
-"""The parts of README.md that are made from results/cpu: between their marks, and nothing else of the file."""
+"""The parts of README.md that are made from the reference: between their marks, and nothing else of the file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 
 def headline() -> str:
     """All methods with their intervals."""
-    frame, facts = tables.read_results(tables.slug(WORKBOOK, "All methods"))
+    frame, facts = tables.read_reference(tables.slug(WORKBOOK, "All methods"))
     shown = tables.show(frame, SHOWN)
     where = (
         f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile"
@@ -53,7 +53,7 @@ def headline() -> str:
 
 def verdicts() -> str:
     """Number of claims by paper and verdict, and what became of HIGHLIGHTS."""
-    frame, _ = tables.read_results("claims")
+    frame, _ = tables.read_reference("claims")
     counts = [[paper, *map(str, line)] for paper, *line in summary(frame).itertuples()]
     chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
     claims = [[name, claim.statement, claim.verdict, margin_text(claim)] for name, claim in chosen.iterrows()]
@@ -74,7 +74,7 @@ def write_readme(path: Path | None = None) -> None:
     path = path or files.ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     for name, make in BLOCKS.items():
-        start, end = f"<!-- {name}: made by `make readme` from results/cpu -->", f"<!-- /{name} -->"
+        start, end = f"<!-- {name}: made by `make readme` from results/reference/cpu -->", f"<!-- /{name} -->"
         before, *rest = text.split(start)
         if len(rest) != 1 or end not in rest[0]:
             raise UserError(f"{path} must hold {start} and {end} once; restore it with git")

@@ -246,7 +246,7 @@ def terms_of(one: Claim) -> set[Term]:
     return {term for part in one.predicate for each in expand(one, part) for term in _terms(one, each)[1]}
 
 
-RESULTS = files.RESULTS / "cpu"
+RESULTS = files.reference_results("cpu")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ RESULTS = files.RESULTS / "cpu"
 def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_path, paper, table, row, metric):
     """On the committed results: one cell made absurd, upwards and downwards."""
     if not (RESULTS / "claims.csv").is_file():
-        pytest.fail(f"{RESULTS}/claims.csv is missing; run `make`")
+        pytest.fail(f"{RESULTS}/claims.csv is missing; restore it with git")
     sizes, claims = replace(Profile.load("cpu"), bootstrap=200), load_claims()
     before, _ = decide_all(sizes, RESULTS, claims)
     dependent = {

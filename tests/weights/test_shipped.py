@@ -5,11 +5,14 @@ import lzma
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save
 
 from replication import files
 from replication.errors import UserError
+from replication.nn import state as state_files
 from replication.nn.state import read_weights, write_weights
-from replication.weights.shipped import manifest, model_card
+from replication.training.ship import pack_shipped
+from replication.weights.shipped import load_checkpoint, manifest, model_card, weights_file
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -24,10 +27,53 @@ def test_packing_loses_nothing_but_precision(tmp_path, dtype):
     assert path.read_bytes() == write_weights(tmp_path / "y.safetensors.xz", state, dtype).read_bytes()
 
 
+def test_eight_bits_are_off_by_half_a_step_of_their_output_channel(tmp_path):
+    torch.manual_seed(0)
+    strength = torch.logspace(-3, 3, 32).view(-1, 1, 1, 1)
+    state = {"a.weight": torch.randn(32, 16, 3, 3) * strength, "a.bias": torch.randn(5000), "small": torch.randn(8, 9)}
+    state["a.weight"][3] = 0
+    path = write_weights(tmp_path / "x.safetensors.xz", state, torch.int8)
+    found = read_weights(path)
+    step = state["a.weight"].flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1) / 127
+    error = (found["a.weight"] - state["a.weight"]).abs()
+    assert found.keys() == state.keys() and (error <= 0.5001 * step).all() and error.max() > 0
+    assert all(torch.equal(found[name], state[name].half().float()) for name in ("a.bias", "small"))
+    again = write_weights(tmp_path / "y.safetensors.xz", found, torch.int8)
+    assert all(torch.allclose(value, found[name], rtol=1e-6) for name, value in read_weights(again).items())
+    assert path.stat().st_size < write_weights(tmp_path / "z.safetensors.xz", state, torch.half).stat().st_size
+
+
+def test_packed_weights_are_those_of_their_cards_and_name_what_training_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    name, state = "a-code-student-seed0", {"weight": torch.randn(80, 80), "bias": torch.randn(80)}
+    trained = files.sha256_file(write_weights(weights_file(name), state, torch.half))
+    files.write_json(tmp_path / f"{name}.json", {"sha256": trained, "commit": "c", "licence": "MIT"})
+    before, after = pack_shipped()
+    packed, bound = load_checkpoint(name), 0.51 * state["weight"].abs().max() / 127
+    assert after < 0.7 * before and 0 < (packed["weight"] - state["weight"]).abs().max() <= bound
+    assert model_card(name)["trained_sha256"] == trained and "int8" in model_card(name)["stored"]
+    assert pd.read_csv(tmp_path / "manifest.csv").sha256[0] == model_card(name)["sha256"] != trained
+    assert pack_shipped() == (after, after)  # packing twice changes nothing
+
+
+def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(state_files, "LARGEST", 2**20)
+    path = tmp_path / "x.safetensors.xz"
+    path.write_bytes(lzma.compress(bytes(2**24), preset=1))  # a dictionary of 1 MiB and 16 MiB of zeros
+    with pytest.raises(UserError, match="x.safetensors.xz is damaged"):
+        read_weights(path)
+    monkeypatch.setattr(state_files, "LARGEST", 2**23)  # enough for the dictionary, not for what it unpacks to
+    with pytest.raises(UserError, match="it unpacks to more than 8388608 bytes"):
+        read_weights(path)
+
+
 def test_damaged_weights_are_named(tmp_path):
-    path = write_weights(tmp_path / "x.safetensors.xz", {"a": torch.randn(100)}, torch.float16)
+    path = write_weights(tmp_path / "x.safetensors.xz", {"a": torch.randn(100, 100)}, torch.int8)
     whole = path.read_bytes()
-    for broken in (whole[:-7], b"", b"not xz", lzma.compress(b"not safetensors")):
+    without_scale = lzma.compress(save({"a": torch.zeros(2, 2, dtype=torch.int8)}))
+    wrong_scale = lzma.compress(save({"a": torch.zeros(2, 2, dtype=torch.int8), "a:scale": torch.ones(3)}))
+    wrong = (lzma.compress(b"not safetensors"), without_scale, wrong_scale, whole + b"more")
+    for broken in (whole[:-7], b"", b"not xz", *wrong):
         path.write_bytes(broken)
         with pytest.raises(UserError, match="x.safetensors.xz is damaged"):
             read_weights(path)

@@ -1,0 +1,44 @@
+"""What git carries: small enough that a clone is quick."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from replication.files import ROOT
+
+LARGEST_WITHOUT_WEIGHTS = 10e6
+LARGEST = 60e6
+
+
+def git(*arguments: str) -> str:
+    """What git prints; the test is skipped where there is no git or this is no checkout."""
+    program = shutil.which("git")
+    if program is None:
+        pytest.skip("no git on this machine")
+    done = subprocess.run([program, "-C", ROOT, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"this is no git checkout: {done.stderr.strip()}")
+    return done.stdout
+
+
+def tracked_sizes() -> dict[str, int]:
+    """Bytes of every tracked file that is there."""
+    names = git("ls-files", "-z").split("\0")
+    return {name: (ROOT / name).stat().st_size for name in names if name and (ROOT / name).is_file()}
+
+
+def test_tracked_files_are_light(capsys):
+    sizes = tracked_sizes()
+    others = sum(size for name, size in sizes.items() if not name.startswith("checkpoints/"))
+    with capsys.disabled():
+        print(f"\ntracked: {sum(sizes.values()) / 1e6:.1f} MB, {others / 1e6:.1f} MB of it without checkpoints/")
+        print("history: " + ", ".join(git("count-objects", "-vH").splitlines()))
+    assert 0 < others <= LARGEST_WITHOUT_WEIGHTS
+    assert sum(sizes.values()) <= LARGEST
+
+
+def test_what_make_writes_is_ignored_and_the_reference_is_not():
+    written = ("results/cpu/x.csv", "results/bench/x.csv", "figures/smoke/x.jpg", "build/x", "results/paper/x.json")
+    found = git("check-ignore", "--no-index", *written, "results/reference/cpu/x.csv", "figures/readme/x.webp")
+    assert set(found.split()) == set(written)
