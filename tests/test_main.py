@@ -50,7 +50,7 @@ def test_any_mode_any_shape(arguments, tmp_path):
     ("change", "message"),
     [
         ({"--content": "no-such.jpg"}, "no-such.jpg does not exist"),
-        ({"--style": __file__}, "test_cli.py as an image"),
+        ({"--style": __file__}, "test_main.py as an image"),
         ({"--method": "gatys"}, "unknown method 'gatys'; choose adain"),
         ({"--out": "result.docx"}, "result.docx: give it one of the endings"),
         ({"--out": "/proc/none/out.png"}, "cannot write /proc/none/out.png"),

@@ -34,18 +34,21 @@ WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 LEFTOVERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
-def read_image(path: str | Path, size: int | None = None, square: bool = False) -> Float[Tensor, "3 height width"]:
+def read_image(
+    path: str | Path, size: int | None = None, square: bool = False, profile: bool = True
+) -> Float[Tensor, "3 height width"]:
     """Read an image file as RGB in [0, 1].
 
-    size    length of the shorter side after resizing (bicubic, aspect ratio kept); None keeps the file's size
-    square  centre crop to size x size afterwards
+    size     length of the shorter side after resizing (bicubic, aspect ratio kept); None keeps the file's size
+    square   centre crop to size x size afterwards
+    profile  convert an embedded colour profile to sRGB; False takes the numbers as they are stored
 
-    Orientation tags are obeyed; grey, palette, CMYK, 16-bit and floating-point images are converted, and so are
-    embedded colour profiles (to sRGB); transparency is laid on white, and `read_alpha` gives it back.
+    Orientation tags are obeyed; grey, palette, CMYK, 16-bit and floating-point images are converted;
+    transparency is laid on white, and `read_alpha` gives it back.
     The papers' scripts instead distort to a square, or keep the file's mode and then fail on grey images.
     Raises UserError naming the file when it is missing, no image, or damaged.
     """
-    return _tensor(_resized(decode(path, size)[0], size, square, path))
+    return _tensor(_resized(decode(path, size, profile)[0], size, square, path))
 
 
 def read_alpha(path: str | Path, size: int | None = None, square: bool = False) -> Float[Tensor, "1 height width"] | None:
@@ -159,17 +162,22 @@ def data_uri(image: Float[Tensor, "3 height width"]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file of a set: its name, where it lies, what it is and under which licence."""
+    """An image file of a set: its name, where it lies, what it is and under which licence.
+
+    profile  whether an embedded colour profile is obeyed. Registered pictures are read as they are stored: one of them,
+             the rocket, is in Adobe RGB, and the committed results were measured without conversion.
+    """
 
     name: str
     path: Path
     sha256: str
     licence: str
     caption: str
+    profile: bool = True
 
     def tensor(self, size: int | None = None, square: bool = True) -> Float[Tensor, "3 height width"]:
         """The image, shorter side `size`, cropped to a square unless told otherwise."""
-        return read_image(self.path, size, square and size is not None)
+        return read_image(self.path, size, square and size is not None, self.profile)
 
 
 def read_folder_of_pictures(path: str | Path) -> list[Picture]:
@@ -250,7 +258,10 @@ def read_manifest(path: Path) -> dict[Path, str]:
 
 def from_assets(kind: str, split: str) -> list[Picture]:
     """Registered images of a kind and split, each checked against its sha256."""
-    return [Picture(a.name, a.path(), a.sha256, a.licence, assets.caption(a.name)) for a in assets.select(kind, split)]
+    return [
+        Picture(a.name, a.path(), a.sha256, a.licence, assets.caption(a.name), profile=False)
+        for a in assets.select(kind, split)
+    ]
 
 
 def spread(pictures: list[Picture], count: int) -> list[Picture]:
