@@ -347,8 +347,8 @@ def main(argv: list[str] | None = None) -> int:
         if not is_out_of_memory(error):
             raise
         print(
-            "error: this needs more memory than there is; take smaller images (a smaller --size or --profile) or batches"
-            " (--batch), or end other programs",
+            "error: this needs more memory than there is; take smaller images (--size, --profile) or batches (--batch),"
+            " or end other programs",
             file=sys.stderr,
         )
         return 2

@@ -157,7 +157,7 @@ def wrong_kind(path: str | Path) -> str | None:
         )
     if text.startswith((b"<?xml", b"<error")) and b"<svg" not in text:
         return "is an XML text, perhaps a server's error message; open it in an editor, then download the file again"
-    if text.startswith((b"{\"error", b"{\"message", b"{ \"error")):
+    if text.startswith((b'{"error', b'{"message', b'{ "error')):
         return "is a server's error message; open it in an editor, then download the file again"
     if not start.strip(b"\0"):
         return "holds zeros alone, as a download or a copy that was broken off leaves; download it again"

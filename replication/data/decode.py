@@ -221,10 +221,8 @@ def _split(values: np.ndarray, path: Path) -> tuple[PIL.Image, PIL.Image | None]
     depth = 1 if values.dtype == bool else np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
     values = values.reshape(*values.shape[:2], -1)
     channels = [scale_values(values[:, :, i], depth, path) for i in range(values.shape[2])]
-    if values.shape[2] >= 3:  # one scale for all colours
-        colours = scale_values(values[:, :, :3], depth, path)
-    else:
-        colours = channels[0].convert("RGB")
+    # One scale for all colours.
+    colours = scale_values(values[:, :, :3], depth, path) if values.shape[2] >= 3 else channels[0].convert("RGB")
     if values.shape[2] in (2, 4):
         return _without_alpha(PIL.merge("RGBA", (*colours.split(), channels[-1])))
     return colours, None
@@ -271,9 +269,7 @@ def _colour_space(embedded: bytes) -> str | None:
 def _transform(embedded: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     """From a profile (None: CIELAB) to sRGB; None when it cannot be made, or changes nothing that can be seen."""
     try:
-        source = (
-            ImageCms.createProfile("LAB") if embedded is None else ImageCms.ImageCmsProfile(io.BytesIO(embedded))
-        )
+        source = ImageCms.createProfile("LAB") if embedded is None else ImageCms.ImageCmsProfile(io.BytesIO(embedded))
         transform = ImageCms.buildTransform(
             source,
             ImageCms.createProfile("sRGB"),

@@ -51,7 +51,9 @@ def read_image(
     return _tensor(_resized(decode(path, size, profile)[0], size, square, path))
 
 
-def read_alpha(path: str | Path, size: int | None = None, square: bool = False) -> Float[Tensor, "1 height width"] | None:
+def read_alpha(
+    path: str | Path, size: int | None = None, square: bool = False
+) -> Float[Tensor, "1 height width"] | None:
     """Opacity of an image file in [0, 1], resized as by `read_image`; None when all of it is opaque."""
     alpha = decode(path, size)[1]
     return None if alpha is None else _tensor(_resized(alpha, size, square, path))
@@ -201,7 +203,9 @@ def read_folder_of_pictures(path: str | Path) -> list[Picture]:
         if manifest.is_file():
             licences |= read_manifest(manifest)
     return [
-        Picture(printable(f.relative_to(path).as_posix()), f, _hash(f), licences.get(f, "not stated"), printable(f.stem))
+        Picture(
+            printable(f.relative_to(path).as_posix()), f, _hash(f), licences.get(f, "not stated"), printable(f.stem)
+        )
         for f in files
     ]
 
@@ -269,6 +273,13 @@ def spread(pictures: list[Picture], count: int) -> list[Picture]:
     if count >= len(pictures):
         return pictures
     return [pictures[i * len(pictures) // count] for i in range(count)]
+
+
+def pick(pictures: list[Picture], index: int) -> Picture:
+    """The picture at a place, counted from 0. Raises UserError when there is none."""
+    if not 0 <= index < len(pictures):
+        raise UserError(f"there is no picture {index}; choose from 0 to {len(pictures) - 1}")
+    return pictures[index]
 
 
 def contents(count: int) -> list[Picture]:

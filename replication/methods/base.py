@@ -172,8 +172,8 @@ def check_input(model: nn.Module, image: Tensor, name: str) -> None:
     if image.dtype != weights:
         kind, own = (str(dtype).removeprefix("torch.") for dtype in (image.dtype, weights))
         raise UserError(
-            f"{name} is {kind} and the model's weights are {own}; give {name}.to(torch.{own}), or convert the model with"
-            f" model.to(torch.{kind})"
+            f"{name} is {kind} and the model's weights are {own}; give {name}.to(torch.{own}), or convert the model"
+            f" with model.to(torch.{kind})"
         )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from ..errors import UserError, is_out_of_memory
-from ..files import printable, wrong_kind, write_atomic
+from ..files import printable, write_atomic, wrong_kind
 
 # Two-byte weights: contexts that know which of the two bytes is next save a sixth more than xz's own choice.
 WEIGHT_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 3, "lp": 1, "pb": 1}]
@@ -178,7 +178,9 @@ def _open_wrappers(state: object, path: Path) -> dict[str, Tensor]:
         if len(inside) > 1:
             # Beside "state_dict", what has other names is another network, for example a discriminator.
             chosen = state.get("state_dict")
-            same = [key for key, value in inside.items() if isinstance(chosen, Mapping) and value.keys() == chosen.keys()]
+            same = [
+                key for key, value in inside.items() if isinstance(chosen, Mapping) and value.keys() == chosen.keys()
+            ]
             if not _is_state(chosen) or same != ["state_dict"]:
                 raise UserError(
                     f"{printable(path)} holds several state dictionaries ({', '.join(map(str, inside))}); save the one"
