@@ -36,6 +36,8 @@ RESIZE = ("bilinear", "nearest")
 LEAST_SHARE, SAME_COLOUR = 0.005, 40 / 255
 # A colour is flat when this share of its pixels has it all around, 3x3: what JPEG scatters about a colour has not.
 FLAT = 0.5
+# A colour of less than this share whose pixels are nowhere 3x3 together is a blend along a border, no class.
+BLEND_SHARE = 0.03
 # The published palette's colours, RGB.
 COLOURS = torch.tensor([(0, 230, 0), (230, 230, 0), (230, 0, 0), (0, 0, 230), (230, 0, 230), (0, 230, 230)]) / 255
 # Height over width of a map and of its image may differ by this share: they were resized to whole pixels.
@@ -108,15 +110,17 @@ def _classes_of(image: Float[Tensor, "3 h w"]) -> dict[tuple[int, ...], tuple[fl
         ]
     ).all(dim=0)
     found, place, number = codes.unique(return_inverse=True, return_counts=True)
-    flat = torch.zeros(len(found)).index_add_(0, place.flatten(), inner.flatten().float()) / number >= FLAT
-    frequent = (number / codes.numel() >= LEAST_SHARE).nonzero()[:, 0].tolist()
+    share = number / codes.numel()
+    together = torch.zeros(len(found)).index_add_(0, place.flatten(), inner.flatten().float()) / number
+    flat = together >= FLAT
+    frequent = ((share >= LEAST_SHARE) & ((share >= BLEND_SHARE) | (together > 0))).nonzero()[:, 0].tolist()
     kept: dict[tuple[int, ...], tuple[float, bool]] = {}
     for i in sorted(frequent, key=lambda i: (-number[i].item(), found[i].item())):
         code = found[i].item()
         colour, is_flat = (code >> 16, code >> 8 & 255, code & 255), bool(flat[i])
         near = [other for other in kept if _distance(colour, other) < SAME_COLOUR]
         if not near or (is_flat and all(kept[other][1] for other in near)):
-            kept[colour] = number[i].item() / codes.numel(), is_flat
+            kept[colour] = share[i].item(), is_flat
     return kept
 
 

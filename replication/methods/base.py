@@ -6,6 +6,7 @@ features because ceil-mode pooling forgets it, and the result is cut to the cont
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -169,12 +170,14 @@ def check_input(model: nn.Module, image: Tensor, name: str) -> None:
     check_image(image)
     check_values(image, name)
     weights = next((p.dtype for p in model.parameters() if p.is_floating_point()), image.dtype)
-    if image.dtype != weights:
-        kind, own = (str(dtype).removeprefix("torch.") for dtype in (image.dtype, weights))
+    kind, own = (str(dtype).removeprefix("torch.") for dtype in (image.dtype, weights))
+    if weights not in (torch.float32, torch.float64):
         raise UserError(
-            f"{name} is {kind} and the model's weights are {own}; give {name}.to(torch.{own}), or convert the model"
-            f" with model.to(torch.{kind})"
+            f"the model's weights are {own}, which its statistics cannot be computed in; take model.float(), and"
+            f" torch.autocast(device, torch.{own}) for speed"
         )
+    if image.dtype != weights:
+        raise UserError(f"{name} is {kind} and the model's weights are {own}; give {name}.to(torch.{own})")
 
 
 def check_pair(content: Encoded, style: Encoded, tap: str) -> None:

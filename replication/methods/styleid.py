@@ -41,11 +41,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..data.images import check_values
 from ..data.maps import SemanticMap, check_aspect
 from ..errors import UserError
 from ..nn.attention import Tokens, attend, grid, tokens
-from ..nn.encoder import AnyImage, Image
-from .base import check_input, crop_to
+from ..nn.encoder import AnyImage, Image, check_image
+from .base import crop_to
 from .scsa import Regions, continuous, s_adain, sparse
 
 Latent = Float[Tensor, "1 channels height width"]
@@ -314,8 +315,10 @@ class StyleID:
             raise UserError(
                 f"StyleID takes one pair of equal sizes, got {tuple(content.shape)} and {tuple(style.shape)}"
             )
-        check_input(self.backbone.unet, content, "content")
-        check_input(self.backbone.unet, style, "style")
+        for image, name in ((content, "content"), (style, "style")):
+            check_image(image)
+            check_values(image, name)
+        content, style = (image.to(next(self.backbone.unet.parameters(), image).dtype) for image in (content, style))
         size = tuple(content.shape[2:])
         for semantic_map, name in zip(maps or (), ("content", "style"), strict=False):
             check_aspect(semantic_map, size, name)
@@ -338,7 +341,7 @@ class StyleID:
             rule = semantic(c, s, *inverted, maps, self.with_maps)
         return crop_to(self.backbone.decode(sample(self.backbone, start, times, rule)), size)
 
-    def _padded(self, image: Image) -> Image:
+    def _padded(self, image: AnyImage) -> AnyImage:
         """The image with its last row and column repeated until the sides are multiples of the model's stride."""
         height, width = (-side % self.backbone.stride for side in image.shape[2:])
         return F.pad(image, (0, width, 0, height), mode="replicate") if height or width else image

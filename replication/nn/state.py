@@ -62,7 +62,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 def _unpack(packed: bytes) -> bytes:
     """The content of an xz file. Raises ValueError for more than MOST_UNPACKED bytes, before they are in memory."""
-    unpacker = lzma.LZMADecompressor(memlimit=MOST_UNPACKED)
+    unpacker = lzma.LZMADecompressor()
     content = unpacker.decompress(packed, MOST_UNPACKED)
     if not unpacker.eof:
         raise ValueError(f"cut off, or more than {MOST_UNPACKED / 1e9:.1f} GB when unpacked")
