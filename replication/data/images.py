@@ -102,7 +102,7 @@ def check_values(image: Tensor, name: str) -> None:
     low, high, mean = (x.item() for x in (image.min(), image.max(), image.float().mean()))
     if high > 8:
         raise UserError(f"{name} has values up to {high:.0f}; images are RGB in [0, 1], divide bytes by 255")
-    if low < -0.05 and (mean < 0 or (image < -0.05).float().mean() > 0.2):
+    if (low < -0.05 and mean < 0) or (low < -0.6 and (image < -0.05).float().mean() > 0.2):
         raise UserError(
             f"{name} has values from {low:.2f} to {high:.2f} with mean {mean:.2f}; images are RGB in [0, 1], bring"
             " [-1, 1] there with (image + 1) / 2"
