@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .errors import UserError
-from .files import make_places_absolute
+from .errors import UserError, is_out_of_memory
+from .files import make_places_absolute, printable
 from .plugins import add_plugins
 from .profiles import NAMES
 
@@ -65,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add.add_argument(
         "--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)"
+    )
+    add.add_argument(
+        "--keep-transparency",
+        action="store_true",
+        help="the result is as transparent as the photograph (.png, .webp, .tif); else transparent parts are white",
     )
     add.set_defaults(run=_stylise)
 
@@ -265,24 +270,21 @@ def _stylise(arguments: argparse.Namespace) -> None:
 
     if arguments.content is None and arguments.video is None:
         raise UserError("name what to paint: --content or --video")
-    paint = stylise_file if arguments.video is None else stylise_video
-    paint(
-        arguments.method,
-        arguments.content or arguments.video,
-        arguments.style,
-        arguments.out,
-        arguments.size,
-        arguments.alpha,
-    )
-    print(f"wrote {arguments.out}")
+    if arguments.video is not None and arguments.keep_transparency:
+        raise UserError("--keep-transparency is for photographs; leave it out with --video")
+    given = (arguments.style, arguments.out, arguments.size, arguments.alpha)
+    if arguments.video is None:
+        stylise_file(arguments.method, arguments.content, *given, keep_transparency=arguments.keep_transparency)
+    else:
+        stylise_video(arguments.method, arguments.video, *given)
+    print(f"wrote {printable(arguments.out)}")
 
 
 def _explore(arguments: argparse.Namespace) -> None:
     from .report.explorer import explore_files
 
-    print(
-        f"wrote {explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)}"
-    )
+    page = explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)
+    print(f"wrote {printable(page)}")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -414,6 +416,15 @@ def main(argv: list[str] | None = None) -> int:
         status = arguments.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            "error: this needs more memory than there is; take smaller images (--size, --profile) or batches (--batch),"
+            " or end other programs",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

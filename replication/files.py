@@ -4,22 +4,25 @@ Every file is written under a temporary name beside its target and then renamed,
 a full disk never leaves half a file under the real name.
 """
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from .errors import UserError
+from .errors import UserError, is_out_of_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = ROOT / "checkpoints"
 RESULTS = ROOT / "results"
 FIGURES = ROOT / "figures"
+# Bytes that a file's name may have on the usual file systems.
+LONGEST_NAME = 255
 
 
 def build_dir() -> Path:
@@ -47,13 +50,14 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call `write` with a temporary path beside `path`, then rename it to `path`.
 
     The temporary name keeps the extension, because image writers choose the format by it.
-    Raises UserError naming the file when the disk is full or the folder cannot be written.
+    Raises UserError naming the file and the way out when it cannot be written.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        start, suffix = temporary_name(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=start, suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -67,14 +71,102 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         RuntimeError,
         SafetensorError,
     ) as error:  # torch and safetensors report a full disk in their own ways
+        if is_out_of_memory(error):
+            raise
         raise UserError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some disk space or choose a folder"
-            " you may write to; what was computed before is kept, so run the same command again."
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. {_way_out(error)}; what was computed"
+            " before is kept, so run the same command again."
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def temporary_name(path: Path) -> tuple[str, str]:
+    """Beginning and end of a temporary file's name for `path`; mkstemp puts eight characters between them.
+
+    A name may be as long as the file system takes, and need not be UTF-8, so the beginning is cut by bytes until the
+    temporary name is no longer than LONGEST_NAME. An ending that long is no image format and is left out.
+    """
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= 32 else ""
+    room = LONGEST_NAME - len(".-12345678") - len(os.fsencode(suffix))
+    stem = os.fsencode(path.stem)[:room]
+    # A cut inside a character of several bytes leaves bytes that some file systems refuse.
+    return f".{stem.decode('utf-8', 'ignore')}-", suffix
+
+
+def _way_out(error: Exception) -> str:
+    """What helps against an error of writing."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+        return "Choose a folder you may write to"
+    if number == errno.ENAMETOOLONG:
+        return "Choose a shorter name"
+    if number in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
+        return "Choose another name, a file and a folder cannot have the same"
+    return "Free some disk space or choose a folder you may write to"
+
+
+def check_target(path: str | Path, sources: Iterable[str | Path] = ()) -> None:
+    """Raise UserError when `path` cannot be written, before anything is computed.
+
+    sources  files that are read; `path` must be none of them, also not through a link
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise UserError(f"cannot write {path}: it is a folder; name a file in it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            there = False
+        else:
+            there = True
+    except ValueError as error:  # a null character
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot write {path!r}: {error}; choose another name") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. {_way_out(error)}.") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: Permission denied. Choose a folder you may write to.")
+    for source in map(Path, sources):
+        if there and source.exists() and path.exists() and path.samefile(source):
+            raise UserError(f"{path} is what is read ({source}) and would be replaced; give the result another name")
+
+
+def printable(name: str | Path) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 as backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def wrong_kind(path: str | Path) -> str | None:
+    """What a file is by its first bytes, where it cannot be what was asked for; None when nothing is known.
+
+    Web pages under another file's name, pointers of Git LFS and empty files are the usual results of a download that
+    failed.
+    """
+    with open(path, "rb") as file:
+        start = file.read(512)
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        return "is empty; download or copy it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
+        return (
+            "is a web page, not the file itself (a download quota, or a log-in?); open the address in a browser and"
+            " download it there"
+        )
+    if text.startswith((b"<?xml", b"<error")) and b"<svg" not in text:
+        return "is an XML text, perhaps a server's error message; open it in an editor, then download the file again"
+    if text.startswith((b'{"error', b'{"message', b'{ "error')):
+        return "is a server's error message; open it in an editor, then download the file again"
+    if not start.strip(b"\0"):
+        return "holds zeros alone, as a download or a copy that was broken off leaves; download it again"
+    return None
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -1,6 +1,6 @@
 """Stylise image and video files with the shipped weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -8,12 +8,17 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .data.clips import CLIP_SUFFIXES, frame_rate, frames_of, write_clip
-from .data.images import SUFFIXES, read_image, write_image
-from .errors import UserError
-from .methods import METHODS
+from .data.decode import check_file
+from .data.images import SUFFIXES, WITH_ALPHA, check_format, read_alpha, read_image, write_image
+from .errors import UserError, memory_advice
+from .files import check_target, printable
+from .methods import METHODS, Encoded
 from .methods.base import Method
 from .nn.encoder import AnyImage, Image
 from .weights.shipped import pretrained
+
+# The method that needs the least memory per pixel.
+LIGHTEST = "microast"
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
@@ -42,24 +47,60 @@ def apply(model: Method, content: Image, style: AnyImage, alpha: float | None = 
     )
 
 
-def _check(out: Path, endings: Sequence[str], size: int | None) -> None:
-    if out.suffix.lower() not in endings:
-        raise UserError(f"cannot write {out}: give it one of the endings {', '.join(endings)}")
+def _check(out: Path, endings: Sequence[str], size: int | None, sources: Sequence[Path]) -> None:
+    check_format(out, tuple(endings))
+    check_target(out, sources)
     if size is not None and size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
 
 
 def stylise_file(
-    method: str, content: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None
+    method: str,
+    content: Path,
+    style: Path,
+    out: Path,
+    size: int | None = None,
+    alpha: float | None = None,
+    keep_transparency: bool = False,
 ) -> None:
     """Read two image files, stylise, write `out`.
 
+    keep_transparency  the result is as transparent as the photograph; for PNG, WebP and TIFF
+
     Raises UserError for every mistake a user can make, before computing.
     """
-    _check(out, SUFFIXES, size)
+    _check(out, WITH_ALPHA if keep_transparency else SUFFIXES, size, (content, style))
+    pictures = [read_image(path, size)[None] for path in (content, style)]
+    check_format(out, size=tuple(pictures[0].shape[2:]))
+    opacity = read_alpha(content, size) if keep_transparency else None
     model = pretrained(method)
-    images = [read_image(path, size)[None] for path in (content, style)]
-    write_image(out, apply(model, *images, alpha=alpha)[0])
+    options = options_for(model, alpha)
+    height, width = pictures[0].shape[2:]
+    with memory_advice(_memory_text(f"{width}x{height}", min(height, width), method)), torch.inference_mode():
+        codes = [
+            _named(encode, image, path)
+            for encode, image, path in zip(
+                (model.encode_content, model.encode_style), pictures, (content, style), strict=True
+            )
+        ]
+        result = model.decode(model.transfer(*codes, **options))
+    write_image(out, result[0], opacity)
+
+
+def _named(encode: Callable[[Image], Encoded], image: Image, path: Path) -> Encoded:
+    """Encode an image; a mistake is told with its file's name."""
+    try:
+        return encode(image)
+    except UserError as error:
+        way = "; --size 64 does that" if min(image.shape[2:]) < 64 else ""
+        raise UserError(f"{printable(path)}: {error}{way}") from error
+
+
+def _memory_text(pixels: str, side: int, method: str) -> str:
+    """What to do when a stylisation needs too much memory."""
+    smaller = next((size for size in (2160, 1080, 720, 512, 256, 128) if size <= side * 2 // 3), 64)
+    other = "" if method == LIGHTEST else f" or take --method {LIGHTEST}"
+    return f"{pixels} px need more memory than there is; add --size {smaller}{other}"
 
 
 def stylise_video(
@@ -69,10 +110,12 @@ def stylise_video(
 
     One frame is in memory at a time. Raises UserError as `stylise_file`.
     """
-    _check(out, CLIP_SUFFIXES, size)
+    _check(out, CLIP_SUFFIXES, size, (clip, style))
+    check_file(clip)
     model = pretrained(method)
     options = options_for(model, alpha)
-    code = model.encode_style(read_image(style, size)[None])
+    with torch.inference_mode():
+        code = _named(model.encode_style, read_image(style, size)[None], style)
 
     @torch.inference_mode()
     def painted() -> Iterator[torch.Tensor]:
@@ -83,4 +126,5 @@ def stylise_video(
                 frame = F.interpolate(frame[None], shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
             yield model.decode(model.transfer(model.encode_content(frame[None]), code, **options))[0]
 
-    write_clip(out, painted(), frame_rate(clip))
+    with memory_advice(f"a frame needs more memory than there is; add --size 256 or take --method {LIGHTEST}"):
+        write_clip(out, painted(), frame_rate(clip))

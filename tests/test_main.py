@@ -1,10 +1,16 @@
 """The command line: what a user sees."""
 
+import argparse
+import ast
+import re
+
 import pytest
 from PIL import Image
 
-from replication.__main__ import main
-from replication.data.images import contents, read_image, styles
+from replication.__main__ import main, parser
+from replication.data.images import contents, read_alpha, read_image, styles
+from replication.methods.base import Method
+from replication.sources import PACKAGE
 
 
 @pytest.fixture
@@ -63,6 +69,88 @@ def test_mistakes_are_one_line(change, message, arguments, capsys):
     assert call({**arguments, **change}) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: ") and message in shown and shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--out": "photo.png"}, "would be replaced"),
+        ({"--out": "link.png"}, "would be replaced"),
+        ({"--out": "folder.png"}, "is a folder"),
+        ({"--out": "x" * 260 + ".png"}, "shorter name"),
+        ({"--content": "long.png", "--size": "64", "--out": "x.webp"}, "at most 16383 px"),
+        ({"--content": "tiny.png", "--size": ""}, "tiny.png: image is 3x3 px; relu4_1 needs at least 9 px"),
+        ({"--style": "tiny.png", "--size": ""}, "tiny.png: image is 3x3 px"),
+        ({"--content": "folder.png"}, "folder.png is a folder"),
+        ({"--video": "folder.png", "--content": "", "--out": "x.gif"}, "folder.png is a folder"),
+        ({"--keep-transparency": None, "--out": "x.jpg"}, "endings .png, .webp"),
+    ],
+)
+def test_mistakes_are_found_before_computing(change, message, arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("photo.png")
+    Image.new("RGB", (3, 3)).save("tiny.png")
+    Image.new("RGB", (64, 20000)).save("long.png")
+    (tmp_path / "link.png").symlink_to("photo.png")
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr(Method, "decode", lambda *_: pytest.fail("computed"))
+    options = {**arguments, "--content": "photo.png", **change}
+    words = [word for name, value in options.items() if value != "" for word in ([name, value] if value else [name])]
+    assert main(["stylise", *words]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and shown.count("\n") == 1
+
+
+def test_transparency_is_kept_on_request(arguments, tmp_path):
+    clear = Image.new("RGBA", (128, 96), (200, 90, 30, 0))
+    clear.paste((20, 90, 200, 255), (0, 0, 64, 96))
+    clear.save(tmp_path / "clear.png")
+    options = {**arguments, "--content": str(tmp_path / "clear.png")}
+    words = [word for pair in options.items() for word in pair]
+    assert main(["stylise", *words, "--keep-transparency"]) == 0
+    alpha = read_alpha(arguments["--out"])
+    assert alpha[:, :, :60].min() == 1 and alpha[:, :, 70:].max() == 0
+    assert call(options) == 0 and read_alpha(arguments["--out"]) is None
+
+
+def test_out_of_memory_is_one_sentence(arguments, monkeypatch, capsys):
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr(Method, "decode", full)
+    assert call({**arguments, "--size": "1100"}) == 2
+    shown = capsys.readouterr().err
+    assert "need more memory than there is; add --size 720 or take --method microast" in shown
+
+
+def options_of(command: argparse.ArgumentParser) -> set[str]:
+    """Every flag of a parser and of its commands."""
+    found = set()
+    for action in command._actions:
+        found |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found |= set().union(*map(options_of, action.choices.values()))
+    return found
+
+
+# Flags of other programs that messages name.
+OTHERS = {"--force-reinstall", "--no-deps"}
+
+
+def test_every_flag_that_a_message_names_exists():
+    known = options_of(parser()) | OTHERS
+    false = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "print")):
+                continue
+            texts = [x.value for x in ast.walk(node) if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+            false += [
+                (path.name, node.lineno, flag)
+                for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(texts))
+                if flag not in known
+            ]
+    assert not false
 
 
 def test_help_reads_well(capsys):

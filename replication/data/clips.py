@@ -172,6 +172,8 @@ def _resized(frame: Float[Tensor, "3 _ _"], size: int) -> Float[Tensor, "3 size 
 def flow_estimator() -> dict[str, str]:
     """What estimates flow: its name, and the hash of its weights where it has any."""
     given = os.environ.get("REPLICATION_RAFT")
+    if given and not Path(given).is_file():
+        raise UserError(f"REPLICATION_RAFT: {given} is no file; give the weights' path, or unset it to use DIS")
     return {"flow": "RAFT, small", "weights": files.sha256_file(given)} if given else {"flow": "DIS"}
 
 
@@ -186,7 +188,8 @@ def _raft(path: str) -> torch.nn.Module:
         model.load_state_dict(state)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"REPLICATION_RAFT: {path} does not hold RAFT's small network ({str(error)[:200]}); unset it to use DIS"
+            f"REPLICATION_RAFT: {path} does not hold RAFT's small network as a state dictionary of tensors"
+            f" ({type(error).__name__}); unset it to use DIS"
         ) from error
     return model.eval().requires_grad_(False)
 
@@ -244,7 +247,12 @@ def registered_clip(name: str, size: int, count: int) -> Clip:
 
 
 def evaluation_clips(size: int, count: int, pictures: Sequence[Picture], kinds: Sequence[str] = KINDS) -> list[Clip]:
-    """One synthetic clip of each kind, of the pictures in turn, and the registered filmed ones."""
+    """One synthetic clip of each kind, of the pictures in turn, and the registered filmed ones.
+
+    Raises UserError for fewer than two frames, between which nothing flows.
+    """
+    if count < 2:
+        raise UserError(f"a clip needs at least 2 frames, not {count}")
     made = [synthetic(kind, pictures[number % len(pictures)], size, count) for number, kind in enumerate(kinds)]
     return made + [registered_clip(asset.name, size, count) for asset in assets.select("clip")]
 

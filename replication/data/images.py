@@ -11,7 +11,6 @@ import base64
 import csv
 import io
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,58 +22,61 @@ from PIL import ImageOps
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import sha256_file, write_atomic
+from ..files import printable, sha256_file, write_atomic
 from . import assets
+from .decode import FULL_READ, decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# Pixels that a side may have, where a format has a limit of its own; and formats that keep transparency.
+LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+# What operating systems and programs leave in folders, beside all names that begin with a dot.
+LEFTOVERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
-def read_image(path: str | Path, size: int | None = None, square: bool = False) -> Float[Tensor, "3 height width"]:
+def read_image(
+    path: str | Path, size: int | None = None, square: bool = False, profile: bool = True
+) -> Float[Tensor, "3 height width"]:
     """Read an image file as RGB in [0, 1].
 
-    size    length of the shorter side after resizing (bicubic, aspect ratio kept); None keeps the file's size
-    square  centre crop to size x size afterwards
+    size     length of the shorter side after resizing (bicubic, aspect ratio kept); None keeps the file's size
+    square   centre crop to size x size afterwards
+    profile  convert an embedded colour profile to sRGB; False takes the numbers as they are stored
 
-    Orientation tags are obeyed; grey, palette, CMYK and 16-bit images are converted; transparency is laid on white.
+    Orientation tags are obeyed; grey, palette, CMYK, 16-bit and floating-point images are converted;
+    transparency is laid on white, and `read_alpha` gives it back.
     The papers' scripts instead distort to a square, or keep the file's mode and then fail on grey images.
     Raises UserError naming the file when it is missing, no image, or damaged.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; check the path")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name one image file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PIL.DecompressionBombWarning)
-            with PIL.open(path) as file:
-                file.load()
-                image = _to_rgb(ImageOps.exif_transpose(file))
-    except (OSError, SyntaxError, ValueError, PIL.DecompressionBombError, PIL.DecompressionBombWarning) as error:
+    return _tensor(_resized(decode(path, size, profile)[0], size, square, path))
+
+
+def read_alpha(
+    path: str | Path, size: int | None = None, square: bool = False
+) -> Float[Tensor, "1 height width"] | None:
+    """Opacity of an image file in [0, 1], resized as by `read_image`; None when all of it is opaque."""
+    alpha = decode(path, size)[1]
+    return None if alpha is None else _tensor(_resized(alpha, size, square, path))
+
+
+def _resized(image: PIL.Image, size: int | None, square: bool, path: str | Path) -> PIL.Image:
+    if size is None:
+        return image
+    width, height = image.size
+    scale = size / min(width, height)
+    shape = max(size, round(width * scale)), max(size, round(height * scale))
+    if shape[0] * shape[1] > FULL_READ:
         raise UserError(
-            f"cannot read {path} as an image ({error}); convert it to PNG or JPEG, or use another file"
-        ) from error
-    if size is not None:
-        width, height = image.size
-        scale = size / min(width, height)
-        image = image.resize(
-            (max(size, round(width * scale)), max(size, round(height * scale))), PIL.Resampling.BICUBIC
+            f"{printable(path)} is {width}x{height} px; with a shorter side of {size} px it would be"
+            f" {shape[0]}x{shape[1]} px: cut it to a less extreme shape, or take a smaller size"
         )
-        if square:
-            image = ImageOps.fit(image, (size, size), PIL.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
+    image = image.resize(shape, PIL.Resampling.BICUBIC)
+    return ImageOps.fit(image, (size, size), PIL.Resampling.BICUBIC) if square else image
 
 
-def _to_rgb(image: PIL.Image) -> PIL.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535 if values.max() > 255 else 255
-        return PIL.fromarray(np.clip(values * (255 / top), 0, 255).round().astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = PIL.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return PIL.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def _tensor(image: PIL.Image) -> Float[Tensor, "channels height width"]:
+    pixels = np.array(image)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).float().div_(255)
 
 
 def to_uint8(image: Float[Tensor, "*batch 3 height width"]) -> np.ndarray:
@@ -93,18 +95,69 @@ def grey(pixels: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray
     return (pixels @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
 
 
-def write_image(path: str | Path, image: Float[Tensor, "3 height width"]) -> Path:
-    """Write an image as PNG, JPEG or WebP by the file's ending, atomically."""
+def check_values(image: Tensor, name: str) -> None:
+    """Raise UserError for numbers that are no picture in [0, 1], as a model may return it: a little above and below.
+
+    Bytes have values far above 1; pictures in [-1, 1] have a mean under 0, or much that is clearly negative.
+    """
+    if not image.is_floating_point():
+        raise UserError(f"{name} must be floating point in [0, 1], got {image.dtype}; divide bytes by 255")
+    if image.device.type == "meta" or not image.numel():
+        return
+    low, high, mean = (x.item() for x in (image.min(), image.max(), image.float().mean()))
+    if high > 8:
+        raise UserError(f"{name} has values up to {high:.0f}; images are RGB in [0, 1], divide bytes by 255")
+    if (low < -0.05 and mean < 0) or (low < -0.6 and (image < -0.05).float().mean() > 0.2):
+        raise UserError(
+            f"{name} has values from {low:.2f} to {high:.2f} with mean {mean:.2f}; images are RGB in [0, 1], bring"
+            " [-1, 1] there with (image + 1) / 2"
+        )
+
+
+def check_format(path: str | Path, endings: tuple[str, ...] = SUFFIXES, size: tuple[int, int] | None = None) -> None:
+    """Raise UserError when `path` has none of the endings, or its format cannot hold a picture of (height, width)."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in endings:
+        raise UserError(f"cannot write {printable(path)}: give it one of the endings {', '.join(endings)}")
+    longest = LONGEST_SIDE.get(suffix)
+    if size is not None and longest is not None and max(size) > longest:
+        raise UserError(
+            f"cannot write {printable(path)}: {suffix} holds at most {longest} px a side, the picture has"
+            f" {size[1]}x{size[0]}; take .png or .tif"
+        )
+
+
+def write_image(path: str | Path, image: Tensor, alpha: Tensor | None = None) -> Path:
+    """Write an image as PNG, JPEG, WebP, TIFF or BMP by the file's ending, atomically.
+
+    image  (3, height, width), RGB in [0, 1]; what lies beyond is clamped
+    alpha  opacity (1, height, width) in [0, 1], for PNG, WebP and TIFF
+
+    Raises UserError for another shape or type, values that are no picture in [0, 1], and a format that cannot hold it.
+    """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"cannot write {path}: give it one of the endings {', '.join(SUFFIXES)}")
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        one = ", write one image of the batch: result[0]" if image.ndim == 4 else ""
+        raise UserError(f"an image to write must have shape (3, height, width), got {tuple(image.shape)}{one}")
+    check_format(path, SUFFIXES if alpha is None else WITH_ALPHA, tuple(image.shape[1:]))
+    if not torch.isfinite(image).all():
+        raise UserError(f"cannot write {printable(path)}: the image holds NaN or infinite values")
+    check_values(image, "image")
     pixels = PIL.fromarray(to_uint8(image))
+    if alpha is not None:
+        if alpha.shape != (1, *image.shape[1:]):
+            raise UserError(f"alpha must have shape {(1, *image.shape[1:])}, got {tuple(alpha.shape)}")
+        pixels.putalpha(PIL.fromarray(to_uint8(alpha.expand(3, -1, -1))[:, :, 0]))
     return write_atomic(
         path,
         lambda temporary: pixels.save(
-            temporary, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg") else {})
+            temporary, PIL.registered_extensions()[path.suffix.lower()], **_options(path.suffix.lower())
         ),
     )
+
+
+def _options(suffix: str) -> dict[str, int]:
+    return {"quality": 95} if suffix in (".jpg", ".jpeg") else {}
 
 
 def data_uri(image: Float[Tensor, "3 height width"]) -> str:
@@ -116,44 +169,108 @@ def data_uri(image: Float[Tensor, "3 height width"]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file of a set: its name, where it lies, what it is and under which licence."""
+    """An image file of a set: its name, where it lies, what it is and under which licence.
+
+    profile  whether an embedded colour profile is obeyed. Registered pictures are read as they are stored: one of them,
+             the rocket, is in Adobe RGB, and the committed results were measured without conversion.
+    """
 
     name: str
     path: Path
     sha256: str
     licence: str
     caption: str
+    profile: bool = True
 
     def tensor(self, size: int | None = None, square: bool = True) -> Float[Tensor, "3 height width"]:
         """The image, shorter side `size`, cropped to a square unless told otherwise."""
-        return read_image(self.path, size, square and size is not None)
+        return read_image(self.path, size, square and size is not None, self.profile)
 
 
 def read_folder_of_pictures(path: str | Path) -> list[Picture]:
     """All images below a folder, sorted by path. Raises UserError when there are none.
 
+    Hidden files and folders, and what operating systems leave behind, are passed over; a link to nothing is an error.
     A `manifest.csv` in the folder or beside it, with columns `file` and `licence`, says under which licence each file
     is.
     """
     path = Path(path)
     if not path.is_dir():
-        raise UserError(f"{path} is not a folder; name a folder of images")
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        raise UserError(f"{printable(path)} is not a folder; name a folder of images")
+    try:
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and _belongs(f, path))
+    except OSError as error:
+        raise UserError(f"cannot read {printable(path)}: {error.strerror or error}; check the folder") from error
     if not files:
-        raise UserError(f"{path} holds no image ({', '.join(SUFFIXES)})")
+        raise UserError(f"{printable(path)} holds no image ({', '.join(SUFFIXES)})")
     licences = {}
     for manifest in (path.parent / "manifest.csv", path / "manifest.csv"):
         if manifest.is_file():
-            with open(manifest, newline="", encoding="utf-8") as rows:
-                licences |= {manifest.parent / row["file"]: row["licence"] for row in csv.DictReader(rows)}
+            licences |= read_manifest(manifest)
     return [
-        Picture(f.relative_to(path).as_posix(), f, sha256_file(f), licences.get(f, "not stated"), f.stem) for f in files
+        Picture(
+            printable(f.relative_to(path).as_posix()), f, _hash(f), licences.get(f, "not stated"), printable(f.stem)
+        )
+        for f in files
     ]
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or one that operating systems leave behind."""
+    return name.startswith(".") or name in LEFTOVERS
+
+
+def _belongs(file: Path, folder: Path) -> bool:
+    if any(map(is_leftover, file.relative_to(folder).parts)):
+        return False
+    if file.is_symlink() and not file.exists():
+        raise UserError(f"{printable(file)} is a link to nothing; remove it or bring its file back")
+    return file.is_file()
+
+
+def _hash(file: Path) -> str:
+    try:
+        return sha256_file(file)
+    except OSError as error:
+        raise UserError(f"cannot read {printable(file)}: {error.strerror or error}; check its permissions") from error
+
+
+def read_manifest(path: Path) -> dict[Path, str]:
+    """Licence by file of a manifest.csv, as text editors and spreadsheets save it: commas, semicolons or tabs, UTF-8
+    with a mark or without, UTF-16.
+
+    A file without columns `file` and `licence` is somebody else's, and nothing is read from it.
+    Raises UserError for text in another encoding.
+    """
+    raw = path.read_bytes()
+    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    lines = raw.decode(encoding, "replace").splitlines()
+    first = 1 if lines and lines[0].lower().startswith("sep=") else 0  # a spreadsheet's own remark
+    for delimiter in ",;\t":
+        heads = [head.strip().strip('"').lower() for head in lines[first].split(delimiter)] if lines[first:] else []
+        if {"file", "licence"} <= set(heads):
+            break
+    else:
+        return {}
+    try:
+        text = raw.decode(encoding)
+        rows = list(csv.reader(io.StringIO("\n".join(text.splitlines()[first:])), delimiter=delimiter))[1:]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {printable(path)} ({error}); save it as CSV in UTF-8") from error
+    at, licence = heads.index("file"), heads.index("licence")
+    return {
+        path.parent / row[at].strip().replace("\\", "/"): row[licence].strip() or "not stated"
+        for row in rows
+        if len(row) > max(at, licence) and row[at].strip()
+    }
 
 
 def from_assets(kind: str, split: str) -> list[Picture]:
     """Registered images of a kind and split, each checked against its sha256."""
-    return [Picture(a.name, a.path(), a.sha256, a.licence, assets.caption(a.name)) for a in assets.select(kind, split)]
+    return [
+        Picture(a.name, a.path(), a.sha256, a.licence, assets.caption(a.name), profile=False)
+        for a in assets.select(kind, split)
+    ]
 
 
 def spread(pictures: list[Picture], count: int) -> list[Picture]:
@@ -161,6 +278,13 @@ def spread(pictures: list[Picture], count: int) -> list[Picture]:
     if count >= len(pictures):
         return pictures
     return [pictures[i * len(pictures) // count] for i in range(count)]
+
+
+def pick(pictures: list[Picture], index: int) -> Picture:
+    """The picture at a place, counted from 0. Raises UserError when there is none."""
+    if not 0 <= index < len(pictures):
+        raise UserError(f"there is no picture {index}; choose from 0 to {len(pictures) - 1}")
+    return pictures[index]
 
 
 def contents(count: int) -> list[Picture]:

@@ -4,7 +4,8 @@
     photographs  with a painting each: outlines drawn by hand (outlines.json), laid on superpixels so that borders
                  follow the picture
 
-A pair is used in both directions, as in the paper. Folders in the published layout are read by `semantic.read_folder`.
+A pair is used in both directions, as in the paper. Folders in the published layout are read by
+`maps.read_folder_of_maps`.
 """
 
 import json
@@ -21,11 +22,9 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from .images import Picture, from_assets, read_image
-from .maps import Pair, SemanticMap, read_maps
+from .maps import COLOURS, Pair, SemanticMap, describe_maps, read_maps
 from .scenes import MATERIALS, scene
 
-# The published palette's colours, RGB.
-COLOURS = torch.tensor([(0, 230, 0), (230, 230, 0), (230, 0, 0), (0, 0, 230), (230, 0, 230), (0, 230, 230)]) / 255
 SUPERPIXELS = 600
 
 
@@ -93,9 +92,11 @@ def drawn_job(number: int, size: int, resize: str = "bilinear") -> Job:
 
 
 def read_job(pair: Pair, size: int, resize: str = "bilinear") -> Job:
-    """A pair of files. Raises UserError for missing or damaged ones."""
+    """A pair of files, cut to squares; prints which classes matched. Raises UserError for missing or damaged ones."""
     images = (read_image(path, size, True)[None] for path in (pair.content, pair.style))
-    return Job(pair.name, *images, read_maps(pair.content_map, pair.style_map, resize))
+    maps = read_maps(pair.content_map, pair.style_map, resize, square=True)
+    print(f"{pair.name}: {describe_maps(maps)}")
+    return Job(pair.name, *images, maps)
 
 
 def own_jobs(size: int, scenes: int, resize: str = "bilinear") -> list[Job]:

@@ -7,12 +7,14 @@ features because ceil-mode pooling forgets it, and the result is cut to the cont
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..data.images import check_values
 from ..errors import UserError
 from ..nn.attention import AttentionRecord
-from ..nn.encoder import AnyImage, Encoder, Image
+from ..nn.encoder import AnyImage, Encoder, Image, check_image
 from ..nn.losses import Features, content_style_identity
 from .products import Grids
 
@@ -125,7 +127,10 @@ class Method(nn.Module):
         """Stylise `content` (batch, 3, h, w) with `style` (batch or 1, 3, any, any).
 
         Returns (batch, 3, h, w), unclamped.
+        Raises UserError for another shape, another floating-point type than the weights', and values not in [0, 1].
         """
+        check_input(self, content, "content")
+        check_input(self, style, "style")
         if style.shape[0] not in (1, content.shape[0]):
             raise UserError(
                 f"batch of {content.shape[0]} contents and {style.shape[0]} styles; give one style, or one for each"
@@ -195,6 +200,21 @@ def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
 def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:
     """A 1x1 convolution with bias: a linear map of every token."""
     return nn.Conv2d(inputs, outputs, 1)
+
+
+def check_input(model: nn.Module, image: Tensor, name: str) -> None:
+    """Raise UserError unless `image` is a batch of pictures in [0, 1] of the weights' type."""
+    check_image(image)
+    check_values(image, name)
+    weights = next((p.dtype for p in model.parameters() if p.is_floating_point()), image.dtype)
+    kind, own = (str(dtype).removeprefix("torch.") for dtype in (image.dtype, weights))
+    if weights not in (torch.float32, torch.float64):
+        raise UserError(
+            f"the model's weights are {own}, which its statistics cannot be computed in; take model.float(), and"
+            f" torch.autocast(device, torch.{own}) for speed"
+        )
+    if image.dtype != weights:
+        raise UserError(f"{name} is {kind} and the model's weights are {own}; give {name}.to(torch.{own})")
 
 
 def check_pair(content: Encoded, style: Encoded, tap: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..nn.encoder import AnyImage, Image
-from .base import Encoded, Method, Transferred
+from .base import Encoded, Method, Transferred, check_input
 
 # Numbers, or maps (styles, height, width) of any size.
 Weights = Sequence[float] | Float[Tensor, "_"] | Float[Tensor, "_ _ _"]
@@ -60,6 +60,9 @@ def _sum(parts: Sequence[tuple[Tensor, Float[Tensor, "batch _ _ _"]]]) -> Float[
 @torch.inference_mode()
 def stylise_with_several(model: Method, content: Image, styles: Sequence[AnyImage], weights: Weights) -> Image:
     """The content (1, 3, h, w) in a mixture of styles, unclamped; see `mix`."""
+    check_input(model, content, "content")
+    for number, style in enumerate(styles, 1):
+        check_input(model, style, f"style {number}")
     return model.decode(
         mix(model, model.encode_content(content), [model.encode_style(style) for style in styles], weights)
     )

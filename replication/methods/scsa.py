@@ -30,13 +30,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..data.maps import Labels, SemanticMap
+from ..data.maps import Labels, SemanticMap, check_aspect
 from ..errors import UserError
 from ..nn.attention import Tokens, attend, attend_moments, grid, modulate, split_heads, tokens
 from ..nn.encoder import AnyImage, Image
 from ..nn.layers import full_precision, normalise
 from .adaattn import AdaAttN
-from .base import Encoded, Method, Transferred
+from .base import Encoded, Method, Transferred, check_input
 from .sanet import SANet
 from .stya2k import A2K, StyA2K
 from .stytr2 import StyTr2, feed_forward
@@ -355,12 +355,14 @@ class SCSA:
     def transfer(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap]) -> Transferred:
         """Stylised features of one pair; the maps' classes are brought to every grid.
 
-        Raises UserError for batches, or for maps of different palettes.
+        Raises UserError for batches, for maps of different palettes, or of another shape than their image.
         """
         if content.shape[0] != 1 or style.shape[0] != 1:
             raise UserError(f"SCSA takes one pair at a time, got batches of {content.shape[0]} and {style.shape[0]}")
         if not torch.equal(maps[0].palette, maps[1].palette):
-            raise UserError("both maps need one palette; use semantic.find_palette on both together")
+            raise UserError("both maps need one palette; use maps.find_palette on both together")
+        for semantic_map, image, name in zip(maps, (content, style), ("content", "style"), strict=True):
+            check_aspect(semantic_map, tuple(image.shape[2:]), name)
         images = (
             content,
             style,
@@ -372,4 +374,6 @@ class SCSA:
 
     def __call__(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap]) -> Image:
         """The stylised image, unclamped, of the content's size."""
+        check_input(self.host, content, "content")
+        check_input(self.host, style, "style")
         return self.host.decode(self.transfer(content, style, maps))

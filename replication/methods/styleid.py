@@ -37,13 +37,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.maps import SemanticMap
+from ..data.images import check_values
+from ..data.maps import SemanticMap, check_aspect
 from ..errors import UserError
 from ..nn.attention import Tokens, attend, grid, tokens
-from ..nn.encoder import AnyImage, Image
+from ..nn.encoder import AnyImage, Image, check_image
+from .base import crop_to
 from .scsa import Regions, continuous, s_adain, sparse
 
 Latent = Float[Tensor, "1 channels height width"]
@@ -58,6 +61,7 @@ class Backbone:
     alphas    cumulative products of 1 - beta, (1000,)
     context   embedding of the empty prompt, (1, tokens, dims)
     encode, decode   images (1, 3, h, w) in [0, 1] to latents and back
+    stride    sides of images must be a multiple of it
     """
 
     unet: nn.Module
@@ -65,6 +69,7 @@ class Backbone:
     context: Float[Tensor, "1 words dims"]
     encode: Callable[[Image], Latent]
     decode: Callable[[Latent], Image]
+    stride: int = 8
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,14 @@ class Settings:
     faithful_start: bool = False
 
     def times(self) -> list[int]:
-        """Levels of noise that the UNet is asked at, from the least."""
+        """Levels of noise that the UNet is asked at, from the least. Raises UserError when none is left to sample."""
+        if not 1 <= self.steps < TRAINED_STEPS:
+            raise UserError(f"StyleID takes from 1 to {TRAINED_STEPS - 1} steps, not {self.steps}")
+        if not 0 <= self.skip < self.steps:
+            raise UserError(
+                f"of {self.steps} steps {self.skip} are skipped, which leaves none; take a skip from 0 to"
+                f" {self.steps - 1}"
+            )
         return list(range(1, TRAINED_STEPS, TRAINED_STEPS // self.steps))[: self.steps]
 
 
@@ -237,11 +249,16 @@ def injected(content: Inversion, style: Inversion, settings: Settings) -> Callab
     return at_level
 
 
-def _square(x: Tokens) -> tuple[int, int]:
-    side = round(x.shape[1] ** 0.5)
-    if side * side != x.shape[1]:
-        raise UserError(f"{x.shape[1]} tokens are no square; StyleID with SCSA takes square images")
-    return side, side
+def _layer_grid(x: Tokens, latent: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a layer's tokens: the latent's, halved and rounded up as often as the layer is deep."""
+    size = latent
+    while size[0] * size[1] > x.shape[1] and size != (1, 1):
+        size = -(-size[0] // 2), -(-size[1] // 2)
+    if size[0] * size[1] != x.shape[1]:
+        raise UserError(
+            f"{x.shape[1]} tokens are no halving of a latent of {latent[1]}x{latent[0]}; enlarge the images"
+        )
+    return size
 
 
 def semantic(
@@ -253,11 +270,12 @@ def semantic(
     settings: SemanticSettings,
 ) -> Callable[[int], Rule]:
     """SCSA's rule."""
+    latent = tuple(content.latents[0].shape[2:])
 
     def at_level(at: int) -> Rule:
         def rule(number: int, block: nn.Module, seen: Recorded) -> Tokens:
             c, s, cm, sm = (inversion.layers[at, number] for inversion in (content, style, content_map, style_map))
-            size, attention, norm = _square(c.x), block.attn1, block.norm1
+            size, attention, norm = _layer_grid(c.x, latent), block.attn1, block.norm1
             labels = [m.labels(size).to(c.x.device) for m in maps]
             x_c = tokens(s_adain(grid(c.x, size), grid(s.x, size), *labels)) if settings.adain_in_layers else c.x
             regions = Regions(*labels, settings.masked)
@@ -283,11 +301,12 @@ def semantic(
 class StyleID:
     """StyleID over a diffusion model, and with maps SCSA inside it.
 
-    Raises UserError for batches, or for images of different sizes.
+    Raises UserError for batches, for images of different sizes, and for settings that leave no step.
     """
 
     def __init__(self, backbone: Backbone, settings: Settings | None = None, with_maps: SemanticSettings | None = None):
         self.backbone, self.settings, self.with_maps = backbone, settings or Settings(), with_maps or SemanticSettings()
+        self.settings.times()  # refuses settings that leave no step, before anything is computed
 
     @torch.inference_mode()
     def __call__(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap] | None = None) -> Image:
@@ -296,6 +315,16 @@ class StyleID:
             raise UserError(
                 f"StyleID takes one pair of equal sizes, got {tuple(content.shape)} and {tuple(style.shape)}"
             )
+        for image, name in ((content, "content"), (style, "style")):
+            check_image(image)
+            check_values(image, name)
+        content, style = (image.to(next(self.backbone.unet.parameters(), image).dtype) for image in (content, style))
+        size = tuple(content.shape[2:])
+        for semantic_map, name in zip(maps or (), ("content", "style"), strict=False):
+            check_aspect(semantic_map, size, name)
+        content, style = (self._padded(image) for image in (content, style))
+        if maps is not None and tuple(content.shape[2:]) != size:
+            maps = tuple(replace(m, image=self._padded(m.picture(size))[0]) for m in maps)
         c, s = (invert(self.backbone, self.backbone.encode(image), self.settings) for image in (content, style))
         times = self.settings.times()
         times = times[: len(times) - self.settings.skip]
@@ -310,7 +339,12 @@ class StyleID:
             labels = (m.labels(tuple(z_c.shape[2:])).to(z_c.device) for m in maps)
             start = s_adain(z_c, z_s, *labels) if self.settings.initial_adain else z_c
             rule = semantic(c, s, *inverted, maps, self.with_maps)
-        return self.backbone.decode(sample(self.backbone, start, times, rule))
+        return crop_to(self.backbone.decode(sample(self.backbone, start, times, rule)), size)
+
+    def _padded(self, image: AnyImage) -> AnyImage:
+        """The image with its last row and column repeated until the sides are multiples of the model's stride."""
+        height, width = (-side % self.backbone.stride for side in image.shape[2:])
+        return F.pad(image, (0, width, 0, height), mode="replicate") if height or width else image
 
 
 def scaled_linear(first: float = 0.00085, last: float = 0.012) -> Float[Tensor, " steps"]:

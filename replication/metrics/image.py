@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from ..data.images import grey, to_uint8
+from ..data.images import check_values, grey, to_uint8
 from ..errors import UserError
 from ..nn.encoder import TAPS, Image, check_image, load_encoder
 from ..nn.layers import mean_std, normalise
@@ -32,12 +32,25 @@ SUBSTITUTE = "lpips-substitute"
 TILES = 4
 
 
-def check_range(image: Image, name: str) -> Image:
-    """Clamp to [0, 1]. Raises UserError for NaN, a wrong shape, or values that look like bytes."""
+# How far the values of a picture that comes from a file may lie outside of [0, 1]: rounding of a resize, not more.
+OVERSHOOT = 0.02
+
+
+def check_range(image: Image, name: str, from_file: bool = False) -> Image:
+    """Clamp to [0, 1], in float32.
+
+    from_file  the image is a content or a style, not a model's result, which may lie a little outside of [0, 1]
+
+    Raises UserError for NaN, a wrong shape, or values that look like bytes or like [-1, 1].
+    """
     check_image(image)
-    if image.max() > 8:
-        raise UserError(f"{name} has values up to {image.max():.0f}; images are RGB in [0, 1], divide bytes by 255")
-    return image.clamp(0, 1)
+    check_values(image, name)
+    if from_file and (image.min() < -OVERSHOOT or image.max() > 1 + OVERSHOOT):
+        raise UserError(
+            f"{name} has values from {image.min():.2f} to {image.max():.2f}; contents and styles are RGB in [0, 1]:"
+            " bring [-1, 1] there with (image + 1) / 2, bytes by dividing by 255"
+        )
+    return image.float().clamp(0, 1)
 
 
 @torch.inference_mode()
@@ -49,11 +62,11 @@ def encode(image: Image) -> Features:
 class Target:
     """An image that results are held against. What every comparison needs of it is computed once, when first asked for.
 
-    Raises UserError for NaN, a wrong shape, or values that look like bytes.
+    Raises UserError for NaN, a wrong shape, or values outside of [0, 1].
     """
 
     def __init__(self, image: Image):
-        self.image = check_range(image, "image")
+        self.image = check_range(image, "content or style", from_file=True)
 
     @cached_property
     def features(self) -> Features:
@@ -243,6 +256,10 @@ def measure_image(result: Image, content: Target, style: Target) -> dict[str, Va
         raise UserError(
             f"result has shape {tuple(result.shape)}, content {tuple(content.image.shape)}; metrics against the content"
             " need equal sizes"
+        )
+    if len(style.image) != len(result):
+        raise UserError(
+            f"a batch of {len(result)} results and {len(style.image)} styles; give one style for each result"
         )
     result, image = check_range(result, "result"), content.image
     features = encode(result)

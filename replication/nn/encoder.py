@@ -125,7 +125,8 @@ class Encoder(nn.Module):
         smallest = 2 ** TAPS.index(last) + 1
         if min(image.shape[2:]) < smallest:
             raise UserError(
-                f"image is {image.shape[3]}x{image.shape[2]} px; {last} needs at least {smallest} px on each side"
+                f"image is {image.shape[3]}x{image.shape[2]} px; {last} needs at least {smallest} px on each side:"
+                " enlarge it first"
             )
         features, x, start = {}, image, 0
         for tap in TAPS[: TAPS.index(last) + 1]:
@@ -139,7 +140,10 @@ class Encoder(nn.Module):
 def check_image(image: Tensor) -> None:
     """Raise UserError unless `image` is (batch, 3, height, width), floating point and finite."""
     if image.ndim != 4 or image.shape[1] != 3:
-        raise UserError(f"image must have shape (batch, 3, height, width), got {tuple(image.shape)}")
+        one = "; a single image becomes a batch of one with image[None]" if image.ndim == 3 else ""
+        raise UserError(f"image must have shape (batch, 3, height, width), got {tuple(image.shape)}{one}")
+    if image.shape[0] == 0:
+        raise UserError("the batch holds no image")
     if not image.is_floating_point():
         raise UserError(f"image must be floating point in [0, 1], got {image.dtype}; divide bytes by 255")
     if image.device.type != "meta" and not torch.isfinite(image).all():  # a meta tensor has a shape and no values

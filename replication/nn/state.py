@@ -2,7 +2,9 @@
 
 import lzma
 import pickle
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -10,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..files import write_atomic
+from ..errors import UserError, is_out_of_memory
+from ..files import printable, write_atomic, wrong_kind
 
 # Two-byte weights: contexts that know which of the two bytes is next save a sixth more than xz's own choice.
 WEIGHT_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 3, "lp": 1, "pb": 1}]
@@ -23,6 +25,27 @@ SCALE = ":scale"
 # No file of weights unpacks to more: the largest network here has a tenth of it. A damaged or forged file may claim any
 # size, and is refused before it fills the memory.
 LARGEST = 2**30
+
+# Prefixes that programs put before all names: DataParallel, torch.compile, Lightning and others.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+# First bytes of files that people take for a checkpoint.
+KINDS = {
+    b"\xff\xd8\xff": "an image (JPEG)",
+    b"\x89PNG": "an image (PNG)",
+    b"GIF8": "an image (GIF)",
+    b"II*\0": "an image (TIFF)",
+    b"MM\0*": "an image (TIFF)",
+    b"%PDF": "a PDF document",
+    b"\x89HDF": "an HDF5 file (Keras)",
+    b"\x93NUMPY": "a NumPy array",
+    b"GGUF": "a GGUF file",
+    b"\xfd7zXZ": "a file packed by xz",
+    b"\x1f\x8b": "a file packed by gzip, to be unpacked first",
+    b"BZh": "a file packed by bzip2, to be unpacked first",
+    b"7z\xbc\xaf": "a 7z archive, to be unpacked first",
+    b"Rar!": "a RAR archive, to be unpacked first",
+    b"-----BEGIN": "a key or certificate",
+}
 
 
 def write_weights(path: str | Path, state: dict[str, Tensor], dtype: torch.dtype) -> Path:
@@ -85,37 +108,169 @@ def _unpack(content: bytes) -> bytes:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .pth, .pth.tar or .safetensors file.
+    """The tensors of a .pth, .pth.tar, .ckpt or .safetensors file, by name.
 
-    Raises UserError when it is missing or holds anything else.
+    What training scripts put around them is opened where only one reading is possible: a dictionary in a dictionary
+    ("state_dict", "model", "params_ema", …), numbers and texts beside the tensors, and a prefix of WRAPPERS that all
+    names share. Nothing in the file is run.
+    Raises UserError when the file is missing, is something else, or holds several state dictionaries.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the path of a published checkpoint")
+    _check_kind(path)
+    with open(path, "rb") as file:
+        start = file.read(9)
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+        if start[8:] == b"{":
+            state = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # remarks on old formats
+                state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the readers raise all kinds of exceptions on damaged files
+        if is_out_of_memory(error):
+            raise UserError(f"{printable(path)} needs more memory than there is") from error
+        raise UserError(f"{printable(path)} {_explain(error, path)}") from error
+    return without_prefix(_open_wrappers(state, path))
+
+
+def _check_kind(path: Path) -> None:
+    """Raise UserError for what is no checkpoint by its first bytes."""
+    if path.is_dir():
+        raise UserError(f"{printable(path)} is a folder; name one checkpoint file in it")
+    if not path.is_file():
+        gone = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise UserError(f"{printable(path)} {gone}; give the path of a published checkpoint")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+        kind = wrong_kind(path)
+    except OSError as error:
+        raise UserError(f"cannot read {printable(path)}: {error.strerror or error}; check its permissions") from error
+    if kind:
+        raise UserError(f"{printable(path)} {kind}")
+    if start[8:9] == b"{":  # safetensors, which begins with a length: any bytes
+        return
+    for magic, what in KINDS.items():
+        if start.startswith(magic):
+            raise UserError(f"{printable(path)} is {what}, not a checkpoint; give the file with the weights")
+    if start[:4] == b"RIFF" or start[4:8] == b"ftyp":
+        raise UserError(f"{printable(path)} is an image, a sound or a video, not a checkpoint; give the weights' file")
+    if start[257:262] == b"ustar":
         raise UserError(
-            f"cannot read {path} as a checkpoint: {str(error).splitlines()[0]}. Download it again"
-        ) from error
-    if isinstance(state, Mapping) and isinstance(
-        state.get("state_dict"), Mapping
-    ):  # saved with the optimiser's state beside it
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} is not a plain state dictionary of tensors; give the published file as it is")
-    return dict(state)
+            f"{printable(path)} is a tar archive: unpack it; if it is a checkpoint of PyTorch before 0.2, load it with"
+            " the version that wrote it, and save its state_dict() with torch.save"
+        )
+    if start.startswith(b"PK"):
+        _check_zip(path)
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            bytes_inside = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{printable(path)} is cut off or damaged (half a download?); download it again") from error
+    if not any(name.endswith("data.pkl") for name in names):
+        raise UserError(f"{printable(path)} is a ZIP archive without weights of PyTorch in it; unpack it first")
+    if bytes_inside > 2 * path.stat().st_size + LARGEST // 4:
+        raise UserError(
+            f"{printable(path)} would unpack to {bytes_inside / 1e9:.1f} GB, which no checkpoint does; do not use it"
+        )
+
+
+def _explain(error: Exception, path: Path) -> str:
+    """Why torch cannot read a file; its own text would advise to run code from it."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError | AttributeError | ImportError) and (
+        "GLOBAL" in text or "nsupported" in text or "weights_only" in text
+    ):
+        with open(path, "rb") as file:
+            pickled = file.read(2)
+        if pickled[:1] == b"\x80" or pickled == b"PK":
+            return (
+                "holds pickled Python objects, a whole module perhaps, and not tensors alone; it is not run. Where it"
+                " comes from, save its state_dict() with torch.save"
+            )
+        return "is no checkpoint that is known here (.pth, .pth.tar, .ckpt, .safetensors); give the published file"
+    return f"is cut off or damaged ({' '.join(text.split())[:120] or type(error).__name__}); download it again"
+
+
+def _is_state(value: object) -> bool:
+    """Whether a value is a state dictionary: tensors by name, and perhaps numbers or texts beside them."""
+    return (
+        isinstance(value, Mapping)
+        and any(isinstance(x, Tensor) for x in value.values())
+        and all(isinstance(key, str) for key in value)
+        and all(x is None or isinstance(x, Tensor | int | float | str) for x in value.values())
+    )
+
+
+def _open_wrappers(state: object, path: Path) -> dict[str, Tensor]:
+    for _ in range(4):
+        if _is_state(state):
+            return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        if not isinstance(state, Mapping):
+            break
+        inside = {key: value for key, value in state.items() if isinstance(value, Mapping) and _holds_state(value)}
+        if len(inside) > 1:
+            # Beside "state_dict", what has other names is another network, for example a discriminator.
+            chosen = state.get("state_dict")
+            same = [
+                key for key, value in inside.items() if isinstance(chosen, Mapping) and value.keys() == chosen.keys()
+            ]
+            if not _is_state(chosen) or same != ["state_dict"]:
+                raise UserError(
+                    f"{printable(path)} holds several state dictionaries ({', '.join(map(str, inside))}); save the one"
+                    " that is meant with torch.save"
+                )
+            inside = {"state_dict": chosen}
+        if not inside:
+            break
+        (state,) = inside.values()
+    raise UserError(
+        f"{printable(path)} is not a plain state dictionary of tensors, nor one in a dictionary; save the model's"
+        " state_dict() with torch.save"
+    )
+
+
+def _holds_state(value: object, depth: int = 3) -> bool:
+    """Whether a mapping is a state dictionary or leads to one; an optimiser's state, by number, is none."""
+    if _is_state(value):
+        return True
+    return depth > 0 and isinstance(value, Mapping) and any(_holds_state(x, depth - 1) for x in value.values())
+
+
+def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state without the prefixes of WRAPPERS that all names share."""
+    state = dict(state)
+    while state and (found := [p for p in WRAPPERS if all(key.startswith(p) and key != p for key in state)]):
+        state = {key.removeprefix(found[0]): value for key, value in state.items()}
+    return state
+
+
+def _fitting(state: Mapping[str, Tensor], wanted: Iterable[str]) -> Mapping[str, Tensor]:
+    """The state without a prefix that all its names share, where it is exactly `wanted` then."""
+    shared = next(iter(state), "").split(".")
+    for count in range(1, len(shared)):
+        prefix = ".".join(shared[:count]) + "."
+        if not all(key.startswith(prefix) for key in state):
+            break
+        stripped = {key.removeprefix(prefix): value for key, value in state.items()}
+        if stripped.keys() == set(wanted):
+            return stripped
+    return state
 
 
 def fill_module(
     module: nn.Module, state: Mapping[str, Tensor], path: str | Path, ignore: set[str] = frozenset()
 ) -> None:
-    """Load `state` into `module`, strictly. Raises UserError that lists missing, unknown and misshapen keys."""
+    """Load `state` into `module`, strictly; a prefix that all names share may be too many.
+
+    Raises UserError that lists missing, unknown and misshapen keys.
+    """
     wanted = module.state_dict()
+    state = _fitting(state, wanted)
     missing = sorted(wanted.keys() - state.keys())
     unknown = sorted(state.keys() - wanted.keys() - ignore)
     shapes = [
@@ -125,15 +280,19 @@ def fill_module(
     ]
     if missing or unknown or shapes:
         differences = [
-            f"{title} {', '.join(keys)}"
+            f"{title} {_listed(keys)}"
             for title, keys in (("missing", missing), ("unknown", unknown), ("shape", shapes))
             if keys
         ]
-        raise UserError(f"{path} does not have the published layout: {'; '.join(differences)}")
+        raise UserError(f"{printable(path)} does not have the published layout: {'; '.join(differences)}")
     broken = sorted(key for key in wanted if not torch.isfinite(state[key]).all())
     if broken:
-        raise UserError(f"{path} holds NaN or infinite values in {', '.join(broken)}; download it again")
+        raise UserError(f"{printable(path)} holds NaN or infinite values in {_listed(broken)}; download it again")
     module.load_state_dict({key: state[key].to(wanted[key].dtype) for key in wanted})
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def trained_state(objective: nn.Module) -> dict[str, Tensor]:

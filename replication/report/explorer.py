@@ -128,13 +128,18 @@ def page(
 
     Raises UserError when a method has no attention, or when the page would pass LIMIT even with one byte a number.
     """
-    recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {}
+    encoded, found = {}, {}
     for name, model in models.items():
-        codes = model.encode_content(content[None]), model.encode_style(style[None])
-        records = [record for record in model.attention(*codes) if not record.within]
-        if not records:
+        encoded[name] = model.encode_content(content[None]), model.encode_style(style[None])
+        found[name] = [record for record in model.attention(*encoded[name]) if not record.within]
+        if not found[name]:
             raise UserError(f"{name} has no attention over positions of the painting; leave it out")
-        recorded[name] = model.decode(model.transfer(*codes))[0], records
+    # Base64 of one byte a number, which the page holds in any case: known before anything is transferred or packed.
+    numbers = sum(record.queries.numel() + record.keys.numel() for records in found.values() for record in records)
+    _check_limit(4 * numbers // 3)
+    recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {
+        name: (model.decode(model.transfer(*encoded[name]))[0], found[name]) for name, model in models.items()
+    }
     every = [record for _, records in recorded.values() for record in records]
     template = resources.files(__package__).joinpath("explorer.html").read_text(encoding="utf-8")
     pictures = {"title": title, "photograph": data_uri(content), "painting": data_uri(style)}
@@ -162,11 +167,7 @@ def page(
     errors = [packing_error(record, np.int8) for record in every]
     smallest = text(kinds, errors)
     room = LIMIT - len(smallest.encode())
-    if room < 0:
-        raise UserError(
-            f"the page would have {(LIMIT - room) / 1e6:.0f} MB; take smaller images or fewer methods (limit"
-            f" {LIMIT / 1e6:.0f} MB)"
-        )
+    _check_limit(LIMIT - room)
     for number in sorted(range(len(every)), key=lambda n: min(errors[n]["correlation"], 1 - errors[n]["distance"])):
         more = (
             4 * (every[number].queries.numel() + every[number].keys.numel()) // 3 + 16
@@ -177,15 +178,26 @@ def page(
     return text(kinds, errors)
 
 
+def _check_limit(size: int) -> None:
+    if size > LIMIT:
+        raise UserError(
+            f"the page would have {size / 1e6:.0f} MB (limit {LIMIT / 1e6:.0f} MB); take a smaller --size or fewer"
+            " --methods"
+        )
+
+
 def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path, size: int) -> Path:
     """Read two image files and write the page. Raises UserError for every mistake a user can make, before computing."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"cannot write {out}: give it the ending .html")
     if size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
+    files.check_target(out, (content, style))
     models = {TITLES.get(name, name): pretrained(name) for name in methods}
     images = [read_image(path, size, True) for path in (content, style)]
-    return files.write_text(out, page(*images, models, f"{content.stem} and {style.stem}"))
+    return files.write_text(
+        out, page(*images, models, f"{files.printable(content.stem)} and {files.printable(style.stem)}")
+    )
 
 
 def widget(text: str, height: int = 720):

@@ -186,7 +186,7 @@ def train(
         if not torch.isfinite(loss):
             raise UserError(
                 f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower"
-                " --learning-rate"
+                " the learning rate: the profile's, or the variant's in the method's file"
             )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
@@ -226,7 +226,7 @@ def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
         if json.loads(path.read_text())["key"] != run["key"]:
             raise UserError(
                 f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another"
-                " --name"
+                " --seed"
             )
     elif accelerator.is_main_process:
         write_text(path, json.dumps(run, indent=1, sort_keys=True))

@@ -15,7 +15,7 @@ from replication.methods.styleid import (
     SemanticSettings,
     Settings,
     StyleID,
-    _square,
+    _layer_grid,
     ablations,
     ddim,
     invert,
@@ -195,5 +195,35 @@ def test_mistakes_are_named(backbone, tmp_path):
         stable_diffusion(tmp_path)
     with pytest.raises(UserError, match="no self-attention"):
         layers_of(torch.nn.Conv2d(1, 1, 1))
-    with pytest.raises(UserError, match="no square"):
-        _square(torch.zeros(1, 12, 3))
+    with pytest.raises(UserError, match="no halving"):
+        _layer_grid(torch.zeros(1, 12, 3), (8, 8))
+    for wrong in (Settings(steps=0), Settings(steps=1001), Settings(steps=1), Settings(steps=4, skip=4)):
+        with pytest.raises(UserError, match="steps"):
+            StyleID(backbone, wrong)
+    with pytest.raises(UserError, match="divide bytes by 255"):
+        StyleID(backbone)(255 * content, 255 * style)
+    with pytest.raises(UserError, match="differ in shape"):
+        StyleID(backbone)(content, style, (SemanticMap(stripes(16, True).image[:, :8], PALETTE),) * 2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 24), (20, 12), (17, 31)])
+def test_any_size_is_kept(backbone, height, width):
+    content, style = (torch.rand(1, 3, height, width) for _ in range(2))
+    image = stripes(64, True).image[:, : 64 * height // width] if height < width else stripes(64, True).image
+    maps = (SemanticMap(torch.nn.functional.interpolate(image[None], (height, width))[0], PALETTE),) * 2
+    for given in (None, maps):
+        result = StyleID(backbone, QUICK)(content, style, given)
+        assert result.shape == content.shape and torch.isfinite(result).all()
+
+
+def test_images_take_the_type_of_the_model(backbone):
+    content, style = pair()
+    assert torch.equal(
+        StyleID(backbone, QUICK)(content.double(), style.double()), StyleID(backbone, QUICK)(content, style)
+    )
+
+
+def test_layers_are_halvings_of_the_latent():
+    for size in ((12, 8), (13, 7)):
+        for level in (size, tuple(-(-side // 2) for side in size)):
+            assert _layer_grid(torch.zeros(1, level[0] * level[1], 3), size) == level

@@ -102,7 +102,7 @@ def test_what_one_byte_distorts_most_has_two_while_there_is_room(monkeypatch):
     worst = max(packing_error(flat, np.int8)["distance"], packing_error(sharp, np.int16)["distance"])
     assert data["distance"] == worst and data_of(whole)["wide"] == 2
     monkeypatch.setattr(explorer, "LIMIT", 1000)
-    with pytest.raises(UserError, match="fewer methods"):
+    with pytest.raises(UserError, match="fewer --methods"):
         page(image, image, models)
     with pytest.raises(UserError, match="no attention over positions"):
         page(image, image, {"A": Recorded()})
@@ -112,6 +112,18 @@ def test_mistakes_are_explained_before_anything_is_computed(tmp_path):
     for out, size, match in ((tmp_path / "x.png", 256, "ending .html"), (tmp_path / "x.html", 8, "at least 64 px")):
         with pytest.raises(UserError, match=match):
             explore_files(tmp_path / "a.jpg", tmp_path / "b.jpg", ["sanet"], out, size)
+
+
+def test_a_page_that_would_be_too_large_is_refused_before_packing(monkeypatch):
+    def late(*_):
+        pytest.fail("packed before the size was checked")
+
+    monkeypatch.setattr(explorer, "LIMIT", 10_000)
+    monkeypatch.setattr(explorer, "packing_error", late)
+    monkeypatch.setattr(Method, "decode", late)
+    image = torch.rand(1, 3, 64, 64)[0]
+    with pytest.raises(UserError, match="smaller --size or fewer --methods"):
+        page(image, image, {"SANet": pretrained("sanet")})
 
 
 def test_the_widget_is_the_page_in_a_frame():
