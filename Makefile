@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test smoke verify reference bench train study report readme lab lock clean distclean help
+.PHONY: all env test lint smoke verify reference bench train study report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -26,6 +26,11 @@ $(READY): requirements.lock pyproject.toml
 
 test: $(READY)  ## run the tests (ARGS=-x passes options to pytest)
 	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## check the formatting of code and notebooks, and the order of imports
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m replication layout
 
 smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke

@@ -223,6 +223,13 @@ def parser() -> argparse.ArgumentParser:
     add.set_defaults(run=_pack)
 
     add = commands.add_parser(
+        "layout",
+        help="list the package's folders and what they import",
+        description="List the folders from low to high with what each imports; exit status 1 when an import goes up.",
+    )
+    add.set_defaults(run=_layout)
+
+    add = commands.add_parser(
         "scales",
         help="measure VGG-19's normalisation",
         description="Make checkpoints/vgg19-scales.safetensors again, from photographs.",
@@ -382,6 +389,16 @@ def _pack(arguments: argparse.Namespace) -> None:
     print(
         f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after; run `make` and `make reference` to renew the tables"
     )
+
+
+def _layout(_: argparse.Namespace) -> int:
+    from . import sources
+
+    print(sources.listing())
+    wrong = [f"{module} imports {other}, which stands above it" for module, other in sources.upward_imports()]
+    wrong += [f"a circle: {' -> '.join(sources.circle())}"] if sources.circle() else []
+    print("\n".join(wrong) or "every import goes down, none in a circle")
+    return 1 if wrong else 0
 
 
 def _scales(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ all of them: what a cell depends on is its method's file and what that imports, 
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -80,7 +81,9 @@ def imports(path: Path, package: tuple[str, ...] = ()) -> set[str]:
         else:
             continue
         for name in names or ("",):
-            whole = ".".join([*base, name] if name else base)
+            # Public names of the package stand for the modules that they come from.
+            public = sys.modules[__package__]._PUBLIC.get(name) if not base else None
+            whole = public or ".".join([*base, name] if name else base)
             found.add(whole if whole in known else ".".join(base))
     return found & known.keys()
 
