@@ -1,7 +1,7 @@
 """All methods by name, and `build`. One paper, one file in this folder.
 
-Adding a method is its file and one line in BUILT_IN, or no line at all: a file of yours is added by
-REPLICATION_PLUGINS=FILE, a package of yours by the entry point group `replication.methods`. See CONTRIBUTING.md.
+Adding a method is its file and one line in BUILT_IN, or no line at all: a file of yours is added by `--plugin FILE`
+(or REPLICATION_PLUGINS), a package of yours by the entry point group `replication.methods`. See CONTRIBUTING.md.
 """
 
 import hashlib
