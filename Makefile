@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test lint smoke verify reference bench train study report readme lab lock clean distclean help
+.PHONY: all env test stress lint smoke verify reference bench train study report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -19,7 +19,8 @@ env: $(READY)  ## set up .venv from requirements.lock
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is older than 3.11; name a newer one with make PYTHON=python3.12" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@# A killed venv leaves a python without pip: such an environment is made anew.
+	$(BIN)/python -m pip --version 2>/dev/null | grep -q '^pip ' || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --quiet -e .
 	touch $@
@@ -31,6 +32,9 @@ lint: $(READY)  ## check the formatting of code and notebooks, and the order of 
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m replication layout
+
+stress: $(READY)  ## kill trainings at random moments, for minutes
+	$(BIN)/python -m pytest -m stress $(ARGS)
 
 smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke

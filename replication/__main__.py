@@ -47,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
     given = add.add_mutually_exclusive_group()
     given.add_argument("--content", type=Path, metavar="IMAGE", help="the photograph (JPEG, PNG, WebP, TIFF)")
     given.add_argument(
-        "--video", type=Path, metavar="FILE", help="or a video, frame by frame; the result is .mp4, .webp or .gif"
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="or a video, frame by frame; the result is .mp4 (H.264, with the video's sound), .webp or .gif (no sound)",
     )
     add.add_argument("--style", required=True, type=Path, metavar="IMAGE", help="the painting")
     add.add_argument(
@@ -134,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
         help="train a method and ship its weights",
         description=(
             "Train a method; a killed run goes on where it was. Skips what checkpoints/ already holds. Weights of a"
-            " method of yours (--plugin) go to build/checkpoints/."
+            " method of yours (--plugin) go to build/checkpoints/. Several GPUs: under accelerate launch; several CPU"
+            " processes: under torchrun, because accelerate launch --cpu starts only one."
         ),
     )
     add.add_argument("--method", default="all", help="a method, or all (default)")
@@ -146,6 +150,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--steps", type=int, help="optimiser steps (default: the profile's)")
     add.add_argument("--batch", type=int, help="images per step (default: the profile's)")
+    add.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out pictures that cannot be read, and record it (default: stop before the first step)",
+    )
     _profile(add)
     _folders(add)
     add.set_defaults(run=_train)
@@ -279,12 +288,12 @@ def _stylise(arguments: argparse.Namespace) -> None:
         raise UserError("name what to paint: --content or --video")
     if arguments.video is not None and arguments.keep_transparency:
         raise UserError("--keep-transparency is for photographs; leave it out with --video")
-    given = (arguments.style, arguments.out, arguments.size, arguments.alpha)
+    given, notes = (arguments.style, arguments.out, arguments.size, arguments.alpha), []
     if arguments.video is None:
         stylise_file(arguments.method, arguments.content, *given, keep_transparency=arguments.keep_transparency)
     else:
-        stylise_video(arguments.method, arguments.video, *given)
-    print(f"wrote {printable(arguments.out)}")
+        notes = stylise_video(arguments.method, arguments.video, *given)
+    print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
 
 
 def _explore(arguments: argparse.Namespace) -> None:
@@ -324,6 +333,7 @@ def _train(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         batch=arguments.batch,
         continued=arguments.continued,
+        skip_unreadable=arguments.skip_unreadable,
     )
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -182,6 +183,31 @@ def canonical_json(value: object) -> str:
 def write_json(path: str | Path, value: object) -> Path:
     """Write `value` as readable JSON, atomically."""
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_object(path: str | Path, fix: str) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    fix  what a user can do about a damaged one, as a clause
+    Raises UserError naming the file when it is missing, unreadable, damaged, or holds anything but an object.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; {fix}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); {fix}") from error
+    except (ValueError, RecursionError) as error:  # ValueError also of numbers with thousands of digits
+        raise UserError(f"{path} is damaged ({error}); {fix}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (no JSON object); {fix}")
+    return value
+
+
+def json_in_page(value: object) -> str:
+    """JSON that may stand inside a page's <script>: no tag or comment can begin in it."""
+    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def sha256_text(text: str) -> str:

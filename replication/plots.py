@@ -39,6 +39,8 @@ def use_style() -> None:
             "axes.spines.right": False,
             "axes.prop_cycle": mpl.cycler(color=COLOURS),
             "svg.hashsalt": "replication",
+            # Captions come from file names: dollars in them begin no formula.
+            "text.parse_math": False,
             "figure.constrained_layout.use": True,
         }
     )

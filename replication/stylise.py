@@ -1,15 +1,15 @@
 """Stylise image and video files with the shipped weights."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .data.clips import CLIP_SUFFIXES, frame_rate, frames_of, write_clip
-from .data.decode import check_file
 from .data.images import SUFFIXES, WITH_ALPHA, check_format, read_alpha, read_image, write_image
+from .data.video_files import CLIP_SUFFIXES, Shown, Video, write_video
 from .errors import UserError, memory_advice
 from .files import check_target, printable
 from .methods import METHODS, Encoded
@@ -105,26 +105,30 @@ def _memory_text(pixels: str, side: int, method: str) -> str:
 
 def stylise_video(
     method: str, clip: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None
-) -> None:
-    """Stylise a video file frame by frame, each by itself.
+) -> list[str]:
+    """Stylise a video file frame by frame, each by itself; frames keep their times, and MP4 the sound.
 
-    One frame is in memory at a time. Raises UserError as `stylise_file`.
+    Returns what differs from the input or is amiss with it, a sentence each. One frame is in memory at a time, and all
+    of them for WebP and GIF. Raises UserError as `stylise_file`.
     """
     _check(out, CLIP_SUFFIXES, size, (clip, style))
-    check_file(clip)
+    video = Video(clip)
     model = pretrained(method)
     options = options_for(model, alpha)
     with torch.inference_mode():
         code = _named(model.encode_style, read_image(style, size)[None], style)
 
     @torch.inference_mode()
-    def painted() -> Iterator[torch.Tensor]:
-        for frame in tqdm(frames_of(clip), desc="frames", mininterval=5):
+    def painted() -> Iterator[Shown]:
+        for shown in tqdm(video.frames(), desc="frames", mininterval=5):
+            frame = shown.image
             if size is not None:
                 scale = size / min(frame.shape[1:])
                 shape = [max(size, round(side * scale)) for side in frame.shape[1:]]
                 frame = F.interpolate(frame[None], shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
-            yield model.decode(model.transfer(model.encode_content(frame[None]), code, **options))[0]
+            stylised = model.decode(model.transfer(model.encode_content(frame[None]), code, **options))[0]
+            yield replace(shown, image=stylised)
 
     with memory_advice(f"a frame needs more memory than there is; add --size 256 or take --method {LIGHTEST}"):
-        write_clip(out, painted(), frame_rate(clip))
+        _, notes = write_video(out, painted(), video)
+    return [*video.notes, *notes]

@@ -51,3 +51,15 @@ def test_slopes_stand_in_the_legend_where_they_mean_something():
     legends = [axis.get_legend().get_texts()[0].get_text() for axis in figure.axes]
     plots.close(figure)
     assert legends == ["a 1.50", "a"]
+
+
+@pytest.mark.parametrize("name", ["a $x^$ b.jpg", "from $5_ to $9.jpg", r"\$ \frac{", "$", "{}"])
+def test_names_with_dollars_are_text(name, tmp_path):
+    """matplotlib takes what stands between dollars for a formula, and dies of one that it cannot read."""
+    image = torch.rand(3, 32, 40)
+    figure = plots.image_grid([[image]], [name], [name])
+    figure.savefig(tmp_path / "a.png")
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[0].texts] == [name]
+    assert not figure.axes[0].title.get_parse_math()
+    plots.close(figure)

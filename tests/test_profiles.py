@@ -54,3 +54,13 @@ def test_printed_numbers_of_stya2k_table_1():
 def test_unknown_table_lists_the_known():
     with pytest.raises(UserError, match="StyA2K Table 1"):
         reported("StyA2K", "Table 9")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[train", b"train = 3", b"[train]", b"\xff", b"a = " + b"[" * 100_000, b"[train]\n[benchmark]\n64=0"]
+)
+def test_every_kind_of_broken_profile_is_named(text, tmp_path, monkeypatch):
+    (tmp_path / "smoke.toml").write_bytes(text)
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match="smoke.toml"):
+        Profile.load("smoke")

@@ -1,4 +1,4 @@
-"""Video: clips, the flow between their frames, and how much a stylised clip flickers.
+"""Clips, the flow between their frames, and how much a stylised clip flickers.
 
 Frames are stylised independently, as StyA2K's Table 3 does. A clip has the flow of its INPUT frames: exact for clips
 made from a still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones, or RAFT (Teed
@@ -13,14 +13,13 @@ is its floor: what flow and interpolation themselves leave.
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-import PIL.Image
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -29,16 +28,15 @@ from torchvision.models.optical_flow import raft_small
 
 from .. import files
 from ..errors import UserError
-from ..files import write_atomic
 from ..profiles import Profile
 from ..provenance import provenance
 from . import assets
 from .images import Picture, grey, to_uint8
+from .video_files import frames_of, write_clip
 
 Frames = Float[Tensor, "time 3 height width"]
 # Motions of synthetic clips.
 KINDS = ("pan", "zoom", "rotation", "brightness", "noise")
-CLIP_SUFFIXES = (".mp4", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -127,38 +125,6 @@ def synthetic(kind: str, picture: Picture, size: int, count: int) -> Clip:
 def _inside(places: Float[Tensor, "steps 2 h w"], height: int, width: int) -> Bool[Tensor, "steps h w"]:
     x, y = places.unbind(1)
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-
-
-def frames_of(path: str | Path) -> Iterator[Float[Tensor, "3 height width"]]:
-    """The frames of a video file, RGB in [0, 1], one after another.
-
-    Raises UserError for a missing file or one that is no video.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; check the path")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        found = False
-        while True:
-            there, frame = capture.read()
-            if not there:
-                break
-            found = True
-            yield torch.from_numpy(frame[:, :, ::-1].copy()).movedim(2, 0).float().div_(255)
-        if not found:
-            raise UserError(f"cannot read {path} as a video; convert it to MP4 (H.264)")
-    finally:
-        capture.release()
-
-
-def frame_rate(path: str | Path) -> float:
-    """Frames a second of a video file; 25 where it does not say."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        return capture.get(cv2.CAP_PROP_FPS) or 25.0
-    finally:
-        capture.release()
 
 
 def _resized(frame: Float[Tensor, "3 _ _"], size: int) -> Float[Tensor, "3 size size"]:
@@ -255,38 +221,6 @@ def evaluation_clips(size: int, count: int, pictures: Sequence[Picture], kinds: 
         raise UserError(f"a clip needs at least 2 frames, not {count}")
     made = [synthetic(kind, pictures[number % len(pictures)], size, count) for number, kind in enumerate(kinds)]
     return made + [registered_clip(asset.name, size, count) for asset in assets.select("clip")]
-
-
-def write_clip(
-    path: str | Path, frames: Iterator[Float[Tensor, "3 height width"]], rate: float = 25.0, quality: int = 80
-) -> Path:
-    """Write frames as MP4, or as an animated WebP or GIF that browsers and notebooks play.
-
-    Raises UserError for another ending or no frame.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in CLIP_SUFFIXES:
-        raise UserError(f"cannot write {path}: give it one of the endings {', '.join(CLIP_SUFFIXES)}")
-    pictures = map(to_uint8, frames)
-    first = next(pictures, None)
-    if first is None:
-        raise UserError(f"nothing to write to {path}: there are no frames")
-
-    def moving(temporary: Path) -> None:
-        images = (PIL.Image.fromarray(picture) for picture in pictures)
-        PIL.Image.fromarray(first).save(
-            temporary, save_all=True, append_images=images, duration=round(1000 / rate), loop=0, quality=quality
-        )
-
-    def mp4(temporary: Path) -> None:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), rate, first.shape[1::-1])
-        if not writer.isOpened():
-            raise UserError(f"cannot write {path}: this OpenCV has no MP4 writer; take .webp")
-        for picture in (first, *pictures):
-            writer.write(picture[:, :, ::-1].copy())
-        writer.release()
-
-    return write_atomic(path, mp4 if path.suffix.lower() == ".mp4" else moving)
 
 
 def save_clip(frames: Frames, name: str, profile: Profile, rate: float, **facts: object) -> Path:

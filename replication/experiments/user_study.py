@@ -11,7 +11,6 @@ The page is blind: options carry random names, whose methods only key.json knows
 options in an order of their own. It is one file that needs no network, and it keeps unfinished votes in the browser.
 """
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ def write_study(rows: Sequence[Row], profile: Profile, folder: Path, groups: int
         given = [data_uri(picture.tensor(profile.size)) for picture in pair]
         shown.append({"photograph": given[0], "painting": given[1], "options": options})
     page = resources.files(__package__).joinpath("study.html").read_text(encoding="utf-8")
-    data = json.dumps({"study": study, "questions": QUESTIONS, "groups": shown}).replace("</", "<\\/")
+    data = files.json_in_page({"study": study, "questions": QUESTIONS, "groups": shown})
     path = files.write_text(folder / "vote.html", page.replace("/*DATA*/null", data))
     facts = provenance(profile=profile.name, rows=row_facts(rows, profile), page_sha256=files.sha256_file(path))
     files.write_json(
@@ -76,52 +75,83 @@ def write_study(rows: Sequence[Row], profile: Profile, folder: Path, groups: int
     return path
 
 
+DAMAGED = "ask for it again or remove it"
+
+
 def read_votes(votes: str | Path, key: str | Path) -> Ballots:
     """The exported votes of a folder, decoded. Blank answers are left out.
 
-    Raises UserError for a file that is damaged or of another study, a vote for an option that its group does not have,
-    or a voter that voted twice.
+    Strangers send these files: whatever they hold is checked before it is used. Raises UserError naming the file that
+    is damaged or of another study, that votes for an option which its group does not have, or whose voter has no name,
+    or voted twice.
     """
-    known = _json(Path(key))
+    known = _read_key(Path(key))
     found, seen = [], {}
-    paths = sorted(Path(votes).glob("*.json"))
+    paths = sorted(path for path in Path(votes).glob("*.json") if not path.name.startswith("."))
     if not paths:
         raise UserError(f"{votes} holds no exported votes (*.json)")
     for path in paths:
-        ballot = _json(path)
+        ballot = files.read_object(path, DAMAGED)
         if ballot.get("study") != known["study"]:
             raise UserError(
-                f"{path} belongs to study {ballot.get('study')!r}, the key to {known['study']!r}; keep studies in"
+                f"{path} belongs to study {_short(ballot.get('study'))}, the key to {known['study']!r}; keep studies in"
                 " folders of their own"
             )
-        voter = ballot.get("voter")
+        voter, answers = ballot.get("voter"), ballot.get("answers", [])
+        if not isinstance(voter, str) or not voter.strip():
+            raise UserError(f"{path} names no voter (voter is {_short(voter)}); {DAMAGED}")
+        if not isinstance(answers, list):
+            raise UserError(f"{path} is damaged (answers are no list); {DAMAGED}")
+        voter = voter.strip()
         if voter in seen:
-            raise UserError(f"{path} and {seen[voter]} are of the same voter {voter!r}; keep one of them")
+            raise UserError(f"{path} and {seen[voter]} are of the same voter {_short(voter)}; keep one of them")
         seen[voter] = path
-        for answer in ballot.get("answers", []):
-            option = known["options"].get(answer.get("option"))
-            if (
-                option is None
-                or option["group"] != answer.get("group")
-                or answer.get("question") not in known["questions"]
-            ):
-                raise UserError(f"{path}: {answer} is no vote of this study; the file was altered")
-            found.append(
-                {"voter": voter, "group": answer["group"], "question": answer["question"], "method": option["method"]}
-            )
+        answered = set()
+        for answer in answers:
+            method = _method(answer, known)
+            if method is None:
+                raise UserError(f"{path}: {_short(answer)} is no vote of this study; the file was altered")
+            place = answer["group"], answer["question"]
+            if place in answered:
+                raise UserError(f"{path}: the voter answered one question twice; the file was altered")
+            answered.add(place)
+            found.append({"voter": voter, "group": place[0], "question": place[1], "method": method})
     frame = pd.DataFrame(found, columns=["voter", "group", "question", "method"])
-    if frame.duplicated(["voter", "group", "question"]).any():
-        raise UserError(f"{votes}: a voter answered one question twice; the files were altered")
     return Ballots(frame, tuple(dict.fromkeys(option["method"] for option in known["options"].values())))
 
 
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); ask for it again or remove it") from error
+def _short(value: object) -> str:
+    """A value of a stranger's file for a message: one line, not long, no control characters."""
+    text = ascii(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"
+
+
+def _method(answer: object, known: dict) -> str | None:
+    """The method that an answer chooses; None unless it is a vote of this study."""
+    if not isinstance(answer, dict):
+        return None
+    option, group, question = (answer.get(name) for name in ("option", "group", "question"))
+    if not isinstance(option, str) or type(group) is not int or question not in known["questions"]:
+        return None
+    chosen = known["options"].get(option)
+    return None if chosen is None or chosen["group"] != group else chosen["method"]
+
+
+def _read_key(path: Path) -> dict:
+    key = files.read_object(path, "restore it, or write the study anew with `make study`")
+    options = key.get("options")
+    whole = (
+        isinstance(key.get("study"), str)
+        and isinstance(key.get("questions"), list)
+        and isinstance(options, dict)
+        and all(
+            isinstance(option, dict) and type(option.get("group")) is int and isinstance(option.get("method"), str)
+            for option in options.values()
+        )
+    )
+    if not whole:
+        raise UserError(f"{path} is no key of a study; restore it, or write the study anew with `make study`")
+    return key
 
 
 def shares(ballots: Ballots, resamples: int = 2000) -> pd.DataFrame:
@@ -160,7 +190,7 @@ def simulate(
               shifted by
               a taste of the voter's own with standard deviation 0.5
     """
-    known, rng = _json(Path(key)), np.random.default_rng(seed)
+    known, rng = _read_key(Path(key)), np.random.default_rng(seed)
     # By method, not by the options' random names, so that a seed gives the same votes for every page.
     options: dict[int, list[tuple[str, str]]] = {}
     for token, option in sorted(known["options"].items(), key=lambda item: (item[1]["group"], item[1]["method"])):

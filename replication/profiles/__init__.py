@@ -81,7 +81,13 @@ class Profile:
         if name not in NAMES:
             raise UserError(f"unknown profile {name!r}; choose {', '.join(NAMES)}")
         path = FOLDER / f"{name}.toml"
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} cannot be read ({error}); restore it with git") from error
+        for part in ("train", "benchmark", "autoencoder", "ablation"):
+            if not isinstance(table.get(part, {}), dict) or part in ("train", "benchmark") and part not in table:
+                raise UserError(f"{path} has no table [{part}]; restore it with git")
         sizes = table.pop("train")
         training, autoencoder, ablation = (
             _typed(Training, sizes | table.pop(kind, {}), f"{path} [{kind}]")

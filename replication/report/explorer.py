@@ -13,7 +13,6 @@ distort most has two first. `error` says what that costs, and the page prints it
 
 import base64
 import html
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -159,9 +158,7 @@ def page(
             "distance": max(e["distance"] for e in errors),
             "correlation": min(e["correlation"] for e in errors),
         }
-        return template.replace("/*DATA*/null", json.dumps(facts).replace("</", "<\\/")).replace(
-            "<!--TITLE-->", html.escape(title)
-        )
+        return template.replace("/*DATA*/null", files.json_in_page(facts)).replace("<!--TITLE-->", html.escape(title))
 
     kinds: list[type] = [np.int8] * len(every)
     errors = [packing_error(record, np.int8) for record in every]

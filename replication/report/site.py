@@ -19,6 +19,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -62,7 +63,8 @@ def build_site(profile: str) -> Path:
     target = files.build_dir() / "report" / profile
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{profile}-") as temporary:
+        _remove_leftovers(target.parent, profile)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{profile}-{os.getpid()}-") as temporary:
             site = Path(temporary) / "new"
             site.mkdir()
             _write(_gather(profile, site), site)
@@ -77,6 +79,14 @@ def build_site(profile: str) -> Path:
     return target / "index.html"
 
 
+def _remove_leftovers(folder: Path, profile: str) -> None:
+    """Remove what killed reports of this profile have left: folders whose process is gone."""
+    for path in folder.glob(f".{profile}-*"):
+        number = path.name.split("-")[1]
+        if not number.isdigit() or not Path(f"/proc/{number}").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _gather(profile: str, site: Path) -> dict[str, Any]:
     """All that pages show; what they link to is copied to the site."""
     executed, results, drawn = (
@@ -84,22 +94,22 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         files.RESULTS / profile,
         files.FIGURES / profile,
     )
-    paths = [path for path in sorted(executed.glob("*.ipynb")) if "." not in path.stem]  # neither .failed nor .partial
+    paths = [path for path in _seen(executed, "*.ipynb") if "." not in path.stem]  # neither .failed nor .partial
     if not paths:
         raise UserError(f"{executed} holds no executed notebook; run `make` first (PROFILE={profile})")
     if not results.is_dir():
         raise UserError(f"{results} is missing; run `make` first (PROFILE={profile})")
 
-    cards = card_files()
-    lists = [path for folder in {card.parent for card in cards} for path in folder.glob("*.csv")]
-    _copy([*results.iterdir(), *lists, *cards], site / "data")
-    explorers = _copy((files.build_dir() / "explorer" / profile).glob("*.html"), site / "explorer")
-    pictures = _copy((path for path in drawn.glob("*") if path.suffix in PICTURES.values()), site / "figures")
+    cards = [path for path in card_files() if not path.name.startswith(".")]
+    lists = [path for folder in {card.parent for card in cards} for path in _seen(folder, "*.csv")]
+    _copy([*_seen(results, "*"), *lists, *cards], site / "data")
+    explorers = _copy(_seen(files.build_dir() / "explorer" / profile, "*.html"), site / "explorer")
+    pictures = _copy((path for path in _seen(drawn, "*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
     figures = [_figure(drawn / path.name, writers) for path in pictures]
     made = [
         _table(path, writers)
-        for path in sorted(results.glob("*.csv"))
+        for path in _seen(results, "*.csv")
         if path.name != "claims.csv" and not path.name.endswith(".cells.csv")
     ]
     pages = {files.sha256_file(path): f"explorer/{path.name}" for path in explorers}
@@ -161,6 +171,11 @@ def _write(shown: dict[str, Any], site: Path) -> None:
     files.write_text(site / "search.js", f"const SEARCH = {json.dumps(index, ensure_ascii=False)};\n")
 
 
+def _seen(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder in order of name, without the hidden temporaries of killed commands."""
+    return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
+
+
 def _copy(paths: Iterable[Path], folder: Path) -> list[Path]:
     """Copies of files in a folder, in order of name."""
     folder.mkdir(exist_ok=True)
@@ -173,15 +188,9 @@ def _damaged(path: Path, reason: object) -> UserError:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Facts of a file; none when it is missing. Raises UserError naming the file when it is damaged."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    if not isinstance(facts, dict):
-        raise _damaged(path, "no object")
-    return facts
+    return files.read_object(path, "remove it or restore it with git, then run `make` again")
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -198,7 +207,7 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _writers(executed: Path) -> dict[str, str]:
     """The notebook that wrote each result and figure, by the file's name."""
-    stamps = {path.stem: read_json(path) for path in sorted(executed.glob("*.json"))}
+    stamps = {path.stem: read_json(path) for path in _seen(executed, "*.json")}
     return {Path(output).name: name for name, stamp in stamps.items() for output in stamp.get("outputs", {})}
 
 
@@ -311,7 +320,7 @@ def _kept(results: Path, figures: Sequence[dict[str, Any]]) -> list[dict[str, An
             }
         )
 
-    for path in sorted(results.glob("*.csv")):
+    for path in _seen(results, "*.csv"):
         table, cells, _ = path.name.partition(".cells.csv")
         facts = read_json(results / f"{table}.json" if cells else path.with_suffix(".json"))
         add(path, f"data/{path.name}", {} if cells else facts, facts.get("cells_sha256" if cells else "sha256"))

@@ -6,14 +6,18 @@ count), and resuming needs no stored random state.
 
     python -m replication train --method adain --profile cpu --content FOLDER --style FOLDER
     accelerate launch -m replication train …      several GPUs or hosts: every process takes its share of the batch
+    torchrun --nproc_per_node 2 -m replication train …
+                                                  several processes on CPUs, of which accelerate launch --cpu starts
+                                                  one without MPI, whatever --num_processes says
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +28,7 @@ from tqdm import tqdm
 
 from ..data.images import Picture, read_image
 from ..errors import UserError
-from ..files import build_dir, sha256_text, write_atomic, write_text
+from ..files import build_dir, read_object, sha256_text, write_atomic, write_text
 from ..nn.state import trained_state
 from ..profiles import Training
 from ..provenance import provenance
@@ -114,17 +118,21 @@ def train(
     seed: int = 0,
     stop_after: int | None = None,
     at_checkpoint: Callable[[Path], object] = lambda folder: None,
+    skipped: Sequence[str] = (),
 ) -> Path:
     """Train `objective` and return the run's folder, `build/train/<name>/`.
 
     name           of the run; the same name with other settings, data or seed is refused, not overwritten
     stop_after     stop at this step as if killed, for tests
     at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
+    skipped        names of pictures that could not be read and are not among the others, for run.json
 
     The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
     step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters.
     Raises UserError for a run of the same name with other settings, a damaged checkpoint, or a loss that is not finite.
     """
+    if settings.steps < 1 or settings.batch < 1:
+        raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
     # accelerate joins several CPU processes only when told that there is no other device.
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.accelerator.is_available())
     folder = build_dir() / "train" / name
@@ -137,7 +145,7 @@ def train(
         "style": {p.name: p.sha256 for p in styles},
     }
     run["key"] = sha256_text(json.dumps(run, sort_keys=True))
-    _claim(folder, {**run, "provenance": provenance()}, accelerator)
+    _claim(folder, {**run, "skipped_unreadable": list(skipped), "provenance": provenance()}, accelerator)
 
     pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
     if not (folder / "checkpoint.pt").is_file():
@@ -150,7 +158,7 @@ def train(
     objective, optimizer = accelerator.prepare(objective, optimizer)
     bare = accelerator.unwrap_model(objective)
     objective.train()
-    step = _resume(folder, run["key"], bare, optimizer, accelerator.device)
+    step = _resume(folder, run["key"], bare, optimizer)
 
     share = settings.batch // accelerator.num_processes
     if share * accelerator.num_processes != settings.batch:
@@ -214,32 +222,75 @@ def _save(path: Path, state: dict) -> None:
     write_atomic(path, lambda temporary: torch.save(state, temporary))
 
 
+AGAIN = "remove the folder that it lies in to train from the start"
+
+
 def read_losses(folder: Path) -> list[dict[str, float | int]]:
-    """The loss terms of every step so far."""
+    """The loss terms of every step so far. Raises UserError that names the file and the line that is damaged."""
     path = folder / "losses.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}, is damaged ({error}); {AGAIN}") from error
+        if not isinstance(row, dict) or not all(type(value) in (int, float) for value in row.values()):
+            raise UserError(f"{path}, line {number}, is damaged (no numbers by name); {AGAIN}")
+        if type(row.get("step")) is not int:
+            raise UserError(f"{path}, line {number}, is damaged (no step); {AGAIN}")
+        rows.append(row)
+    return rows
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json: settings, files and provenance of a run. Raises UserError when it is missing or damaged."""
+    path = folder / "run.json"
+    run = read_object(path, AGAIN)
+    lacking = [name for name in ("key", "seed", "settings", "provenance") if name not in run]
+    if lacking or not isinstance(run["provenance"], dict):
+        raise UserError(f"{path} is damaged (lacks {', '.join(lacking) or 'provenance'}); {AGAIN}")
+    return run
+
+
+def read_seconds(folder: Path) -> float:
+    """Seconds that the run has computed; 0 before its first checkpoint. Raises UserError when the file is damaged."""
+    path = folder / "seconds.json"
+    if not path.is_file():
+        return 0.0
+    seconds = read_object(path, "remove it: only the time of the run is lost, not the run").get("seconds")
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise UserError(f"{path} is damaged (no seconds); remove it: only the time of the run is lost, not the run")
+    return float(seconds)
 
 
 def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
     path = folder / "run.json"
     if path.is_file():
-        if json.loads(path.read_text())["key"] != run["key"]:
+        if read_run(folder)["key"] != run["key"]:
             raise UserError(
-                f"{folder} holds a run of the same name with other settings, data or seed; remove it or choose another"
-                " --seed"
+                f"{folder} holds a run of the same name with other settings, data or seed; finish it with those, choose"
+                " another --seed, or remove the folder to train anew"
             )
     elif accelerator.is_main_process:
         write_text(path, json.dumps(run, indent=1, sort_keys=True))
 
 
-def _resume(folder: Path, key: str, objective: nn.Module, optimizer, device: torch.device) -> int:
+def _resume(folder: Path, key: str, objective: nn.Module, optimizer) -> int:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return 0
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        # To the CPU first, and to each parameter's device below: accelerate calls the CPUs of several processes cpu:0,
+        # cpu:1, which torch.load does not know.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); its permissions or the disk are at fault") from error
     except Exception as error:
         raise UserError(f"{path} is damaged ({error}); remove it to train from the start") from error
+    if not isinstance(state, dict) or not {"key", "step", "model", "optimizer"} <= state.keys():
+        raise UserError(f"{path} is no checkpoint of a training; remove it to train from the start")
     if state["key"] != key:
         raise UserError(f"{path} belongs to another run; remove it to train from the start")
     missing, unexpected = objective.load_state_dict(state["model"], strict=False)
@@ -263,5 +314,4 @@ def _append_losses(folder: Path, lines: list[str], step: int) -> None:
 
 def _note_time(folder: Path, seconds: float) -> None:
     path = folder / "seconds.json"
-    before = json.loads(path.read_text())["seconds"] if path.is_file() else 0.0
-    write_text(path, json.dumps({"seconds": before + seconds}))
+    write_text(path, json.dumps({"seconds": read_seconds(folder) + seconds}))

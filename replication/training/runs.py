@@ -15,9 +15,10 @@ from ..nn.state import trained_state
 from ..papers.choices import CHOICES
 from ..papers.rows import TABLES, Row, table
 from ..profiles import Profile, Training
-from ..weights.shipped import card_file, is_trained, load_checkpoint, model_card, run_name
+from ..weights.shipped import card_file, has_card, is_trained, load_checkpoint, model_card, run_name, write_manifest
 from .autoencoder import AutoEncoder, start_decoder
 from .loop import Objective, read_losses, train
+from .readable import readable_pictures
 from .ship import data_list, ship
 
 
@@ -65,6 +66,7 @@ def _train_and_ship(
     method: Method,
     contents: list[Picture],
     styles: list[Picture],
+    skipped: list[str],
     settings: Training,
     seed: int,
     facts: dict,
@@ -83,6 +85,7 @@ def _train_and_ship(
         settings,
         seed,
         at_checkpoint=lambda folder: draw_progress(folder, method, contents, styles, settings),
+        skipped=skipped,
     )
     final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
@@ -91,6 +94,8 @@ def _train_and_ship(
         "encoder_sha256": encoder_hash(method.encoder),
         "data": data_list(contents, styles, card_file(name).parent),
     }
+    if skipped:
+        facts["skipped_unreadable"] = [files.printable(name) for name in skipped]
     print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if started else torch.half)}")
 
 
@@ -123,12 +128,17 @@ def train_arms(
     steps: int | None = None,
     batch: int | None = None,
     continued: bool = False,
+    skip_unreadable: bool = False,
 ) -> None:
     """Train one arm, or all that the tables need, unless their weights are there, and first what they start from.
 
     Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that
     is `continued`, go on from the method's default variant of seed 0.
-    Raises UserError for an unknown method or variant.
+
+    skip_unreadable  leave out pictures that cannot be read; run.json and the card name them
+
+    Raises UserError for an unknown method or variant, for less than one step, and, before the first step, for pictures
+    that cannot be read.
     """
     if method != "all" and method not in METHODS:
         raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)} or all")
@@ -137,10 +147,23 @@ def train_arms(
     changes = {key: value for key, value in (("steps", steps), ("batch", batch)) if value is not None}
     width = encoder or sizes.encoder
     contents, styles = training_set("photograph", content), training_set("painting", style)
+    settings = [replace(sizes.train, **changes), sizes.ablation, sizes.autoencoder]
+    if any(part.steps < 1 or part.batch < 1 for part in settings):
+        raise UserError(f"steps and batch must be at least 1, got {changes}")
+    checked: list[tuple[list[Picture], list[Picture], list[str]]] = []
+
+    def readable() -> tuple[list[Picture], list[Picture], list[str]]:
+        """Both sets and the names left out; every file is opened once, before the first step of the first training."""
+        if not checked:
+            (photographs, without), (paintings, others) = (
+                readable_pictures(pictures, skip_unreadable) for pictures in (contents, styles)
+            )
+            checked.append((photographs, paintings, [*without, *others]))
+        return checked[0]
 
     def make(arm: str, reading: str, seed: int, continued: bool) -> str:
         name = run_name(arm, reading, width, seed, continued)
-        if card_file(name).is_file():
+        if has_card(name):
             print(f"{name}: already in {card_file(name).parent}")
             return name
         default = default_variant(arm)
@@ -157,17 +180,16 @@ def train_arms(
         if "start" in facts:
             facts["start_sha256"] = model_card(facts["start"])["sha256"]
         settings = replace(sizes.ablation if start else sizes.train, **changes)
-        _train_and_ship(name, model, contents, styles, settings, seed, facts, started=start is not None)
+        _train_and_ship(name, model, *readable(), settings, seed, facts, started=start is not None)
         return name
 
     def decoder() -> dict[str, torch.Tensor]:
-        if not card_file(autoencoder).is_file():
+        if not has_card(autoencoder):
             torch.manual_seed(0)
             _train_and_ship(
                 autoencoder,
                 AutoEncoder(load_encoder(width)),
-                contents,
-                styles,
+                *readable(),
                 sizes.autoencoder,
                 0,
                 {"method": "autoencoder"},
@@ -177,3 +199,4 @@ def train_arms(
     autoencoder = f"autoencoder-{width}"
     for arm in wanted:
         make(*arm)
+    write_manifest()  # a command killed after a card was written has not written it

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from .. import files
 from ..data.images import Picture
 from ..nn.state import write_weights
 from ..weights.shipped import card_file, load_checkpoint, model_card, shipped_names, weights_file, write_manifest
-from .loop import read_losses
+from .loop import read_losses, read_run, read_seconds
 
 # What a card says of weights that `pack_shipped` has rewritten.
 STORED = "int8 per output channel"
@@ -29,7 +28,7 @@ def data_list(contents: list[Picture], styles: list[Picture], folder: Path | Non
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["role", "name", "licence", "sha256"])
     for role, pictures in (("content", contents), ("style", styles)):
-        writer.writerows([role, p.name, p.licence, p.sha256] for p in pictures)
+        writer.writerows([role, files.printable(p.name), p.licence, p.sha256] for p in pictures)
     name = f"training-data-{files.sha256_text(buffer.getvalue())[:8]}.csv"
     files.write_text((folder or files.CHECKPOINTS) / name, buffer.getvalue())
     return name
@@ -40,15 +39,15 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
 
     dtype  as which they are stored; bfloat16 packs a fifth smaller and is as training's autocast reads convolutions
     """
-    path = write_weights(weights_file(name), state, dtype)
     losses = read_losses(run)
+    seconds, settings = read_seconds(run), read_run(run)
     names = list(dict.fromkeys(key for row in losses for key in row))  # a gated term is not in every row
     curve = [
         {key: round(float(np.mean([row.get(key, 0.0) for row in part])), 5) for key in names}
         for part in np.array_split(np.array(losses, dtype=object), min(60, len(losses)))
     ]
-    seconds = json.loads((run / "seconds.json").read_text())["seconds"]
-    settings = json.loads((run / "run.json").read_text())
+    # The card is written last: weights without one are no checkpoint, so a kill between the two harms nothing.
+    path = write_weights(weights_file(name), state, dtype)
     facts = {
         **settings["provenance"],
         "name": name,

@@ -5,7 +5,6 @@ with licence and sha256 is one CSV beside the cards, named by its hash, because 
 weights' sha256 against the card. Weights of plugged-in methods lie in the build's checkpoints/, in the same form.
 """
 
-import json
 from fnmatch import fnmatch
 from functools import cache, lru_cache
 from pathlib import Path
@@ -75,10 +74,16 @@ def _has_parameters(kind: type[Method], variant: str) -> bool:
 
 
 def manifest() -> pd.DataFrame:
-    """What checkpoints/ holds, from its cards: one line a file of weights."""
+    """What checkpoints/ holds, from its cards: one line a file of weights.
+
+    Files that a killed command left, hidden ones and weights without a card, are no checkpoints.
+    """
     lines = []
     for path in sorted(files.CHECKPOINTS.glob("*.safetensors*")):
-        facts = model_card(path.name.partition(".safetensors")[0])  # names may hold dots
+        name = path.name.partition(".safetensors")[0]  # names may hold dots
+        if not has_card(name):
+            continue
+        facts = model_card(name)
         settings = facts.get("settings", {})
         lines.append(
             {
@@ -93,18 +98,28 @@ def manifest() -> pd.DataFrame:
                 "licence": facts["licence"],
             }
         )
-    return pd.DataFrame(lines).astype(dict.fromkeys(("parameters", "seed", "steps", "batch", "crop"), "Int64"))
+    columns = ["file", "bytes", "sha256", "parameters", "seed", "steps", "batch", "crop", "start", "commit", "licence"]
+    return pd.DataFrame(lines, columns=columns).astype(
+        dict.fromkeys(("parameters", "seed", "steps", "batch", "crop"), "Int64")
+    )
 
 
 def write_manifest() -> None:
-    """Write checkpoints/manifest.csv."""
-    files.write_text(files.CHECKPOINTS / "manifest.csv", manifest().to_csv(index=False, lineterminator="\n"))
+    """Write checkpoints/manifest.csv, unless it says so already."""
+    path, text = files.CHECKPOINTS / "manifest.csv", manifest().to_csv(index=False, lineterminator="\n")
+    if not path.is_file() or path.read_bytes() != text.encode():
+        files.write_text(path, text)
+
+
+def has_card(name: str) -> bool:
+    """Whether a checkpoint was shipped whole: its card is written last."""
+    return not name.startswith(".") and card_file(name).is_file()
 
 
 def model_card(name: str) -> dict[str, Any]:
     """The card of a shipped checkpoint; of a method without trained parameters, that it needs none.
 
-    Raises UserError when there is none.
+    Raises UserError when there is none, or it is damaged.
     """
     path = card_file(name)
     for width in ("student", "vgg19"):
@@ -117,7 +132,11 @@ def model_card(name: str) -> dict[str, Any]:
             f"no checkpoint {name!r}: {path} is missing; train it with `python -m replication train`, or restore it"
             " with git"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    card = files.read_object(path, "restore it with git")
+    lacking = sorted({"sha256", "commit", "licence"} - card.keys())
+    if lacking:
+        raise UserError(f"{path} is damaged (lacks {', '.join(lacking)}); restore it with git")
+    return card
 
 
 def load_checkpoint(name: str) -> dict[str, Tensor]:
@@ -175,5 +194,5 @@ def trained_or_fresh(
 
 def shipped_names(encoder: str = "student") -> list[str]:
     """Names of the shipped method checkpoints of an encoder, and of plug-ins that are trained or need no training."""
-    found = {path.stem for path in card_files() if fnmatch(path.stem, f"*-{encoder}-seed*")}
+    found = {path.stem for path in card_files() if fnmatch(path.stem, f"*-{encoder}-seed*") and has_card(path.stem)}
     return sorted(found | _untrained_names(encoder).keys())

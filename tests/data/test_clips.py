@@ -1,26 +1,21 @@
 """Clips whose flow is known, errors along it, and files of moving pictures."""
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from torchvision.models.optical_flow import raft_small
 
-from replication.__main__ import main
 from replication.data.clips import (
     Clip,
     _raft,
     evaluation_clips,
     flow_estimator,
-    frame_rate,
-    frames_of,
     optical_flow,
     registered_clip,
     synthetic,
     visible,
-    write_clip,
 )
-from replication.data.images import contents, write_image
+from replication.data.images import contents
 from replication.errors import UserError
 from replication.experiments import video
 from replication.experiments.video import INPUT, by_flow, measure_clips, over_time, side_by_side
@@ -103,57 +98,12 @@ def test_registered_clips_are_read_from_the_middle():
     assert [c.name for c in evaluation_clips(64, 2, contents(2))][-3:] == ["bikes", "carphone", "bigbuckbunny"]
 
 
-@pytest.mark.parametrize("ending", [".mp4", ".webp", ".gif"])
-def test_clips_are_written_and_read(ending, tmp_path):
-    frames = clip("pan", 64, 3).frames
-    path = write_clip(tmp_path / f"a{ending}", iter(frames), rate=10.0)
-    if ending == ".mp4":
-        again = torch.stack(list(frames_of(path)))
-        assert frame_rate(path) == pytest.approx(10)
-    else:
-        with PIL.Image.open(path) as file:
-            assert file.n_frames == 3
-            again = torch.from_numpy(np.array(file.convert("RGB"))).movedim(2, 0)[None] / 255
-    assert (again[0] - frames[0]).abs().mean() < 0.06
-
-
-def test_mistakes_are_named(tmp_path):
-    (tmp_path / "x.mp4").write_text("not a video")
-    for path, match in ((tmp_path / "x.mp4", "cannot read"), (tmp_path / "y.mp4", "does not exist")):
-        with pytest.raises(UserError, match=match):
-            list(frames_of(path))
-    with pytest.raises(UserError, match="one of the endings"):
-        write_clip(tmp_path / "a.avi", iter(clip("pan").frames))
-    with pytest.raises(UserError, match="no frames"):
-        write_clip(tmp_path / "a.webp", iter(()))
+def test_mistakes_are_named():
     with pytest.raises(UserError, match="unknown kind"):
         clip("wobble")
     made = clip("pan")
     with pytest.raises(UserError, match="frames have shape"):
         temporal_errors(made.frames[:2], made)
-
-
-def test_a_video_is_stylised_from_the_command_line(tmp_path, capsys):
-    made = clip("pan", 64, 3)
-    write_clip(tmp_path / "in.mp4", iter(made.frames))
-    write_image(tmp_path / "style.png", made.frames[0].flip(2))
-    main(
-        [
-            "stylise",
-            "--method",
-            "adain",
-            "--video",
-            str(tmp_path / "in.mp4"),
-            "--style",
-            str(tmp_path / "style.png"),
-            "--out",
-            str(tmp_path / "out.webp"),
-        ]
-    )
-    with PIL.Image.open(tmp_path / "out.webp") as file:
-        assert file.n_frames == 3
-    assert main(["stylise", "--method", "adain", "--style", "x", "--out", "y.png"]) == 2
-    assert "--content or --video" in capsys.readouterr().err
 
 
 def test_corners_are_the_styles_and_rows_sum_to_one():

@@ -111,3 +111,73 @@ def test_bad_votes_are_named(kit, tmp_path):
         read_votes(tmp_path, key)
     with pytest.raises(UserError, match="is missing"):
         read_votes(tmp_path, tmp_path / "no-key.json")
+
+
+ANSWER = {"group": 0, "question": "user_overall", "option": "?"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"7",
+        b'"text"',
+        b"9" * 5000,
+        b"[" * 100_000,
+        b"\xff\xfe{}",
+        {"voter": None},
+        {"voter": ""},
+        {"voter": " \t"},
+        {"voter": ["v"]},
+        {"voter": 3},
+        {"study": {"a": 1}},
+        {"answers": None},
+        {"answers": "abc"},
+        {"answers": {"group": 0}},
+        {"answers": [None]},
+        {"answers": ["abc"]},
+        {"answers": [7]},
+        {"answers": [{}]},
+        {"answers": [{**ANSWER, "option": ["x"]}]},
+        {"answers": [{**ANSWER, "question": {}}]},
+        {"answers": [{**ANSWER, "question": ["user_overall"]}]},
+        {"answers": [{**ANSWER, "group": "0"}]},
+        {"answers": [{**ANSWER, "option": "\x1b[2J" + 10_000 * "x"}]},
+    ],
+    ids=lambda text: str(text)[:40].encode("unicode_escape").decode(),
+)
+def test_hostile_votes_are_named_in_one_short_line(text, kit, tmp_path):
+    _, key = kit
+    simulate(key, tmp_path, utilities(0.0, 0.0, 0.0), voters=1, seed=0)
+    good = json.loads((tmp_path / "simulated-000.json").read_text())
+    if isinstance(text, dict):
+        text = json.dumps({**good, "voter": "somebody", **text}).encode()
+    (tmp_path / "hostile.json").write_bytes(text)
+    with pytest.raises(UserError, match="hostile.json") as raised:
+        read_votes(tmp_path, key)
+    assert len(str(raised.value)) < 700 and "\n" not in str(raised.value) and "\x1b" not in str(raised.value)
+
+
+def test_votes_that_are_no_files_and_voters_that_differ_in_blanks(kit, tmp_path):
+    _, key = kit
+    simulate(key, tmp_path, utilities(0.0, 0.0, 0.0), voters=1, seed=0)
+    good = json.loads((tmp_path / "simulated-000.json").read_text())
+    (tmp_path / ".simulated-001-abc.json").write_text("{")  # a temporary is no vote
+    assert len(read_votes(tmp_path, key).votes) == len(good["answers"])
+    (tmp_path / "blank.json").write_text(json.dumps({**good, "voter": f" {good['voter']}"}))
+    with pytest.raises(UserError, match="same voter"):
+        read_votes(tmp_path, key)
+    (tmp_path / "blank.json").unlink()
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(UserError, match="folder.json"):
+        read_votes(tmp_path, key)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"study": "a", "questions": [], "options": {"x": 1}}', "["])
+def test_a_broken_key_is_named(text, tmp_path):
+    (tmp_path / "key.json").write_text(text)
+    with pytest.raises(UserError, match="key.json"):
+        read_votes(tmp_path, tmp_path / "key.json")

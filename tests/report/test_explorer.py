@@ -227,3 +227,23 @@ def test_touch_and_both_colour_schemes(browser, shipped, tmp_path):
         backgrounds.add(opened.evaluate("getComputedStyle(document.body).backgroundColor"))
         assert errors == []
     assert len(backgrounds) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<!-- <script>",
+        "</script><script>window.ran = 1</script>",
+        "<img src=x onerror='window.ran = 1'>",
+        "--> ]]> &lt;b&gt; \u2028 \\ \" '",
+        "a $x^$ b",
+        "Mu\udcf1oz",
+    ],
+)
+def test_names_with_markup_are_text_and_run_nothing(name, browser, tmp_path):
+    name = files.printable(name)
+    image = torch.rand(3, 48, 48)
+    opened, errors = visit(browser, page(image, image, {name: Recorded(single(record()))}, name), tmp_path)
+    assert opened.title() == name.strip() and opened.inner_text("h1") == name
+    assert opened.evaluate("DATA.methods[0].name") == name and opened.evaluate("window.ran") is None
+    assert opened.locator(".view").count() == 2 and errors == []

@@ -558,3 +558,28 @@ def test_the_keyboard_reaches_everything(browser, site):
     outline = opened.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     opened.keyboard.press("Enter")
     assert outline != "none" and opened.evaluate("document.activeElement.id") == "main" and errors == []
+
+
+def test_what_a_killed_report_left_is_removed_by_the_next(place):
+    folder = place / "build/report"
+    gone, others = folder / ".smoke-999999999-abc" / "new", folder / f".smoke-{os.getpid()}-abc"
+    old, paper = folder / ".smoke-x7y", folder / ".paper-999999999-abc"
+    for path in (gone, others, old, paper):
+        path.mkdir(parents=True)
+    build_site("smoke")
+    # A report that runs at the same time keeps its folder; another profile's is not ours.
+    assert not gone.parent.exists() and not old.exists() and others.exists() and paper.exists()
+
+
+def test_temporaries_of_killed_commands_are_not_reported(place):
+    for name in ("results/smoke/.t-k3j2.csv", "checkpoints/.card-k3j2.json", "build/notebooks/smoke/.one-k3j2.json"):
+        write(place / name, "{")
+    site = build_site("smoke").parent
+    assert not [path for path in site.rglob(".*")]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "9" * 5000])
+def test_facts_broken_in_other_ways_are_named(text, place):
+    write(place / "results/smoke/paper-table1.json", text)
+    with pytest.raises(UserError, match="paper-table1.json"):
+        build_site("smoke")

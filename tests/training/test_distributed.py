@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
@@ -28,30 +29,61 @@ assert len(cells) == sizes.contents * sizes.styles
 """
 
 
+def launched(script: Path, build: Path, count: int, **more: str) -> subprocess.CompletedProcess:
+    """The script in so many processes on the CPU, with its own build folder and our cache."""
+    build.mkdir(exist_ok=True)
+    cache = files.build_dir() / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    if not (build / "cache").exists():
+        (build / "cache").symlink_to(cache.resolve())
+    environment = {
+        **os.environ,
+        "REPLICATION_BUILD": str(build),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(files.ROOT), str(files.ROOT / "tests")]),
+        **more,
+    }
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), str(script)]
+    return subprocess.run(launch, env=environment, capture_output=True, text=True)
+
+
+RESUMED = """
+import os
+import torch
+from dataclasses import replace
+from helpers.networks import tiny_encoder
+from replication.data.images import training_set
+from replication.methods.adain import AdaIN
+from replication.profiles import Profile
+from replication.training.loop import train
+from replication.training.runs import MethodObjective
+
+torch.manual_seed(0)
+photographs, paintings = (training_set(kind, ["builtin"]) for kind in ("photograph", "painting"))
+settings = replace(Profile.load("smoke").train, steps=4, batch=2, checkpoint_every=1)
+name, stop = os.environ["PART"], int(os.environ["STOP"]) or None
+train(name, MethodObjective(AdaIN(tiny_encoder())), photographs, paintings, settings, stop_after=stop)
+"""
+
+
+def test_two_processes_go_on_where_they_were_killed(tmp_path):
+    script, build = tmp_path / "resumed.py", tmp_path / "build"
+    script.write_text(RESUMED)
+    for part, stop in (("whole", "0"), ("killed", "2"), ("killed", "0")):
+        done = launched(script, build, 2, PART=part, STOP=stop)
+        assert done.returncode == 0, done.stderr[-3000:]
+    whole, killed = (torch.load(build / f"train/{n}/final.pt", weights_only=True) for n in ("whole", "killed"))
+    assert whole["step"] == killed["step"] == 4
+    for key, value in whole["model"].items():
+        assert torch.allclose(value, killed["model"][key], atol=2e-3), key
+
+
 def test_two_processes_do_the_work_of_one(tmp_path):
     weights, cells = [], []
     for count in (1, 2):
         build = tmp_path / str(count)
-        build.mkdir()
-        cache = files.build_dir() / "cache"
-        cache.mkdir(parents=True, exist_ok=True)
-        (build / "cache").symlink_to(cache.resolve())
         (tmp_path / "script.py").write_text(SCRIPT)
-        environment = {
-            **os.environ,
-            "REPLICATION_BUILD": str(build),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(files.ROOT), str(files.ROOT / "tests")]),
-        }
-        launch = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc_per_node",
-            str(count),
-            str(tmp_path / "script.py"),
-        ]
-        done = subprocess.run(launch, env=environment, capture_output=True, text=True)
+        done = launched(tmp_path / "script.py", build, count)
         assert done.returncode == 0, done.stderr[-3000:]
         weights.append(torch.load(build / "train/run/final.pt", weights_only=True)["model"])
         cells.append(sorted(path.name for path in (build / "cells").rglob("*.json")))

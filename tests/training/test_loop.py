@@ -19,8 +19,10 @@ from replication.methods.adain import AdaIN
 from replication.nn.encoder import Encoder
 from replication.nn.layers import decoder
 from replication.profiles import Profile
+from replication.training import readable
 from replication.training.autoencoder import AutoEncoder, start_decoder
 from replication.training.loop import Objective, Pairs, one_cycle, read_losses, train
+from replication.training.readable import readable_pictures
 from replication.training.runs import MethodObjective, start_from, train_arms, wanted_trainings
 from replication.training.ship import ship
 from replication.weights.shipped import (
@@ -324,3 +326,92 @@ def test_losses_under_bf16_are_those_of_float32(name):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
     total = [sum(x.values()).item() for x in terms]
     assert total[1] == pytest.approx(total[0], rel=0.1)
+
+
+@pytest.mark.parametrize("size", [{"steps": 0}, {"batch": 0}, {"steps": -1}])
+def test_less_than_one_step_is_refused_before_anything_is_written(size, pictures, build_folder, shelf, tmp_path):
+    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+    with pytest.raises(UserError, match="at least 1"):
+        train_arms("adain", None, "smoke", None, 0, *folders, **size)
+    with pytest.raises(UserError, match="at least 1"):
+        train("a", objective(), *pictures, replace(SETTINGS, **size))
+    assert not shelf.exists() and not (build_folder / "train").exists()
+
+
+def test_a_picture_that_cannot_be_read_is_named_before_the_first_step(
+    pictures, build_folder, shelf, tmp_path, monkeypatch, capsys
+):
+    whole = (tmp_path / "content" / "1.png").read_bytes()
+    (tmp_path / "content" / "1.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "style" / "0.png").write_bytes(b"<html>")
+    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+    with pytest.raises(UserError, match=r"1\.png.*--skip-unreadable"):
+        train_arms("adain", None, "smoke", None, 0, *folders)
+    assert not shelf.exists() and not (build_folder / "train").exists()
+    train_arms("adain", None, "smoke", None, 0, *folders, skip_unreadable=True)
+    name = "adain-code-student-seed0"
+    run = json.loads((build_folder / "train" / name / "run.json").read_text())
+    assert run["skipped_unreadable"] == model_card(name)["skipped_unreadable"] == ["1.png", "0.png"]
+    assert list(run["content"]) == ["0.png", "2.png"] and list(run["style"]) == ["1.png", "2.png"]
+    # A picture that was read once is known by its hash.
+    opened = []
+    monkeypatch.setattr(readable, "read_image", opened.append)
+    assert readable_pictures(pictures[0][:1]) == (pictures[0][:1], []) and opened == []
+
+
+def test_a_folder_where_nothing_can_be_read_is_said_even_when_skipping(pictures, build_folder, tmp_path):
+    for path in (tmp_path / "content").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match="none of the pictures"):
+        readable_pictures(read_folder_of_pictures(tmp_path / "content"), skip=True)
+
+
+def test_names_that_are_not_utf_8_can_be_trained_on(pictures, build_folder, shelf, tmp_path):
+    (tmp_path / "content" / "0.png").rename(tmp_path / "content" / "Mu\udcf1oz.png")
+    train_arms("adain", None, "smoke", None, 0, [str(tmp_path / "content")], [str(tmp_path / "style")])
+    listed = (shelf / model_card("adain-code-student-seed0")["data"]).read_text(encoding="utf-8")
+    assert r"Mu\xf1oz.png" in listed
+
+
+def test_leftovers_of_a_killed_shipping_harm_nothing(pictures, build_folder, shelf, tmp_path):
+    """A hidden temporary, weights whose card was not written, and a manifest that was not."""
+    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+    shelf.mkdir()
+    (shelf / ".adain-code-student-seed0.safetensors-k3j2h1aa.xz").write_bytes(b"")
+    (shelf / ".adain-code-student-seed7-k3j2h1aa.json").write_bytes(b"{")
+    (shelf / "sanet-code-student-seed9.safetensors.xz").write_bytes(b"half")
+    train_arms("adain", None, "smoke", None, 0, *folders)
+    manifest = shelf / "manifest.csv"
+    whole = manifest.read_text()
+    assert [line.partition(".")[0] for line in whole.splitlines()[1:]] == [
+        "adain-code-student-seed0",
+        "autoencoder-student",
+    ]
+    assert shipped_names() == ["adain-code-student-seed0"]
+    for before in (None, whole.splitlines()[0] + "\n"):
+        manifest.unlink() if before is None else manifest.write_text(before)
+        train_arms("adain", None, "smoke", None, 0, *folders)
+        assert manifest.read_text() == whole
+
+
+@pytest.mark.parametrize("name", ["run.json", "losses.jsonl", "seconds.json"])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"null", b"[1]", b'"x"', b"7", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"step": "1"}', b"9" * 5000],
+)
+def test_every_kind_of_broken_file_of_a_run_is_named(name, text, pictures, build_folder):
+    folder = build_folder / "train/a"
+    train("a", objective(), *pictures, SETTINGS, stop_after=4)
+    (folder / name).write_bytes(text)
+    if name == "losses.jsonl" and text == b"":
+        return  # no line is a file of no steps
+    with pytest.raises(UserError, match=name):
+        train("a", objective(), *pictures, SETTINGS)
+
+
+@pytest.mark.parametrize("state", [[], {"key": "x"}, None, torch.zeros(2)])
+def test_a_checkpoint_of_something_else_is_named(state, pictures, build_folder):
+    train("a", objective(), *pictures, SETTINGS, stop_after=4)
+    torch.save(state, build_folder / "train/a/checkpoint.pt")
+    with pytest.raises(UserError, match="checkpoint.pt is no checkpoint"):
+        train("a", objective(), *pictures, SETTINGS)
