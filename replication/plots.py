@@ -187,7 +187,7 @@ def reported_and_measured(table: pd.DataFrame, panels: dict[str, tuple[str, str]
 
 
 def differences(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
-    """Every arm minus the base arm: ours with its interval, the paper's as a diamond; one panel a metric.
+    """Every arm minus the base arm: ours with its interval, the paper's as a diamond; one panel per metric.
 
     frame   of `tables.differences`
     titles  by metric
@@ -238,7 +238,7 @@ def pareto(table: pd.DataFrame, rows: Sequence[str], x: str, y: str, titles: tup
 def sweep(
     table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[str]], ticks: Sequence[str], label: str
 ) -> Figure:
-    """Metrics over a setting that is part of their name: one panel a metric, one line a row.
+    """Metrics over a setting that is part of their name: one panel per metric, one line per row.
 
     metrics  title: names in the order of `ticks`
     """
@@ -270,7 +270,7 @@ def heat_maps(
     metrics: dict[str, str],
     labels: tuple[str, str],
 ) -> Figure:
-    """Means over two settings, one panel a metric (title by metric); `settings` of every row: (across, down)."""
+    """Means over two settings, one panel per metric (title by metric); `settings` of every row: (across, down)."""
     use_style()
     means = table.set_index(["row", "metric"]).measured
     across, down = (sorted({setting[i] for setting in settings}) for i in (0, 1))
@@ -438,7 +438,7 @@ def attention_panels(
 
 
 def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str) -> Figure:
-    """Means with 95 % bands over a setting, one panel a metric, one line a row.
+    """Means with 95 % bands over a setting, one panel per metric, one line per row.
 
     frame    columns row, metric, measured, low, high and x
     metrics  title by metric

@@ -14,7 +14,7 @@ from .grid import Gallery
 
 
 def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
-    """Photograph, painting and every row's result, one line a content, each content with another style."""
+    """Photograph, painting and every row's result, one line per content, each content with another style."""
     paintings = styles(profile.styles)
     pairs = [
         (photograph, paintings[index % len(paintings)]) for index, photograph in enumerate(contents(profile.contents))

@@ -214,7 +214,7 @@ def write_results(
 ) -> Path:
     """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically.
 
-    cells  what the table's numbers are means of, one line a cell: written to <name>.cells.csv, which `ledger` reads
+    cells  what the table's numbers are means of, one line per cell: written to <name>.cells.csv, which `ledger` reads
     """
     folder = files.RESULTS / profile.name
     if cells is not None:
@@ -272,7 +272,7 @@ def _with_interval(cell: pd.Series) -> str:
 
 
 def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
-    """A table as people read it: one line a row; for each metric the paper's number and ours with its interval."""
+    """A table as people read it: one line per row; for each metric the paper's number and ours with its interval."""
     shown = pd.DataFrame(index=pd.Index(dict.fromkeys(frame.row), name="row"))
     by_cell = frame.set_index(["row", "metric"])
     for metric in metric_names:

@@ -209,7 +209,7 @@ def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"
 
 
 def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd.DataFrame:
-    """Means over pairs with 95 % intervals over photographs and paintings, a line a row.
+    """Means over pairs with 95 % intervals over photographs and paintings, a line per row.
 
     `frame` has row, seed, content, style.
     """
@@ -262,7 +262,7 @@ def cell_metrics() -> list[str]:
 
 
 def attention_cells(sharp: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
-    """One line a row and pair, with the columns of `cell_metrics`.
+    """One line per row and pair, with the columns of `cell_metrics`.
 
     Of `over_pairs` of `sharpness` and of `stability`.
     """

@@ -1,6 +1,6 @@
 """Small measurements that single claims need and no table of the papers prints.
 
-Each function returns cells, one line a cell; `record` writes them with their means, where `ledger` finds them.
+Each function returns cells, one line per cell; `record` writes them with their means, where `ledger` finds them.
 """
 
 from collections.abc import Callable, Iterable
@@ -64,7 +64,7 @@ COUNTED = {
 
 
 def record(paper: str, table: str, cells: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """Means with 95 % intervals, a line a row and metric.
+    """Means with 95 % intervals, a line per row and metric.
 
     Written with the cells to results/<profile>/<paper>-<table>.csv.
     """

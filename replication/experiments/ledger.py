@@ -247,7 +247,7 @@ def _cell(notebook: str) -> str:
 def decide_all(
     profile: Profile, folder: Path | None = None, claims: Sequence[Claim] | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The ledger, one line a claim, and the files that it was decided on with their hashes.
+    """The ledger, one line per claim, and the files that it was decided on with their hashes.
 
     folder  with the results; that of the profile when not given
     """

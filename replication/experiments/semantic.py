@@ -1,7 +1,7 @@
 """SCSA's tables: hosts with and without it, ablations, the sweep of alpha, on pairs with semantic maps.
 
 A cell is one row on one job. The two directions of a pair
-are not independent, so intervals resample pairs. Distances between sets are one number a row, without an interval.
+are not independent, so intervals resample pairs. Distances between sets are one number per row, without an interval.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ Weights = Sequence[float] | Float[Tensor, "_"] | Float[Tensor, "_ _ _"]
 def mix(model: Method, content: Encoded, styles: Sequence[Encoded], weights: Weights) -> Transferred:
     """Transferred features of several styles, mixed.
 
-    weights  one number a style, or one map a style of any size, resized to every feature map; they must not be
+    weights  one number per style, or one map per style of any size, resized to every feature map; they must not be
              negative, and are
              divided by their sum. A single style with all the weight is transferred alone, bit for bit.
 

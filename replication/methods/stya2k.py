@@ -67,7 +67,7 @@ BLOCK = {"relu2_1": 16, "relu3_1": 8, "relu4_1": 8, "relu5_1": 4}
 class Variant:
     """One reading or arm of StyA2K.
 
-    fixed_count   BLOCK counts blocks a side (paper) instead of pixels a side (code)
+    fixed_count   BLOCK counts blocks per side (paper) instead of pixels per side (code)
     all_to_all    ordinary attention to every style position in place of DA and PA
     distributed, progressive, coarse
                   DA, PA, and PA's first step, present
@@ -146,7 +146,7 @@ def distil_keys(
     beta: Float[Tensor, ""] | float = 0.0,
     divisor: str = "points + 1",
 ) -> tuple[Float[Tensor, "b blocks k"], Float[Tensor, "b blocks v"]]:
-    """One key and one value a block: the points that resemble the block's mean key, gated and averaged (eq. 6 to 8).
+    """One key and one value per block: the points that resemble the block's mean key, gated and averaged (eq. 6 to 8).
 
     divisor  of both sums, a key of DIVISORS
     """
@@ -199,7 +199,7 @@ def attend_keys(
     beta: Float[Tensor, ""] | float = 0.0,
     divisor: str = "points + 1",
 ) -> Float[Tensor, "b v h w"]:
-    """DA of maps: queries of every content position, one key a style block."""
+    """DA of maps: queries of every content position, one key per style block."""
     return grid(
         attend(tokens(q), *distil_keys(cut(k, sides), cut(v, sides), heads, alpha, beta, divisor), heads=heads),
         tuple(q.shape[2:]),
@@ -236,9 +236,9 @@ def a2k_products(size: Size, style: Size, sides: Size, channels: int) -> dict[st
 def complexity_of_a2k(size: int, level: int, channels: int, blocks: int) -> dict[str, int | float]:
     """StyA2K's eq. 15 at one level of a square image, beside a count of all products, in multiply-adds.
 
-    blocks  b, blocks a side
+    blocks  b, blocks per side
 
-    eq_15       [5 + b^2 + b^2 + HW / b^2] HWC as printed: one product a step
+    eq_15       [5 + b^2 + b^2 + HW / b^2] HWC as printed: one product per step
     all_steps   [5 + 2 b^2 + b^2 + 2 HW / b^2] HWC: steps 2 of DA and PA multiply twice, with keys and with values
     all_to_all  2 (HW)^2 C, which counts both
     """

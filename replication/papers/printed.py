@@ -1,4 +1,4 @@
-"""The papers' printed numbers, as data: reported.csv, one line a number, as the paper prints it."""
+"""The papers' printed numbers, as data: reported.csv, one line per number, as the paper prints it."""
 
 from functools import lru_cache
 from pathlib import Path

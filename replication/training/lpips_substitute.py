@@ -71,7 +71,7 @@ def distort(image: Tensor, rng: np.random.Generator) -> Tensor:
 def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS, seed: int) -> dict[str, np.ndarray]:
     """Channel differences (pairs, channels), target distances (pairs,), and which pairs are stylised.
 
-    Four pairs a photograph.
+    Four pairs per photograph.
     """
     rng = np.random.default_rng(seed)
     model = pretrained("adain")

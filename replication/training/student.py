@@ -125,7 +125,7 @@ def refit(
 
 
 class Distillation(Objective):
-    """Objective of the fine-tuning: mean squared error to the scaled teacher channels, one term a tap."""
+    """Objective of the fine-tuning: mean squared error to the scaled teacher channels, one term per tap."""
 
     def __init__(self, teacher: Encoder, student: Encoder, kept: dict[int, Tensor], scales: dict[int, Tensor]):
         super().__init__()

@@ -74,7 +74,7 @@ def _has_parameters(kind: type[Method], variant: str) -> bool:
 
 
 def manifest() -> pd.DataFrame:
-    """What checkpoints/ holds, from its cards: one line a file of weights.
+    """What checkpoints/ holds, from its cards: one line per file of weights.
 
     Files that a killed command left, hidden ones and weights without a card, are no checkpoints.
     """

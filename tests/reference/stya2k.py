@@ -31,7 +31,7 @@ def distributed(
     alpha: float = 1.0,
     beta: float = 0.0,
 ) -> np.ndarray:
-    """One key a block and head; maps in, map out."""
+    """One key per block and head; maps in, map out."""
     out = []
     for qh, kh, vh in zip(*(np.split(x, heads) for x in (q, k, v)), strict=True):
         keys, values = [], []
@@ -80,7 +80,7 @@ BLOCK = {1: 16, 2: 8, 3: 8, 4: 4}
 
 
 def sides_of(variant, tap: int, c: np.ndarray) -> tuple[int, int]:
-    """16, 8, 8, 4 at the taps 1 to 4 (relu2_1 to relu5_1): pixels a side in the code, blocks a side in the paper."""
+    """16, 8, 8, 4 at the taps 1 to 4 (relu2_1 to relu5_1): pixels per side in the code, blocks per side in the paper."""
     block = BLOCK[tap]
     return tuple(-(-n // block) for n in c.shape[1:]) if variant.fixed_count else (block, block)
 
