@@ -50,7 +50,7 @@ def possible(shares: Iterable[float], votes: int, half: float) -> bool:
 
 
 def least_votes_each(shares: Iterable[float], voters: int, half: float, most: int = 1000) -> int | None:
-    """Fewest votes per person with which the percentages are whole votes; None when no number up to `most` is enough."""
+    """Fewest votes per person that make the percentages whole votes; None when no number up to `most` does."""
     return next((each for each in range(1, most + 1) if possible(shares, voters * each, half)), None)
 
 

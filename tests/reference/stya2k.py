@@ -80,7 +80,7 @@ BLOCK = {1: 16, 2: 8, 3: 8, 4: 4}
 
 
 def sides_of(variant, tap: int, c: np.ndarray) -> tuple[int, int]:
-    """16, 8, 8, 4 at the taps 1 to 4 (relu2_1 to relu5_1): pixels per side in the code, blocks per side in the paper."""
+    """16, 8, 8, 4 at relu2_1 to relu5_1: pixels per side in the code, blocks per side in the paper."""
     block = BLOCK[tap]
     return tuple(-(-n // block) for n in c.shape[1:]) if variant.fixed_count else (block, block)
 
