@@ -42,3 +42,13 @@ def test_what_make_writes_is_ignored_and_the_reference_is_not():
     written = ("results/cpu/x.csv", "results/bench/x.csv", "figures/smoke/x.jpg", "build/x", "results/paper/x.json")
     found = git("check-ignore", "--no-index", *written, "results/reference/cpu/x.csv", "figures/readme/x.webp")
     assert set(found.split()) == set(written)
+
+
+def test_tests_mirror_the_folders():
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith("__")}
+    helpers = {"helpers", "reference"}
+    assert helpers < folders
+    assert all((ROOT / "replication" / name).is_dir() for name in folders - helpers)
+    alone = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    package = {path.stem.strip("_") for path in (ROOT / "replication").iterdir()}
+    assert alone - package == {"cases", "cases_machines", "environment", "layout", "makefile"}

@@ -24,6 +24,8 @@ Three truths
 The local feature loss samples at most 4096 style positions in every variant, as the code does: at 256 px that is a
 quarter of relu2_1's positions. Here the limit is that quarter at any crop size (`loss_keys`).
 The published network fails unless the content's side is 0, 13, 14 or 15 modulo 16; here any size works.
+
+Public code, read for facts: Huage001/AdaAttN@524b2b1.
 """
 
 from dataclasses import dataclass

@@ -19,6 +19,8 @@ Two truths
          (the training script's own default is 1e-2). Sums over 64..512 channels times 0.1 weigh relu4_1 eight times as
          much as relu1_1, where the code's means weigh all layers alike: not the same loss at another scale.
 Both papers' norms are mean squared errors in code. Neither variant clamps the output.
+
+Public code, read for facts: naoto0804/pytorch-AdaIN@47950d0, xunhuang1995/AdaIN-style@6d8ac28.
 """
 
 from dataclasses import dataclass

@@ -25,6 +25,8 @@ widths of the encoder but for its hidden layers: 512 for VGG-19, as published, a
 otherwise. Sides must be multiples of 4: others are extended by reflection, and the result is cut. Actnorm takes its
 start from the first batch of contents (`prepare`); in the published code any first image does that, even in a test, if
 a flag in the file is lost.
+
+Public code, read for facts: pkuanjie/ArtFlow@bbc33ec.
 """
 
 from dataclasses import dataclass

@@ -28,6 +28,8 @@ The official encoder is the un-normalised VGG-19 on pixels in 0..255; this proje
 positive factor a channel, which whitening in all channels at once does not undo exactly. Its feature loss would be 4000
 times smaller than the pixels' where the official one is the larger, and the decoder would blur; ACTIVATIONS puts the
 scale back. Sides that are no multiple of 8 are extended by reflection, and the result is cut.
+
+Public code, read for facts: LucasSheng/avatar-net@8ee86d7 (official), tyui592/Avatar-Net_Pytorch@0fff505 (port).
 """
 
 from dataclasses import dataclass

@@ -28,6 +28,8 @@ the paper's Table 3 (0.008 SSIM) fits.
 Arms: `full`, `dual` (without L_re), `spatial` (without L_re and ECA: AdaAttN with DatNet's settings); `kernel-3` and
 `kernel-9` have one kernel at every level, the least and the largest that ECA-Net tries, for the paper prints neither
 size nor rule.
+
+Public code, read for facts: Huage001/AdaAttN@524b2b1, BangguWu/ECANet; no code of DatNet itself was found.
 """
 
 from dataclasses import dataclass

@@ -20,6 +20,8 @@ Two truths (the authors' code; no licence, numbers only)
          terms count only while weighted L_c + L_s < 10. Here another item of the batch stands in. The default.
   paper  one content and one style (the batch's first) for the whole batch, always counted.
 Loss weights agree; norms are mean squared errors. Strength alpha mixes with M(c, c), the content stylised with itself.
+
+Public code, read for facts: diyiiyiii/Arbitrary-Style-Transfer-via-Multi-Adaptation-Network@e98469d.
 """
 
 from dataclasses import dataclass

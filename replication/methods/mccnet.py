@@ -22,6 +22,8 @@ Two truths (the authors' code; no licence, numbers only)
          taken.
 On two GPUs the published training sums the mean terms of both halves, which halves TV's relative weight; here is one
 GPU's. Strength alpha mixes with M(c, c).
+
+Public code, read for facts: diyiiyiii/MCCNet@38b1657.
 """
 
 from dataclasses import dataclass

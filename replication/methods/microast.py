@@ -21,6 +21,8 @@ Two truths (EndyWon/MicroAST is the code)
   paper  all negatives compare with the other styles.
 Both sum L_ssc over the batch and need at least two images. The widths (16, 32, 64) are the method's own, whatever the
 encoder of the losses; alpha mixes the AdaINs only, not the filters, so 0 does not give the content back.
+
+Public code, read for facts: EndyWon/MicroAST@5a6c905.
 """
 
 from dataclasses import dataclass

@@ -21,6 +21,8 @@ Two truths
 The authors published no training: the loss is the port's, on the paper's description; its rate is 1e-5.
 WCT: covariances over n - 1 with 1e-8 on the diagonal, eigenvalues up to 1e-5 left out; a group of one gets the
 cluster's mean.
+
+Public code, read for facts: yulunzhang/MST@4b1c6c3 (official), irasin/Pytorch_MST@0ad5548 (port).
 """
 
 from dataclasses import dataclass

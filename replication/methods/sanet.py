@@ -19,6 +19,8 @@ Two truths
 Norms are mean squared errors in both. The runtime controls of the paper (mixing with T(c, c), several styles, masks)
 are not in the code; `alpha` here mixes T(c, s) with T(c, c) as the paper describes.
 The published network fails unless the content's side is 0 or 9..15 modulo 16; here any size works (layers.upsample_to).
+
+Public code, read for facts: GlebSBrykin/SANET@2dfec14, dypark86/SANET@0677858.
 """
 
 from dataclasses import dataclass

@@ -21,6 +21,8 @@ Where the code is not followed
   A class that the style lacks divides 0 by 0 in the code's S-AdaIN, and NaN spreads over the whole image; here such
   positions keep their features and attend everywhere (`Regions.lonely` counts them). The code masks attention at 4096
   and 1024 tokens alone; here every grid is masked. The dense mask and map are never built: a class attends by itself.
+
+Public code, read for facts: scn-00/SCSA.
 """
 
 from collections.abc import Callable, Iterator

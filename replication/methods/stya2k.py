@@ -34,6 +34,8 @@ numbers. In the paper's reading the style is cut into blocks of the content's si
 
 Arms (each changes the module and the loss's version of it alike): `all-to-all`, `no-da`, `no-pa`, `no-pa-step-1` (a
 block matches the block at its own place), `one-head`; `lambda-…` are the paper's Table 5.
+
+Public code, read for facts: LearningHx/StyA2K@70b58df.
 """
 
 from dataclasses import dataclass, replace

@@ -21,6 +21,8 @@ Any size: the published code wants equal squares, because CAPE is resized to the
 a square. Here CAPE has the content's grid; equal squares give equal numbers. Sides that are no multiple of 8 are
 extended by reflection, and the result is cut. Width and hidden layers follow the encoder of the losses: 512 and 2048
 for VGG-19.
+
+Public code, read for facts: diyiiyiii/StyTR-2@c11ea32.
 """
 
 from collections.abc import Callable
