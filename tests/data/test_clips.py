@@ -120,9 +120,8 @@ def test_corners_are_the_styles_and_rows_sum_to_one():
 def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     from dataclasses import replace
 
-    from replication.evaluate import Row
-
-    from replication.data import styles
+    from replication.data.images import styles
+    from replication.papers.rows import Row
     from replication.profiles import Profile
 
     sizes = replace(Profile.load("smoke"), bootstrap=50)
