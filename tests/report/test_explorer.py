@@ -233,6 +233,7 @@ def test_touch_and_both_colour_schemes(browser, shipped, tmp_path):
     "name",
     [
         "<!-- <script>",
+        "<!-- <script x",
         "</script><script>window.ran = 1</script>",
         "<img src=x onerror='window.ran = 1'>",
         "--> ]]> &lt;b&gt; \u2028 \\ \" '",
