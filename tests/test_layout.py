@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -52,3 +53,11 @@ def test_tests_mirror_the_folders():
     alone = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     package = {path.stem.strip("_") for path in (ROOT / "replication").iterdir()}
     assert alone - package == {"cases", "cases_machines", "environment", "layout", "makefile"}
+
+
+def test_public_names():
+    """Those that README uses, each from a fresh process: importing the package alone costs nothing."""
+    names = "pretrained, build, METHODS, official, several, read_image, write_image"
+    script = f"import sys, replication; assert 'torch' not in sys.modules; from replication import {names}"
+    script += "; import replication.official; assert replication.official.load is official.load"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

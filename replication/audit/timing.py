@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.operations import CARDS, count_macs, least_seconds, product_macs
+from ..evaluation.operations import GPUS, count_macs, least_seconds, product_macs
 from ..methods import build
 from ..methods.base import Method, Transferred, stylisation_parameters
 from ..nn.encoder import Encoder
@@ -72,7 +72,7 @@ def products_of(name: str, size: int) -> int:
     return product_macs(on_meta(name)[0], (size, size), (size, size))
 
 
-def least_times(found: Cost, card: str) -> dict[str, float]:
+def least_times(found: Cost, gpu: str) -> dict[str, float]:
     """Seconds that a stylisation needs at the card's peak, for each way to count less."""
     fewer = {
         f"Winograd {tile}": found.total - found.small_kernels * (1 - 1 / factor) for tile, factor in WINOGRAD.items()
@@ -82,7 +82,7 @@ def least_times(found: Cost, card: str) -> dict[str, float]:
         "both encoded before": found.total - found.encoder,
     }
     return {
-        reading: least_seconds(float(macs), card)
+        reading: least_seconds(float(macs), gpu)
         for reading, macs in {"as counted": found.total, **fewer, **encoded}.items()
     }
 
@@ -106,12 +106,12 @@ class Timing:
     table: str
     metric: str
     size: int
-    card: str
+    gpu: str
     stated: bool = True
 
     @property
     def place(self) -> tuple[str, str]:
-        return self.paper, f"{self.table}, {self.card} ({'stated' if self.stated else 'assumed from training'})"
+        return self.paper, f"{self.table}, {self.gpu} ({'stated' if self.stated else 'assumed from training'})"
 
 
 STYA2K = Timing(
@@ -137,7 +137,7 @@ def times(printed: Printed, paper: str) -> Section:
         shares = {}
         for row, seconds in column.items():
             found = _cheapest(NAMES[row], timing.size)
-            least = least_times(found, timing.card)
+            least = least_times(found, timing.gpu)
             verdict, share = verdict_of_time(seconds + half, least), least["as counted"] / seconds
             asked = {"printed, s": seconds, "TFLOP/s asked for": 2e-12 * found.total / seconds, "of the peak": share}
             lines[row, timing.size] = (
@@ -174,12 +174,12 @@ def two_papers(printed: Printed) -> Section:
     lines, findings = {}, []
     for slow, fast in combinations((DATNET_512, DAGSTYLE, STYA2K), 2):
         first, second = (printed.column(timing.paper, timing.table, timing.metric) for timing in (slow, fast))
-        peaks = CARDS[fast.card] / CARDS[slow.card]
+        peaks = GPUS[fast.gpu] / GPUS[slow.gpu]
         for row in (row for row in second.index if row in first.index):
             ratio = first[row] / second[row]
             lines[row] = {
-                "first, s": f"{first[row]:g} ({slow.paper}, {slow.card})",
-                "second, s": f"{second[row]:g} ({fast.paper}, {fast.card})",
+                "first, s": f"{first[row]:g} ({slow.paper}, {slow.gpu})",
+                "second, s": f"{second[row]:g} ({fast.paper}, {fast.gpu})",
                 "times faster": ratio,
                 "times the peak": peaks,
             }

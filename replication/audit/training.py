@@ -12,14 +12,14 @@ from .timing import cost
 
 @dataclass(frozen=True)
 class Training:
-    """Printed settings of a training. Epochs are not always printed; `card` is named where its peak is known here."""
+    """Printed settings of a training. Epochs are not always printed; `gpu` is named where its peak is known here."""
 
     where: str
     iterations: int
     batch: int
     contents: int
     epochs: int | None = None
-    card: str | None = None
+    gpu: str | None = None
 
 
 TRAININGS = {
@@ -39,9 +39,9 @@ def passes(training: Training) -> dict[str, float]:
     }
 
 
-def least_hours(steps: float, batch: int, macs: float, card: str) -> float:
+def least_hours(steps: float, batch: int, macs: float, gpu: str) -> float:
     """Hours at a card's single-precision peak for `macs` an image and step."""
-    return steps * batch * least_seconds(macs, card) / 3600
+    return steps * batch * least_seconds(macs, gpu) / 3600
 
 
 def iterations(trainings: dict[str, Training] = TRAININGS) -> Section:
@@ -56,10 +56,10 @@ def iterations(trainings: dict[str, Training] = TRAININGS) -> Section:
                 "passes over the contents": count,
                 "epochs, printed": training.epochs,
             }
-            if training.card:
+            if training.gpu:
                 # Forward only, and the result encoded once more for the losses: a step takes more.
                 lines[paper, reading]["hours at least"] = least_hours(
-                    steps, training.batch, forward.total + forward.encoder / 2, training.card
+                    steps, training.batch, forward.total + forward.encoder / 2, training.gpu
                 )
         near = {
             reading: training.epochs is None or abs(count / training.epochs - 1) < 0.1

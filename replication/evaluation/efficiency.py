@@ -32,12 +32,12 @@ EFFICIENCY_COLUMNS = [
 
 
 def efficiency_table(
-    paper: str, table: str, frame: pd.DataFrame, card: str, base: str, device: str = "cpu"
+    paper: str, table: str, frame: pd.DataFrame, gpu: str, base: str, device: str = "cpu"
 ) -> pd.DataFrame:
     """Printed parameters, operations and times beside ours.
 
     frame   of `benchmark.benchmark`
-    card    a key of `benchmark.CARDS`: where the paper measured
+    gpu     a key of `operations.GPUS`: where the paper measured
     base    the row that ratios refer to
     device  whose times to show
 
@@ -74,7 +74,7 @@ def efficiency_table(
                     "note": "; ".join(filter(None, [f"{device}, median and quartiles", ours.note])),
                 }
                 fewest = frame[(frame.method == ours.method) & (frame["size"] == size)].macs.min()
-                least = least_seconds(fewest, card)
+                least = least_seconds(fewest, gpu)
                 line |= {
                     "least_seconds": least,
                     "times_peak": least / fact.reported,

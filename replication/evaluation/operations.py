@@ -18,7 +18,7 @@ from ..methods.products import Grids, Size
 from ..nn.attention import attention_by
 
 # Single-precision peak of the cards that the papers name, in FLOP/s at the boost clock; two operations a multiply-add.
-CARDS = {"GTX 1060": 4.375e12, "RTX 3090": 35.58e12}
+GPUS = {"GTX 1060": 4.375e12, "RTX 3090": 35.58e12}
 
 
 def count_macs(model: Callable[[Tensor, Tensor], Tensor], content: Tensor, style: Tensor) -> int:
@@ -59,10 +59,10 @@ def closed_form_macs(model: Method, content: Size, style: Size) -> int:
     return layers + product_macs(model, content, style)
 
 
-def least_seconds(macs: float, card: str) -> float:
+def least_seconds(macs: float, gpu: str) -> float:
     """Time that the counted operations need at a card's single-precision peak.
 
     A library may get by with fewer: Winograd's algorithms take up to 2.25 (2x2 tiles) or 4 times (4x4) fewer products
     for a 3x3 convolution, and pay for it elsewhere.
     """
-    return 2 * macs / CARDS[card]
+    return 2 * macs / GPUS[gpu]

@@ -294,21 +294,22 @@ def beyond_the_knob(
     replicate of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of
     them.
     """
-
-    def replicates(row: str, metric: str) -> np.ndarray:
-        values = values_of_row(cells, row, metric)
-        return np.concatenate([[np.nanmean(values)], stats.crossed_bootstrap(values, profile.bootstrap, seed=0)])
-
-    style = np.stack([replicates(row, "style_loss") for row in curve])
+    style = np.stack([replicates(cells, row, "style_loss", profile) for row in curve])
     order = np.argsort(style, axis=0)
     shown = {}
     for metric in metric_names:
-        known = np.take_along_axis(np.stack([replicates(row, metric) for row in curve]), order, axis=0)
+        known = np.take_along_axis(np.stack([replicates(cells, row, metric, profile) for row in curve]), order, axis=0)
         places = np.take_along_axis(style, order, axis=0)
         sign = 1 if METRICS[metric].better == "higher" else -1
         column = {}
         for row in rows:
-            own = zip(replicates(row, "style_loss"), replicates(row, metric), places.T, known.T, strict=True)
+            own = zip(
+                replicates(cells, row, "style_loss", profile),
+                replicates(cells, row, metric, profile),
+                places.T,
+                known.T,
+                strict=True,
+            )
             gains = np.array(
                 [sign * (value - np.interp(at, xs, ys, left=np.nan, right=np.nan)) for at, value, xs, ys in own]
             )

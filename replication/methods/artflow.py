@@ -233,10 +233,11 @@ class Glow(nn.Module):
 def wct(content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"], batched: bool) -> Float[Tensor, "b c h w"]:
     """WCT of codes; `batched` reshapes the whole batch to (c, everything), as the published code does."""
     if batched:
+        # (b, c, h, w) -> (c, b hw), whose order the published code mixes up
         c, s = (full_precision(x).reshape(x.shape[1], -1) for x in (content, style))
     else:
-        c, s = (full_precision(x).flatten(2) for x in (content, style))
-    return whiten_and_colour(c, s, FLOOR).reshape(content.shape)
+        c, s = (full_precision(x).flatten(2) for x in (content, style))  # (b, c, h, w) -> (b, c, hw)
+    return whiten_and_colour(c, s, FLOOR).reshape(content.shape)  # -> (b, c, h, w)
 
 
 class ArtFlow(Method):

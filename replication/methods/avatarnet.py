@@ -110,7 +110,7 @@ PORT = Variant("max-floor", 3, "constant", False, 1.0, True, 1e-3, 1.0, 0.1, 1.0
 
 def whiten(x: Feature) -> tuple[Feature, Float[Tensor, "batch channels channels"], Float[Tensor, "batch channels 1"]]:
     """Whitened features, the colouring kernel C^1/2 and the mean, in float64; covariance over all positions, biased."""
-    flat = full_precision(x).double().flatten(2)
+    flat = full_precision(x).double().flatten(2)  # (b, c, h, w) -> (b, c, hw)
     mean = flat.mean(dim=2, keepdim=True)
     spread = covariance(flat - mean, flat.shape[2])
     return (symmetric_power(spread, -0.5, FLOOR) @ (flat - mean)).view_as(x), symmetric_power(spread, 0.5, FLOOR), mean
@@ -144,6 +144,7 @@ def _patches(padded: Float[Tensor, "c _ _"], patch: int, height: int, most: int 
     rows = max(1, most // (padded.shape[2] - patch + 1))
     for top in range(0, height, rows):
         strip = padded[None, :, top : min(height, top + rows) + patch - 1]
+        # (c, rows, w) -> (c patch patch, n) -> (n, c, patch, patch)
         yield top, F.unfold(strip, patch)[0].T.unflatten(1, (-1, patch, patch))
 
 
@@ -233,6 +234,7 @@ class AvatarNet(Method):
         swapped = torch.stack([reassemble(s, match(c, s, patch, self.variant.content_pad), patch) for c, s in pairs])
         if self.variant.mix_whitened:
             swapped = strength * swapped + (1 - strength) * flat_c
+        # (b, c, c) (b, c, hw) -> (b, c, h, w)
         coloured = (kernel @ swapped.double().flatten(2) + mean).view_as(content).to(content.dtype)
         return coloured if self.variant.mix_whitened else strength * coloured + (1 - strength) * content
 

@@ -121,11 +121,13 @@ class DAConv(nn.Module):
 
     def _allocate(self, responses: Float[Tensor, "b 4 c h w"]) -> Float[Tensor, "b 4 c h w"]:
         total = responses.sum(dim=1)
+        # (b, kernels c, 1, 1) -> (b, kernels, c, 1, 1)
         by_channel = self.channel(total.mean(dim=(2, 3), keepdim=True)).unflatten(1, (len(KERNELS), -1))
         return (by_channel + self.spatial(total)[:, :, None]).softmax(dim=1)
 
     def allocation(self, x: Feature) -> Float[Tensor, "b 4 c h w"]:
         """Weight of each kernel size (KERNELS) at every channel and pixel; sums to 1 over sizes."""
+        # kernels of (b, c, h, w) -> (b, kernels, c, h, w)
         return self._allocate(torch.stack([branch(x) for branch in self.branches], dim=1))
 
     def forward(self, x: Feature) -> Feature:

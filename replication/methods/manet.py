@@ -76,11 +76,13 @@ class ChannelAttention(nn.Module):
 
     def weights(self, style: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c c"]:
         """A, rows sum to 1. Logits sum over all positions and overflow half precision."""
+        # (b, c, h, w) -> (b, c, hw)
         f, g = full_precision(self.f(style).flatten(2)), full_precision(self.g(style).flatten(2))
         with full_precision_region(style):
-            return (f @ g.transpose(1, 2)).softmax(dim=2)
+            return (f @ g.transpose(1, 2)).softmax(dim=2)  # (b, c, hw) (b, hw, c) -> (b, c, c)
 
     def forward(self, style: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        # (b, c, h, w) -> (b, c, hw)
         weights, values = self.weights(style), full_precision(self.h(normalise(style)).flatten(2))
         with full_precision_region(style):
             mixed = weights.transpose(1, 2) @ values

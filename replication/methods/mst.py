@@ -95,7 +95,7 @@ def data_cost(content: Float[Tensor, "n c"], centres: Float[Tensor, "k c"]) -> n
 
 def neighbours(size: tuple[int, int], chain: bool) -> np.ndarray:
     """Pairs of neighbouring positions (edges, 2)."""
-    index = np.arange(size[0] * size[1]).reshape(size)
+    index = np.arange(size[0] * size[1]).reshape(size)  # (hw,) -> (h, w)
     if chain:
         return np.stack([index.ravel()[:-1], index.ravel()[1:]], axis=1)
     pairs = [(index[:, :-1], index[:, 1:]), (index[:-1], index[1:])]
@@ -174,6 +174,7 @@ class MST(Method):
         """Likewise, with the "labels" of the clusters as a map of one channel."""
         code = self.encode_content(image)
         style = code.features["relu4_1"]
+        # (c, h, w) -> (hw, c), labels (hw,) -> (1, h, w)
         labels = torch.stack([cluster(x.flatten(1).T).view(1, *x.shape[1:]) for x in full_precision(style)])
         return Encoded({**code.features, "labels": labels.to(style.dtype)}, code.size)
 
@@ -182,16 +183,16 @@ class MST(Method):
         """F; alpha mixes with the content features."""
         check_pair(content, style, "relu4_1")
         c, s = full_precision(content.features["relu4_1"]), full_precision(style.features["relu4_1"])
-        items = zip(c, s, style.features["labels"].flatten(1).long(), strict=True)
+        items = zip(c, s, style.features["labels"].flatten(1).long(), strict=True)  # (b, 1, h, w) -> (b, hw)
         stylised = torch.stack([self._transfer_one(*item) for item in items])
         return Transferred({"relu4_1": alpha * stylised + (1 - alpha) * c}, content.size)
 
     def _transfer_one(
         self, content: Float[Tensor, "c h w"], style: Float[Tensor, "c _ _"], clusters: Int[Tensor, " n"]
     ) -> Float[Tensor, "c h w"]:
-        c, s = content.flatten(1), style.flatten(1)
+        c, s = content.flatten(1), style.flatten(1)  # (c, h, w) -> (c, hw)
         groups = [s[:, clusters == k] for k in range(int(clusters.max()) + 1)]
-        labels = self.assign(content, torch.stack([group.mean(dim=1) for group in groups])).flatten()
+        labels = self.assign(content, torch.stack([group.mean(dim=1) for group in groups])).flatten()  # (h, w) -> (hw,)
         result = torch.empty_like(c)
         for k, group in enumerate(groups):
             chosen = labels == k
@@ -202,8 +203,8 @@ class MST(Method):
     def assign(self, content: Float[Tensor, "c h w"], centres: Float[Tensor, "k c"]) -> Int[Tensor, "h w"]:
         """The cluster of every content position."""
         size = tuple(content.shape[1:])
-        labels = graph_cut(data_cost(content.flatten(1).T, centres), size, self.variant)
-        return torch.from_numpy(labels).to(content.device).view(size)
+        labels = graph_cut(data_cost(content.flatten(1).T, centres), size, self.variant)  # (c, h, w) -> (hw, c)
+        return torch.from_numpy(labels).to(content.device).view(size)  # (hw,) -> (h, w)
 
     def decode(self, stylised: Transferred) -> Image:
         image = self.decoder(stylised.features["relu4_1"])
@@ -223,7 +224,7 @@ class MST(Method):
         c, s = (full_precision(code.features["relu4_1"][0]) for code in (content, style))
         clusters = style.features["labels"][0].flatten().long()
         centres = torch.stack([s.flatten(1)[:, clusters == k].mean(dim=1) for k in range(int(clusters.max()) + 1)])
-        queries, keys = F.normalize(c.flatten(1).T, dim=1), F.normalize(centres, dim=1)
+        queries, keys = F.normalize(c.flatten(1).T, dim=1), F.normalize(centres, dim=1)  # (c, h, w) -> (hw, c)
         grids = tuple(c.shape[1:]), tuple(s.shape[1:])
         return [
             AttentionRecord(

@@ -19,8 +19,9 @@ distributed attention and SSA those of progressive attention, each with weight 1
 
 Where the code is not followed
   A class that the style lacks divides 0 by 0 in the code's S-AdaIN, and NaN spreads over the whole image; here such
-  positions keep their features and attend everywhere (`Regions.lonely` counts them). The code masks attention at 4096
-  and 1024 tokens alone; here every grid is masked. The dense mask and map are never built: a class attends by itself.
+  positions keep their features and attend everywhere (`Regions.unmatched` counts them). The code masks attention at
+  4096 and 1024 tokens alone; here every grid is masked. The dense mask and map are never built: a class attends by
+  itself.
 
 Public code, read for facts: scn-00/SCSA.
 """
@@ -80,7 +81,7 @@ class Settings:
 class Regions:
     """Which queries may see which keys: those of their own class.
 
-    lonely  queries whose class the style lacks; they see every key
+    unmatched  queries whose class the style lacks; they see every key
     """
 
     def __init__(self, content: Labels, style: Labels, masked: bool = True):
@@ -91,11 +92,11 @@ class Regions:
         )
         everywhere = torch.arange(len(keys), device=keys.device)
         self.groups: list[tuple[Int[Tensor, " queries"], Int[Tensor, " keys"]]] = []
-        self.count, self.lonely = len(queries), 0
+        self.count, self.unmatched = len(queries), 0
         for label in queries.unique().tolist():
             mine, theirs = (queries == label).nonzero()[:, 0], (keys == label).nonzero()[:, 0]
             if len(theirs) == 0:
-                theirs, self.lonely = everywhere, self.lonely + len(mine)
+                theirs, self.unmatched = everywhere, self.unmatched + len(mine)
             self.groups.append((mine, theirs))
 
     def gather(self, parts: Iterator[Tokens]) -> Tokens:
@@ -159,13 +160,13 @@ def sparse(
         )
         parts = []
         for part in queries.split(CHUNK, dim=2):
-            scores = scale * part @ keys.transpose(2, 3)
+            scores = scale * part @ keys.transpose(2, 3)  # (1, heads, n, d) (1, heads, d, m) -> (1, heads, n, m)
             top, index = scores.max(dim=3, keepdim=True) if keep == 1 else scores.topk(keep, dim=3)
             chosen = values.gather(2, index.flatten(2)[..., None].expand(-1, -1, -1, values.shape[3])).unflatten(
                 2, index.shape[2:]
             )
             parts.append((top.softmax(dim=3)[..., None] * chosen).sum(dim=3))
-        return torch.cat(parts, dim=2).transpose(1, 2).flatten(2)
+        return torch.cat(parts, dim=2).transpose(1, 2).flatten(2)  # (1, heads, n, d) -> (1, n, heads, d) -> (1, n, c)
 
     return regions.gather(best(*group) for group in regions.groups)
 

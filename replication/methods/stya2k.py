@@ -121,11 +121,11 @@ def cut(x: Float[Tensor, "batch channels h w"], sides: Size) -> Blocks:
         )
     x = F.pad(x, (0, right, 0, bottom), mode="reflect")
     return (
-        x.unflatten(3, (-1, sides[1]))
-        .unflatten(2, (-1, sides[0]))
-        .permute(0, 2, 4, 3, 5, 1)
-        .flatten(3, 4)
-        .flatten(1, 2)
+        x.unflatten(3, (-1, sides[1]))  # (b, c, h, w) -> (b, c, h, across, side)
+        .unflatten(2, (-1, sides[0]))  # -> (b, c, down, side, across, side)
+        .permute(0, 2, 4, 3, 5, 1)  # -> (b, down, across, side, side, c)
+        .flatten(3, 4)  # -> (b, down, across, points, c)
+        .flatten(1, 2)  # -> (b, blocks, points, c)
     )
 
 
@@ -136,7 +136,9 @@ def block_grid(size: Size, sides: Size) -> Size:
 
 def join(blocks: Blocks, sides: Size, size: Size) -> Float[Tensor, "batch channels _ _"]:
     """Inverse of `cut`: a map of `size`."""
+    # (b, blocks, points, c) -> (b, down, across, side, side, c) -> (b, c, down, side, across, side)
     x = blocks.unflatten(2, sides).unflatten(1, block_grid(size, sides)).permute(0, 5, 1, 3, 2, 4)
+    # -> (b, c, down, side, width) -> (b, c, height, width)
     return x.flatten(4, 5).flatten(2, 3)[..., : size[0], : size[1]]
 
 
@@ -152,10 +154,11 @@ def distil_keys(
 
     divisor  of both sums, a key of DIVISORS
     """
-    k = full_precision(keys).unflatten(3, (heads, -1))
+    k = full_precision(keys).unflatten(3, (heads, -1))  # (b, blocks, points, c) -> (b, blocks, points, heads, d)
     v = full_precision(values).unflatten(3, (heads, -1))
     gate = torch.sigmoid(beta + alpha * (k * k.mean(dim=2, keepdim=True)).sum(dim=4, keepdim=True))
     count = DIVISORS[divisor](keys.shape[2])
+    # (b, blocks, heads, d) -> (b, blocks, c)
     return tuple((((gate * x).sum(dim=2) + x.mean(dim=2)) / count).flatten(2) for x in (k, v))
 
 
@@ -164,8 +167,10 @@ def best_blocks(
     queries: Float[Tensor, "b heads n points d"], keys: Float[Tensor, "b heads m points d"], chunk: int = 256
 ) -> Int[Tensor, "b heads n"]:
     """argmax over style blocks of the sum over points of <Q, K>, `chunk` content blocks at a time (eq. 10, 11)."""
+    # (b, heads, m, points, d) -> (b, heads, m, points d) -> (b, heads, points d, m)
     flat = keys.flatten(3).transpose(2, 3)
     with full_precision_region(queries):
+        # (b, heads, n, points d) (b, heads, points d, m) -> (b, heads, n)
         return torch.cat([(part.flatten(3) @ flat).argmax(dim=3) for part in queries.split(chunk, dim=2)], dim=2)
 
 
@@ -173,7 +178,7 @@ def same_place(content: Size, style: Size, device: torch.device) -> Int[Tensor, 
     """Style block at each content block's relative place: the arm without PA's first step."""
     down = torch.arange(content[0], device=device) * style[0] // content[0]
     across = torch.arange(content[1], device=device) * style[1] // content[1]
-    return (down[:, None] * style[1] + across).flatten()
+    return (down[:, None] * style[1] + across).flatten()  # (down, across) -> (blocks,)
 
 
 def progress(
@@ -184,10 +189,12 @@ def progress(
     matches: Int[Tensor, " n"] | None,
 ) -> Float[Tensor, "b n points v"]:
     """PA: attention inside the matching block (eq. 10 to 13); `matches` replaces the search."""
+    # (b, n, points, c) -> (b, n, points, heads, d) -> (b, heads, n, points, d)
     q, k, v = (full_precision(x).unflatten(3, (heads, -1)).movedim(3, 1) for x in (queries, keys, values))
     index = best_blocks(q, k) if matches is None else matches.expand(*q.shape[:2], -1)
     k, v = (x.gather(2, index[..., None, None].expand(-1, -1, -1, *x.shape[3:])) for x in (k, v))
-    inside = attend(*(x.flatten(0, 2) for x in (q, k, v)))
+    inside = attend(*(x.flatten(0, 2) for x in (q, k, v)))  # (b, heads, n, points, d) -> (b heads n, points, d)
+    # -> (b, heads, n, points, d) -> (b, n, points, heads, d) -> (b, n, points, c)
     return inside.unflatten(0, q.shape[:3]).movedim(1, 3).flatten(3)
 
 
@@ -388,6 +395,7 @@ class StyA2K(Method):
     ) -> list[AttentionRecord]:
         heads, sizes = self.variant.heads, (tuple(queries.shape[2:]), tuple(keys.shape[2:]))
         grids = [block_grid(size, sides) for size in sizes]
+        # (b, n, points, c) -> (b, heads, n, points, d)
         q, k = (cut(x, sides).unflatten(3, (heads, -1)).movedim(3, 1) for x in (queries, keys))
         index = best_blocks(q, k)[0] if self.variant.coarse else same_place(*grids, q.device).expand(heads, -1)
         coarse = [

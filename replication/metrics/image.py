@@ -90,7 +90,7 @@ class Target:
 
 
 def _mse(a: Tensor, b: Tensor) -> Values:
-    return (a - b).square().flatten(1).mean(dim=1)
+    return (a - b).square().flatten(1).mean(dim=1)  # (b, c, h, w) -> (b, chw) -> (b,)
 
 
 def content_loss(result: Features, content: Features) -> Values:

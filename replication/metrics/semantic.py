@@ -105,6 +105,7 @@ def structure_distance(result: Features, content: Features, chunk: int = 1024) -
     cfsd_sum   summed over positions, as StyleID's script does at batch size 1
     cfsd_mean  mean over positions, as the papers define it, times 1000
     """
+    # (c, h, w) -> (hw, c)
     a, b = (x["relu3_1"][0].flatten(1).T.double() / x["relu3_1"].shape[1] for x in (content, result))
     total = 0.0
     for start in range(0, len(a), chunk):

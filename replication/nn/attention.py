@@ -41,17 +41,17 @@ def attention_by(operator: FusedOperator) -> Iterator[None]:
 
 def tokens(x: Float[Tensor, "batch channels height width"]) -> Tokens:
     """Flatten a feature map row by row: (batch, height*width, channels)."""
-    return x.flatten(2).transpose(1, 2)
+    return x.flatten(2).transpose(1, 2)  # (b, c, h, w) -> (b, c, hw) -> (b, hw, c)
 
 
 def grid(x: Tokens, size: tuple[int, int]) -> Float[Tensor, "batch channels height width"]:
     """Inverse of `tokens`."""
-    return x.transpose(1, 2).unflatten(2, size)
+    return x.transpose(1, 2).unflatten(2, size)  # (b, n, c) -> (b, c, n) -> (b, c, h, w)
 
 
 def split_heads(x: Tokens, heads: int) -> Float[Tensor, "batch heads tokens _"]:
     """Channels in `heads` consecutive groups."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)  # (b, n, heads d) -> (b, n, heads, d) -> (b, heads, n, d)
 
 
 def attend(
@@ -88,6 +88,7 @@ def fused(
     padded = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
     with full_precision_region(q):
         if dropout:
+            # (b, heads, n, d) (b, heads, d, m) -> (b, heads, n, m)
             return F.dropout((scale * q @ k.transpose(2, 3)).softmax(dim=3), dropout) @ v
         return F.scaled_dot_product_attention(*padded, scale=scale)[..., : v.shape[3]]
 
@@ -197,7 +198,7 @@ class AttentionRecord:
             index = self.indices.expand(len(values), -1)
             empty = values.new_full((len(values), positions), 0.0 if spread else -torch.inf)
             values = empty.scatter_reduce(1, index, values, "sum" if spread else "amax")
-        return values.unflatten(1, self.style)
+        return values.unflatten(1, self.style)  # (k, m) -> (k, h, w) of the style
 
     def logits(self, y: int, x: int) -> Float[Tensor, "height width"]:
         """Scores of one content position over the style grid, before softmax or arg-max; -inf where there is no key for
@@ -222,6 +223,7 @@ class AttentionRecord:
         if not (0 <= y < height and 0 <= x < width):
             raise UserError(f"key ({y}, {x}) is outside the style grid of {height}x{width} at {self.layer}")
         # Copies: a view would keep the whole part, and all parts together are the dense map.
+        # (n,) -> (h, w) of the content
         return torch.cat([self.on_style(part, spread=True)[:, y, x].clone() for part in self.walk()]).unflatten(
             0, self.content
         )
@@ -229,12 +231,13 @@ class AttentionRecord:
     def effective_keys(self) -> Float[Tensor, "height width"]:
         """exp(entropy) of every content position's attention: 1 is one-hot, the number of keys is uniform."""
         counts = [torch.special.entr(part).sum(dim=1).exp() for part in self.walk()]
-        return torch.cat(counts).unflatten(0, self.content)
+        return torch.cat(counts).unflatten(0, self.content)  # (n,) -> (h, w) of the content
 
     def key_positions(self) -> Float[Tensor, "keys 2"]:
         """(y, x) of every key's centre as fractions of the style's height and width."""
         height, width = self.style
         grid_y, grid_x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        # (h, w) twice -> (m, 2)
         places = torch.stack([(grid_y.flatten() + 0.5) / height, (grid_x.flatten() + 0.5) / width], dim=1).to(self.keys)
         if self.regions is not None:
             total = places.new_zeros(len(self.keys), 2).index_add(0, self.regions, places)
@@ -244,7 +247,7 @@ class AttentionRecord:
     def matched(self) -> Float[Tensor, "height width 2"]:
         """(y, x) of the key with the largest weight for every content position, as fractions of the style's sides."""
         best = torch.cat([part.argmax(dim=1) for part in self.walk()])
-        return self.key_positions()[best].unflatten(0, self.content)
+        return self.key_positions()[best].unflatten(0, self.content)  # (n, 2) -> (h, w, 2) of the content
 
     def centre_and_spread(self) -> tuple[Float[Tensor, "height width 2"], Float[Tensor, "height width"]]:
         """Weighted mean position of the keys that every content position attends to, and the root mean square distance
@@ -257,4 +260,5 @@ class AttentionRecord:
             square = part @ places.square()
             means.append(mean)
             spreads.append((square - mean.square()).sum(dim=1).clamp_min(0).sqrt())
+        # (n, 2) -> (h, w, 2), (n,) -> (h, w) of the content
         return torch.cat(means).unflatten(0, self.content), torch.cat(spreads).unflatten(0, self.content)

@@ -101,7 +101,7 @@ class Encoder(nn.Module):
                 layers.append(POOLING[pooling]())
         self.layers = nn.Sequential(*layers[: TAP_END[last]])
         with torch.no_grad():
-            self.layers[0].weight.copy_(255 * torch.eye(3).flip(0).reshape(3, 3, 1, 1))
+            self.layers[0].weight.copy_(255 * torch.eye(3).flip(0).reshape(3, 3, 1, 1))  # (3, 3) -> (3, 3, 1, 1)
             self.layers[0].bias.copy_(-torch.tensor(BGR_MEAN))
         self.requires_grad_(False)
 

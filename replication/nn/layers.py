@@ -172,7 +172,7 @@ def covariance(
     x: Float[Tensor, "*batch channels positions"], divisor: int | None = None
 ) -> Float[Tensor, "*batch channels channels"]:
     """X X^T / divisor of centred features; the divisor defaults to positions - 1, and is at least 1."""
-    return x @ x.mT / max(1, x.shape[-1] - 1 if divisor is None else divisor)
+    return x @ x.mT / max(1, x.shape[-1] - 1 if divisor is None else divisor)  # (c, n) (n, c) -> (c, c)
 
 
 def whiten_and_colour(

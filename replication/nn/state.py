@@ -69,14 +69,14 @@ def write_weights(path: str | Path, state: dict[str, Tensor], dtype: torch.dtype
 
 def _to_bytes(weights: Tensor) -> tuple[Tensor, Tensor]:
     """8-bit integers of `weights` (output, ...) and their scales (output,): the nearest multiple of the scale."""
-    largest = weights.flatten(1).abs().amax(dim=1)
+    largest = weights.flatten(1).abs().amax(dim=1)  # (output, ...) -> (output, rest) -> (output,)
     scale = torch.where(largest > 0, largest / 127, 1.0)  # a channel of zeros stays one
     return (weights / _along_first(scale, weights)).round().to(torch.int8), scale
 
 
 def _along_first(scale: Tensor, weights: Tensor) -> Tensor:
     """`scale` (output,) as (output, 1, ...), to multiply `weights` with."""
-    return scale.view(-1, *[1] * (weights.dim() - 1))
+    return scale.view(-1, *[1] * (weights.dim() - 1))  # (output,) -> (output, 1, ..., 1)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ from replication.audit.training import Training, decay_readings, decayed, iterat
 from replication.audit.votes import least_votes_each, multiplied, nearest_counts, possible, votes_needed, wilson
 from replication.errors import UserError
 from replication.evaluation import operations
-from replication.evaluation.operations import CARDS
+from replication.evaluation.operations import GPUS
 
 
 def made(**columns: dict[str, float]) -> Printed:
@@ -140,7 +140,7 @@ def test_counts_that_multiply():
 
 def test_passes_and_hours():
     assert passes(Training("", 1000, 10, 500, 4)) == {"steps": 20.0, "images": 2.0}
-    assert least_hours(3600.0, 5, CARDS["RTX 3090"], "RTX 3090") == pytest.approx(10)
+    assert least_hours(3600.0, 5, GPUS["RTX 3090"], "RTX 3090") == pytest.approx(10)
     cases = {
         "steps fit": (Training("", 200, 10, 500, 4), "consistent"),
         "images fit": (Training("", 2000, 10, 500, 4), "inconsistent"),
@@ -209,7 +209,7 @@ def test_costs_by_shapes():
 
 
 def test_least_times_by_hand(monkeypatch):
-    monkeypatch.setattr(operations, "CARDS", {"card": 2.0})  # one multiply-add a second
+    monkeypatch.setattr(operations, "GPUS", {"card": 2.0})  # one multiply-add a second
     least = least_times(Cost(100, 90, 60), "card")
     assert least == pytest.approx(
         {
@@ -230,7 +230,7 @@ def test_least_times_by_hand(monkeypatch):
 
 def test_what_a_time_asks_of_a_card_is_its_share_of_the_peak():
     frame = times(Printed(), "StyA2K").frame
-    asked = (1e12 * frame["TFLOP/s asked for"] / CARDS["RTX 3090"]).astype(float)
+    asked = (1e12 * frame["TFLOP/s asked for"] / GPUS["RTX 3090"]).astype(float)
     assert np.allclose(asked, frame["of the peak"].astype(float)) and asked.gt(0).all()
 
 

@@ -75,7 +75,7 @@ def test_a_class_that_the_style_lacks_keeps_its_features_and_gives_no_nan():
     found = s_adain(content, style, a, b)
     assert torch.equal(found[0][:, a == 2], content[0][:, a == 2]) and torch.isfinite(found).all()
     regions = Regions(a, b)
-    assert regions.lonely == (a == 2).sum()
+    assert regions.unmatched == (a == 2).sum()
     q, k, v = (tokens(torch.randn(1, 4, 6, 6)) for _ in range(3))
     everywhere = attend(q, k, v)
     assert torch.allclose(
