@@ -440,6 +440,10 @@ def main(argv: list[str] | None = None) -> int:
     make_places_absolute()
     try:
         add_plugins(arguments.plugin)
+        if arguments.plugin:
+            from .methods import METHODS
+
+            len(METHODS)  # a plug-in that cannot be used is said before anything else
         status = arguments.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -172,7 +172,7 @@ def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
     moved = pairs(study.SHIFTS, **level)
 
     def decided(moved: pd.DataFrame) -> pd.Series:
-        measured = study.cells(moved[moved["shift"] == study.SHIFTS[0]], moved)
+        measured = study.attention_cells(moved[moved["shift"] == study.SHIFTS[0]], moved)
         tables.write_results(
             tables.means(measured, study.ROWS, study.cell_metrics(), SIZES), "stya2k-figure5", SIZES, measured
         )

@@ -44,7 +44,7 @@ def test_scales_against_themselves(tmp_path):
 
 
 def test_student_orders_held_out_images_like_vgg19():
-    from replication.encoder import load_encoder
+    from replication.nn.encoder import load_encoder
 
     images = [p.tensor(96) for p in contents(4) + styles(6)]
     agreement = statistics_agreement(load_encoder("vgg19"), load_encoder("student"), images)
