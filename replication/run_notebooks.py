@@ -252,7 +252,11 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
     source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     files.write_text(partial, nbformat.writes(source))
 
-    def stopped(cell: int | None, reason: str, shown: str) -> UserError:
+    def stopped(executed: int, reason: str, shown: str) -> UserError:
+        # papermill puts cells of its own into the executed copy; cells are counted from 0 as in the user's file.
+        tags = [cell.get("metadata", {}).get("tags", []) for cell in read_notebook(partial)["cells"]]
+        tags = [each for each in tags if "papermill-error-cell-tag" not in each]
+        cell = sum("injected-parameters" not in each for each in tags[:executed])
         failed = target.with_suffix(".failed.ipynb")
         partial.replace(failed)
         print(f"{notebook}, cell {cell}:\n\n{shown}", file=sys.stderr, flush=True)

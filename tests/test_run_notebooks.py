@@ -77,7 +77,7 @@ def test_runs_skips_and_runs_again(place, capsys):
 def test_a_failing_cell_stops_the_run(place, capsys):
     bad = notebook(place / "bad.ipynb", "x = 1", "raise ValueError('no such painting')")
     later = notebook(place / "later.ipynb", f"open({str(place / 'ran')!r}, 'w')")
-    with pytest.raises(UserError, match="bad.ipynb stopped at cell"):
+    with pytest.raises(UserError, match="bad.ipynb stopped at cell 2 with ValueError"):
         run_notebooks([bad, later], "smoke", [])
     shown = capsys.readouterr().err
     assert "raise ValueError('no such painting')" in shown and "Traceback" in shown and "\x1b" not in shown
@@ -186,7 +186,7 @@ def test_a_comment_or_a_docstring_makes_nothing_stale(tmp_path):
 
 def test_a_kernel_that_dies_is_named(place, capsys):
     path = notebook(place / "dies.ipynb", "import os", "os.kill(os.getpid(), 9)", "later = 1")
-    with pytest.raises(UserError, match="dies.ipynb stopped at cell [0-9] with a dead kernel.*memory"):
+    with pytest.raises(UserError, match="dies.ipynb stopped at cell 2 with a dead kernel.*memory"):
         run_notebooks([path], "smoke", [])
     assert (place / "build/notebooks/smoke/dies.failed.ipynb").is_file()
     assert "os.kill" in capsys.readouterr().err
