@@ -141,9 +141,9 @@ def parser() -> argparse.ArgumentParser:
             " processes: under torchrun, because accelerate launch --cpu starts only one."
         ),
     )
-    add.add_argument("--method", default="all", help="a method, or all (default)")
+    add.add_argument("--method", default="all", help="a method, autoencoder, or all (default)")
     add.add_argument("--variant", help="variant of the method (default: its first)")
-    add.add_argument("--encoder", choices=("student", "vgg19"), help="width (default: the profile's)")
+    add.add_argument("--encoder", choices=("student", "half", "vgg19"), help="width (default: the profile's)")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument(
         "--continued", action="store_true", help="train a trained default variant on, for as long as the ablation arms"
@@ -248,8 +248,14 @@ def parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser(
         "distil",
-        help="make the student encoder",
-        description="Make checkpoints/encoder-student.safetensors.xz again; a killed run goes on where it was.",
+        help="make a distilled encoder",
+        description="Make checkpoints/encoder-NAME.safetensors.xz again; a killed run goes on where it was.",
+    )
+    add.add_argument(
+        "--encoder",
+        choices=("student", "half"),
+        default="half",
+        help="which: a quarter or half of VGG-19's width (default: half)",
     )
     _folders(add)
     add.set_defaults(run=_distil)
@@ -422,7 +428,9 @@ def _distil(arguments: argparse.Namespace) -> None:
     from .data.images import training_set
     from .training.student import make_student
 
-    make_student(training_set("photograph", arguments.content), training_set("painting", arguments.style))
+    make_student(
+        arguments.encoder, training_set("photograph", arguments.content), training_set("painting", arguments.style)
+    )
 
 
 def _fit_lpips(arguments: argparse.Namespace) -> None:

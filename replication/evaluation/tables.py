@@ -44,7 +44,11 @@ PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfs
 # Ends the names of what was measured on a user's pairs of images with maps.
 GIVEN = "-given-pairs"
 # The encoder at whose width the methods ran, as a table says it.
-ENCODERS = {"student": "method on the student encoder, a substitute for VGG-19", "vgg19": "method on VGG-19"}
+ENCODERS = {
+    "student": "method on the student encoder, a substitute for VGG-19",
+    "half": "method on the encoder of half VGG-19's width, a substitute for it",
+    "vgg19": "method on VGG-19",
+}
 
 
 def values_of_row(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:

@@ -184,7 +184,7 @@ def build(method: str, encoder: str | Encoder = "student", variant: str | None =
     """A method with fresh weights (drawn from torch's global generator) around a frozen encoder.
 
     method   a key of METHODS
-    encoder  "vgg19" (the papers' width), "student", or an Encoder
+    encoder  "vgg19" (the papers' width), "student", "half", or an Encoder
     variant  name of one of the method's variants; None is its first, the default
 
     Returns a module with encode_content, encode_style, transfer, decode and forward(content, style).

@@ -204,16 +204,19 @@ class AdaAttN(Method):
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        return scale_terms(self.terms(self.features(content), self.features(style), step), self.variant)
+        own = self.features(content), self.features(style)
+        judged = self.judged(content, own[0]), self.judged(style, own[1])
+        return scale_terms(self.terms(own, judged, step), self.variant)
 
-    def terms(self, c: Encoded, s: Encoded, step: int) -> dict[str, Float[Tensor, ""]]:
-        """L_gs and L_lf, unweighted."""
-        output = self.encoder(self.decode(self.transfer(self.code(c), self.code(s))))
+    def terms(
+        self, own: tuple[Encoded, Encoded], judged: tuple[Features, Features], step: int
+    ) -> dict[str, Float[Tensor, ""]]:
+        """L_gs and L_lf, unweighted, from features of content and style: the encoder's and the judge's."""
+        output, (c, s) = self.judged(self.decode(self.transfer(*map(self.code, own)))), judged
         local = 0.0
         for level in range(2, 6):
-            target = self.local_target(c.features, s.features, level, seed=step)
-            local = local + mse(output[TAPS[level - 1]], target)
-        return {"global_style": statistics_style(output, s.features, LOSS_TAPS), "local_feature": local}
+            local = local + mse(output[TAPS[level - 1]], self.local_target(c, s, level, seed=step))
+        return {"global_style": statistics_style(output, s, LOSS_TAPS), "local_feature": local}
 
     @torch.no_grad()
     def local_target(self, content: Features, style: Features, level: int, seed: int) -> Float[Tensor, "b c h w"]:

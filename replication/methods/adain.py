@@ -90,16 +90,14 @@ class AdaIN(Method):
         return Transferred({"relu4_1": alpha * stylised + (1 - alpha) * features}, content.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        style_code = self.features(style)
-        target = self.transfer(self.encode_content(content), style_code)
-        output = self.encoder(self.decode(target))
-        style_loss = statistics_style(output, style_code.features, STYLE_TAPS)
+        own = self.features(content), self.features(style)
+        output = self.judged(self.decode(self.transfer(*own)))
+        c, s = self.judged(content, own[0]), self.judged(style, own[1])
+        style_loss = statistics_style(output, s, STYLE_TAPS)
         if self.variant.style_reduction == "sum":
-            style_loss = sum(
-                output[tap].shape[1] * statistics_style(output, style_code.features, (tap,)) for tap in STYLE_TAPS
-            )
+            style_loss = sum(output[tap].shape[1] * statistics_style(output, s, (tap,)) for tap in STYLE_TAPS)
         terms = {
-            "content": mse(output["relu4_1"], target.features["relu4_1"]),
+            "content": mse(output["relu4_1"], adain(c["relu4_1"], s["relu4_1"], self.variant)),
             "style": style_loss,
         }
         return scale_terms(terms, self.variant)

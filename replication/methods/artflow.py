@@ -275,10 +275,10 @@ class ArtFlow(Method):
         return crop_to(self.glow.reverse(stylised.features["z"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        output = self.encoder(self(content, style))
+        output = self.judged(self(content, style))
         terms = {
-            "content": mse(output["relu4_1"], self.features(content).features["relu4_1"]),
-            "style": statistics_style(output, self.features(style).features, STYLE_TAPS),
+            "content": mse(output["relu4_1"], self.judged(content)["relu4_1"]),
+            "style": statistics_style(output, self.judged(style), STYLE_TAPS),
         }
         return scale_terms(terms, self.variant)
 

@@ -265,11 +265,11 @@ class AvatarNet(Method):
         result = self.decode(Transferred({"relu4_1": code.features["relu4_1"], **self.statistics(code)}, code.size))
         scale = 1 / content.new_tensor(IMAGENET[1])[:, None, None] if self.variant.mirrored else 255.0
         y = full_precision(result) * scale
-        output = self.encoder(pad_to_multiple(result, 8))
+        output, wanted = self.judged(pad_to_multiple(result, 8)), self.judged(pad_to_multiple(content, 8), code)
         terms = {
             "pixels": mse(y, content * scale),
             "features": sum(
-                square * mse(output[tap], code.features[tap])
+                square * mse(output[tap], wanted[tap])
                 for tap, square in zip(STYLE_TAPS, self.variant.activations, strict=True)
             ),
             "total_variation": (y[..., 1:] - y[..., :-1]).abs().mean() + (y[..., 1:, :] - y[..., :-1, :]).abs().mean(),

@@ -87,6 +87,11 @@ class Method(nn.Module):
     def __init__(self, encoder: Encoder, variant: object):
         super().__init__()
         self.encoder, self.variant = encoder if encoder.last == self.last else encoder.like(self.last), variant
+        self.judge: Encoder | None = None
+
+    def judge_by(self, encoder: Encoder) -> None:
+        """Compute the losses on this encoder's features from now on, not on those that the method transfers."""
+        self.judge = encoder.like(self.last)
 
     def prepare(self, content: Image) -> None:
         """Called once before the first step of a training, with its first batch of contents; nothing by default."""
@@ -98,6 +103,15 @@ class Method(nn.Module):
     def features(self, image: AnyImage) -> Encoded:
         """All taps up to `last`, which the losses need."""
         return Encoded(self.encoder(image), tuple(image.shape[2:]))
+
+    def judged(self, image: AnyImage, own: Encoded | None = None) -> Features:
+        """All taps up to `last` of the network that judges: the encoder, unless `judge_by` named another.
+
+        own  the encoder's features of the image, where they are known already
+        """
+        if self.judge is not None:
+            return self.judge(image)
+        return self.encoder(image) if own is None else own.features
 
     def encode_style(self, image: Image) -> Encoded:
         """Features of the style image; its size is free."""
@@ -168,9 +182,10 @@ class FeatureTransfer(Method):
     def shared_terms(
         self, images: tuple[Image, AnyImage], c: Encoded, s: Encoded
     ) -> tuple[Image, dict[str, Float[Tensor, ""]]]:
-        """The stylised image and SANet's four terms, unweighted, from images and their features."""
+        """The stylised image and SANet's four terms, unweighted, from images and the encoder's features of them."""
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
-        return result, content_style_identity(self.encoder, images, (c.features, s.features), result, tuple(same))
+        features = tuple(self.judged(image, own) for image, own in zip(images, (c, s), strict=True))
+        return result, content_style_identity(self.judged, images, features, result, tuple(same))
 
 
 def crop_to(image: AnyImage, size: tuple[int, int]) -> AnyImage:

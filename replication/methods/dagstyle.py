@@ -304,9 +304,9 @@ class DAGStyle(Method):
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         c, s = self.encode_content(content), self.encode_style(style)
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c, s), (c, c), (s, s)))
-        features = self.encoder(content), self.encoder(style)
+        features = self.judged(content), self.judged(style)
         return scale_terms(
-            content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant
+            content_style_identity(self.judged, (content, style), features, result, tuple(same)), self.variant
         )
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:

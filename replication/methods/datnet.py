@@ -119,10 +119,11 @@ class DatNet(AdaAttN):
         return super().code(self.reweigh(raw) if self.variant.channel_attention else raw)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c = self.features(content)
-        terms = self.terms(c, self.features(style), step)
+        own = self.features(content), self.features(style)
+        judged = self.judged(content, own[0]), self.judged(style, own[1])
+        terms = self.terms(own, judged, step)
         if self.variant.restoration:
-            code = self.code(c)
-            same = self.encoder(self.decode(self.transfer(code, code)))
-            terms["restoration"] = feature_identity(same, c.features, TAPS)
+            code = self.code(own[0])
+            same = self.judged(self.decode(self.transfer(code, code)))
+            terms["restoration"] = feature_identity(same, judged[0], TAPS)
         return scale_terms(terms, self.variant)

@@ -142,8 +142,8 @@ class MANet(FeatureTransfer):
     def disentanglement(self, c: Encoded, s: Encoded) -> dict[str, Float[Tensor, ""]]:
         """L_dis_c and L_dis_s, unweighted: a fresh pair of permutations for every term and tap."""
         content_1, style_1 = (self._other(code) for code in (c, s))
-        of_content = self.encoder(self.decode(self.transfer(content_1, s)))
-        of_style = self.encoder(self.decode(self.transfer(c, style_1)))
+        of_content = self.judged(self.decode(self.transfer(content_1, s)))
+        of_style = self.judged(self.decode(self.transfer(c, style_1)))
 
         def pair() -> tuple[Tensor, Tensor]:
             count = next(iter(of_content.values())).shape[0]

@@ -231,10 +231,10 @@ class MicroAST(Method):
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         code = self.encode_style(style)
         result = self.decode(self.transfer(self.encode_content(content), code))
-        output = self.encoder(result)
+        output = self.judged(result)
         terms = {
-            "content": mse(output["relu4_1"], self.encoder(content)["relu4_1"]),
-            "style": statistics_style(output, self.encoder(style), STYLE_TAPS),
+            "content": mse(output["relu4_1"], self.judged(content)["relu4_1"]),
+            "style": statistics_style(output, self.judged(style), STYLE_TAPS),
             "contrast": contrast(self.signals(result), code.features, self.variant.negatives),
         }
         return scale_terms(terms, self.variant)

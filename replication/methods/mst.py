@@ -212,10 +212,11 @@ class MST(Method):
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
         c, s = self.encode_content(content), self.encode_style(style)
-        output = self.encoder(pad_to_multiple(self.decode(self.transfer(c, s)), 8))
+        output = self.judged(pad_to_multiple(self.decode(self.transfer(c, s)), 8))
+        wanted = self.judged(pad_to_multiple(content, 8), c)
         terms = {
-            "content": mse(output["relu4_1"], c.features["relu4_1"]),
-            "style": statistics_style(output, s.features, STYLE_TAPS),
+            "content": mse(output["relu4_1"], wanted["relu4_1"]),
+            "style": statistics_style(output, self.judged(pad_to_multiple(style, 8), s), STYLE_TAPS),
         }
         return scale_terms(terms, self.variant)
 

@@ -335,11 +335,12 @@ class StyA2K(Method):
         return crop_to(self.decoder(stylised.features["relu4_1"], stylised.features["relu3_1"]), stylised.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        c, s = self.features(content), self.features(style)
-        output = self.encoder(self.decode(self.transfer(c, s)))
+        own = self.features(content), self.features(style)
+        output = self.judged(self.decode(self.transfer(*own)))
+        c, s = self.judged(content, own[0]), self.judged(style, own[1])
         terms = {
-            "global_style": statistics_style(output, s.features, TAPS[:4]),
-            "local_feature": sum(mse(output[tap], self.local_target(c.features, s.features, tap)) for tap in TAPS[1:]),
+            "global_style": statistics_style(output, s, TAPS[:4]),
+            "local_feature": sum(mse(output[tap], self.local_target(c, s, tap)) for tap in TAPS[1:]),
         }
         return scale_terms(terms, self.variant)
 

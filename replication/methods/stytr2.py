@@ -239,9 +239,9 @@ class StyTr2(Method):
         """Dropout draws from torch's global generator."""
         c, s = ((self.encode_content(image), self.encode_style(image)) for image in (content, style))
         result, *same = (self.decode(self.transfer(*pair)) for pair in ((c[0], s[1]), c, s))
-        features = self.encoder(content), self.encoder(style)
+        features = self.judged(content), self.judged(style)
         return scale_terms(
-            content_style_identity(self.encoder, (content, style), features, result, tuple(same)), self.variant
+            content_style_identity(self.judged, (content, style), features, result, tuple(same)), self.variant
         )
 
     def attention(self, content: Encoded, style: Encoded) -> list[AttentionRecord]:

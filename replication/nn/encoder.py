@@ -1,4 +1,4 @@
-"""The encoder: VGG-19 with normalised activations, or its distilled student. One interface, one layout.
+"""The encoder: VGG-19 with normalised activations, or a distilled, narrower one. One interface, one layout.
 
 Input  RGB images (batch, 3, height, width) in [0, 1]; no ImageNet mean or standard deviation.
 Output the taps relu1_1 .. relu5_1, at 1, 1/2, 1/4, 1/8, 1/16 of the input side, rounded up (ceil-mode pooling).
@@ -14,7 +14,8 @@ Where the weights come from
            shipped in checkpoints/vgg19-scales.safetensors). Gatys et al. used ImageNet, so our per-channel scales
            differ a little from theirs; notebook 01 compares them.
            `REPLICATION_VGG=PATH` takes a `vgg_normalised.pth` of yours instead.
-  student  about a quarter as wide, made by `replication.distil`, shipped in checkpoints/.
+  student  a quarter as wide, and
+  half     half as wide, made by `python -m replication distil`, shipped in checkpoints/.
 """
 
 import hashlib
@@ -62,9 +63,9 @@ PADDING = {"reflect": ReflectionPad2d, "zeros": nn.ZeroPad2d}
 SCALE_FLOOR = 0.1
 BGR_MEAN = (103.939, 116.779, 123.68)
 VGG19_CHANNELS = (64, 128, 256, 512, 512)
-STUDENT_CHANNELS = (16, 32, 64, 128, 128)
+# Distilled encoders by name: channels of the five blocks. Their weights are checkpoints/encoder-NAME.
+STUDENTS = {"student": (16, 32, 64, 128, 128), "half": (32, 64, 128, 256, 256)}
 SCALES_FILE = CHECKPOINTS / "vgg19-scales.safetensors"
-STUDENT_FILE = CHECKPOINTS / "encoder-student.safetensors.xz"
 
 Image = Float[Tensor, "batch 3 height width"]
 # An image whose size has nothing to do with the others of a signature.
@@ -76,7 +77,7 @@ class Encoder(nn.Module):
 
     channels  width of the five blocks
     last      deepest tap that is built; AdaIN needs relu4_1 only, and its parameter count says so
-    name      vgg19 | student | official, for provenance
+    name      vgg19 | student | half | official, for provenance
     pooling   a key of POOLING
     padding   a key of PADDING
     """
@@ -219,9 +220,9 @@ def vgg19_state() -> dict[str, Tensor]:
 
 @lru_cache
 def load_encoder(name: str = "vgg19") -> Encoder:
-    """The encoder called vgg19 or student, frozen, up to relu5_1. Loaded once and shared.
+    """The encoder called vgg19, student or half, frozen, up to relu5_1. Loaded once and shared.
 
-    Raises UserError for an unknown name, a missing student file or a wrong REPLICATION_VGG.
+    Raises UserError for an unknown name, a missing file of weights or a wrong REPLICATION_VGG.
     """
     if name == "vgg19":
         own = os.environ.get("REPLICATION_VGG")
@@ -229,12 +230,11 @@ def load_encoder(name: str = "vgg19") -> Encoder:
             return load_vgg(Path(own))
         encoder = Encoder(VGG19_CHANNELS)
         encoder.layers.load_state_dict(vgg19_state(), strict=False)
-    elif name == "student":
-        state = read_weights(STUDENT_FILE)
-        encoder = Encoder(tuple(state[f"{index}.bias"].numel() for index in (2, 9, 16, 29, 42)), name="student")
-        encoder.layers.load_state_dict(state)
+    elif name in STUDENTS:
+        encoder = Encoder(STUDENTS[name], name=name)
+        encoder.layers.load_state_dict(read_weights(CHECKPOINTS / f"encoder-{name}.safetensors.xz"))
     else:
-        raise UserError(f"unknown encoder {name!r}; choose vgg19 or student")
+        raise UserError(f"unknown encoder {name!r}; choose vgg19, {' or '.join(STUDENTS)}")
     return encoder.eval()
 
 

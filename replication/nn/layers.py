@@ -4,6 +4,7 @@ Feature maps are (batch, channels, height, width). The statistics are those of e
 AdaIN family: unbiased variance (divisor H*W - 1) with 1e-5 inside the root, unless a variant says otherwise.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -113,6 +114,39 @@ def decoder_from(plan: list[tuple[int, int] | str]) -> nn.Sequential:
             if step[1] != 3:
                 layers.append(nn.ReLU())
     return nn.Sequential(*layers)
+
+
+@torch.no_grad()
+def fit_convolution(
+    layer: nn.Conv2d,
+    inputs: Sequence[Float[Tensor, "1 inputs _ _"]],
+    targets: Sequence[Float[Tensor, "1 outputs _ _"]],
+    seed: int,
+    rows: int = 1500,
+    ridge: float = 1e-3,
+) -> None:
+    """Make a 3x3 convolution the ridge least-squares map from its inputs to its wanted outputs.
+
+    inputs   one image each, padded as the convolution reads them: sides two larger than the targets'
+    targets  what the convolution should give, before any ReLU
+    seed     of the positions that are drawn
+    rows     positions taken at random from each image; all where there are fewer
+    ridge    penalty on the weights, as a share of the mean square of an input; the bias is free
+    """
+    size = layer.weight[0].numel() + 1
+    gram = torch.zeros(size, size, dtype=torch.float64)
+    moment = torch.zeros(size, layer.out_channels, dtype=torch.float64)
+    for x, target in zip(inputs, targets, strict=True):
+        patches = F.unfold(x, 3)[0].T  # (1, 9 inputs, positions) -> (positions, 9 inputs)
+        pick = torch.randperm(len(patches), generator=torch.Generator().manual_seed(seed))[:rows]
+        known = torch.cat([patches[pick], torch.ones(len(pick), 1)], dim=1).double()
+        gram += known.T @ known
+        moment += known.T @ target[0].flatten(1).T[pick].double()  # (outputs, positions) -> (rows, outputs)
+    penalty = ridge * gram.diagonal().mean() * torch.eye(size, dtype=torch.float64)
+    penalty[-1, -1] = 0
+    solution = torch.linalg.solve(gram + penalty, moment)  # (9 inputs + 1, outputs)
+    layer.weight.copy_(solution[:-1].T.reshape(layer.weight.shape))
+    layer.bias.copy_(solution[-1])
 
 
 def pad_to_multiple(image: Feature, multiple: int) -> Float[Tensor, "batch channels _ _"]:

@@ -4,13 +4,13 @@ The papers write L2 norms; every published implementation computes mean squared 
 make sense with them. Features are dictionaries of taps, as the encoder returns them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .encoder import TAPS, AnyImage, Encoder, Image
+from .encoder import TAPS, AnyImage, Image
 from .layers import full_precision, mean_std, normalise
 
 Scalar = Float[Tensor, ""]
@@ -42,7 +42,7 @@ def feature_identity(output: Features, target: Features, taps: Iterable[str]) ->
 
 
 def content_style_identity(
-    encoder: Encoder,
+    judge: Callable[[AnyImage], Features],
     images: tuple[Image, AnyImage],
     features: tuple[Features, Features],
     result: Image,
@@ -50,7 +50,8 @@ def content_style_identity(
 ) -> dict[str, Scalar]:
     """The four terms of SANet, which MANet, MCCNet, StyTr2 and DAG-Style share, unweighted.
 
-    images    content and style, with their `features` up to relu5_1
+    judge     gives the features of an image up to relu5_1
+    images    content and style, with their `features` by the judge
     result    the stylised image
     same      content and style each stylised with itself
 
@@ -59,10 +60,10 @@ def content_style_identity(
     identity_pixels    MSE of `same` against `images`
     identity_features  likewise on raw features of relu1_1..5_1
     """
-    (c, s), output = features, encoder(result)
+    (c, s), output = features, judge(result)
     return {
         "content": normalised_content(output, c, ("relu4_1", "relu5_1")),
         "style": statistics_style(output, s, TAPS),
         "identity_pixels": sum(mse(a, b) for a, b in zip(same, images, strict=True)),
-        "identity_features": sum(feature_identity(encoder(a), b, TAPS) for a, b in zip(same, features, strict=True)),
+        "identity_features": sum(feature_identity(judge(a), b, TAPS) for a, b in zip(same, features, strict=True)),
     }

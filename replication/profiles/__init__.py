@@ -34,6 +34,7 @@ class Training:
     learning_rate     peak of the one-cycle schedule; ignored by the published one
     schedule          "one-cycle": the same budget for every arm. "published": the method's own rate over time
     precision         accelerate's mixed precision: "no" or "bf16"
+    judge             encoder on whose features the losses are computed; "own" is the one that the method transfers
     checkpoint_every  steps between resumable checkpoints
     """
 
@@ -44,6 +45,7 @@ class Training:
     learning_rate: float
     schedule: str
     precision: str
+    judge: str
     checkpoint_every: int
 
 
@@ -51,7 +53,7 @@ class Training:
 class Profile:
     """Sizes of an evaluation.
 
-    encoder           "student" or "vgg19": the width at which methods run
+    encoder           "student", "half" or "vgg19": the width at which methods run
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
     ablation_styles   the same for ablations and sweeps, whose rows are compared with each other on every pair

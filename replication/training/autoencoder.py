@@ -4,25 +4,38 @@ On two cores no arm can afford to learn from nothing how features become pixels.
 same auto-encoder, so comparisons stay fair. The papers start from random weights: this is a deviation in every profile.
 """
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..data.images import Picture
 from ..methods.base import Encoded, Method, Transferred, inverse_decay
-from ..nn.encoder import AnyImage, Encoder, Image
-from ..nn.layers import decoder
+from ..nn.encoder import CONVOLUTIONS, TAP_END, TAPS, AnyImage, Encoder, Image
+from ..nn.layers import decoder, fit_convolution
 from ..nn.losses import feature_identity, mse
 
-TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+# Shorter side of the pictures that the start is fitted to, in pixels; a multiple of 8.
+EXAMPLE_SIZE = 192
 
 
 class AutoEncoder(Method):
-    """relu4_1 features back to the image; no style."""
+    """relu4_1 features back to the image; no style. The image is judged up to relu5_1.
 
-    last = "relu4_1"
+    examples  pictures that the decoder is fitted to before the first step; without any it starts as it was drawn
+    """
 
-    def __init__(self, encoder: Encoder):
+    last = "relu5_1"
+
+    def __init__(self, encoder: Encoder, examples: Sequence[Picture] = ()):
         super().__init__(encoder, None)
-        self.decoder = decoder(encoder.channels)
+        self.decoder, self.examples = decoder(encoder.channels), examples
+
+    def prepare(self, content: Image) -> None:
+        """The least-squares start."""
+        if self.examples:
+            mirror(self.encoder, self.decoder, [picture.tensor(EXAMPLE_SIZE)[None] for picture in self.examples])
 
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         return Transferred({"relu4_1": content.features["relu4_1"]}, content.size)
@@ -34,12 +47,50 @@ class AutoEncoder(Method):
             code = self.features(image)
             output = self.decode(self.transfer(code, code))
             terms["pixels"] = terms["pixels"] + 50 * mse(output, image)
-            terms["features"] = terms["features"] + feature_identity(self.encoder(output), code.features, TAPS)
+            terms["features"] = terms["features"] + feature_identity(
+                self.judged(output), self.judged(image, code), TAPS
+            )
         return terms
 
     def published_learning_rate(self, step: int, batch: int) -> float:
         """Not published: AdaIN's rate."""
         return inverse_decay(step)
+
+
+@torch.no_grad()
+def mirror(
+    encoder: Encoder, target: nn.Sequential, images: Sequence[Image], rows: int = 500, ridge: float = 1e-3
+) -> None:
+    """Fit a decoder to the encoder by least squares, layer by layer: a start that takes seconds.
+
+    Convolution by convolution the decoder is the map from its own inputs back to what the encoder had before the
+    mirrored convolution: relu4_1 to relu3_4 as pooled, that to relu3_3, and so on down to the picture.
+
+    target  the decoder of `nn.layers`, of the encoder's channels
+    images  one at a time, of any size whose sides are multiples of 8
+    rows    positions taken from each image and layer
+    ridge   as in `fit_convolution`
+    """
+    wanted = [_mirrored(encoder, image) for image in images]
+    inputs = [encoder(image, ("relu4_1",))["relu4_1"] for image in images]
+    for position, layer in enumerate(target):
+        if isinstance(layer, nn.Conv2d):
+            fit_convolution(layer, inputs, [part.pop() for part in wanted], seed=position, rows=rows, ridge=ridge)
+        inputs = [layer(x) for x in inputs]
+
+
+def _mirrored(encoder: Encoder, image: Image) -> list[Tensor]:
+    """What each convolution of the decoder is to give, before its ReLU; the last first."""
+    found, x = [image], image
+    for index, layer in enumerate(encoder.layers[: TAP_END["relu4_1"] - 2]):  # relu4_1's convolution is left out
+        x = layer(x)
+        if index in CONVOLUTIONS:
+            before = x
+        if isinstance(layer, nn.ReLU):
+            found.append(before)
+        elif isinstance(layer, nn.MaxPool2d):  # maximum and ReLU commute
+            found[-1] = layer(found[-1])
+    return found
 
 
 def start_decoder(target: nn.Module, start: dict[str, Tensor]) -> None:

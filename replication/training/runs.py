@@ -21,6 +21,9 @@ from .loop import Objective, read_losses, train
 from .readable import readable_pictures
 from .ship import data_list, ship
 
+# Photographs, and as many paintings, that the start of the auto-encoder is fitted to.
+EXAMPLES = 60
+
 
 def wanted_trainings() -> list[tuple[str, str, int, bool]]:
     """(method, variant, seed, continued) of every training that the tables and `sensitivity` need.
@@ -77,6 +80,8 @@ def _train_and_ship(
     facts    for the card
     started  the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
     """
+    if settings.judge != "own":
+        method.judge_by(load_encoder(settings.judge))
     run = train(
         name,
         MethodObjective(method, started),
@@ -135,14 +140,20 @@ def train_arms(
     Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that
     is `continued`, go on from the method's default variant of seed 0.
 
+    method           one of METHODS; "all"; or "autoencoder", which trains that shared start alone
     skip_unreadable  leave out pictures that cannot be read; run.json and the card name them
 
     Raises UserError for an unknown method or variant, for less than one step, and, before the first step, for pictures
     that cannot be read.
     """
-    if method != "all" and method not in METHODS:
-        raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)} or all")
-    wanted = wanted_trainings() if method == "all" else [Row("", method, variant, seed=seed, continued=continued).arm]
+    if method not in ("all", "autoencoder", *METHODS):
+        raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)}, autoencoder or all")
+    if method == "all":
+        wanted = wanted_trainings()
+    elif method == "autoencoder":
+        wanted = []
+    else:
+        wanted = [Row("", method, variant, seed=seed, continued=continued).arm]
     sizes = Profile.load(profile)
     changes = {key: value for key, value in (("steps", steps), ("batch", batch)) if value is not None}
     width = encoder or sizes.encoder
@@ -185,18 +196,15 @@ def train_arms(
 
     def decoder() -> dict[str, torch.Tensor]:
         if not has_card(autoencoder):
-            torch.manual_seed(0)
-            _train_and_ship(
-                autoencoder,
-                AutoEncoder(load_encoder(width)),
-                *readable(),
-                sizes.autoencoder,
-                0,
-                {"method": "autoencoder"},
-            )
+            photographs, paintings, skipped = readable()
+            examples = spread(photographs, EXAMPLES) + spread(paintings, EXAMPLES)
+            model, facts = AutoEncoder(load_encoder(width), examples).train(), {"method": "autoencoder"}
+            _train_and_ship(autoencoder, model, photographs, paintings, skipped, sizes.autoencoder, 0, facts)
         return {key.removeprefix("decoder."): value for key, value in load_checkpoint(autoencoder).items()}
 
     autoencoder = f"autoencoder-{width}"
+    if method == "autoencoder":
+        decoder()
     for arm in wanted:
         make(*arm)
     write_manifest()  # a command killed after a card was written has not written it

@@ -18,7 +18,7 @@ from .. import files
 from ..errors import UserError
 from ..methods import BUILT_IN, METHODS, build, default_variant, plugged_in
 from ..methods.base import Method, parameter_count
-from ..nn.encoder import Encoder, encoder_hash, load_encoder
+from ..nn.encoder import STUDENTS, Encoder, encoder_hash, load_encoder
 from ..nn.state import read_weights, trained_state
 
 
@@ -122,7 +122,7 @@ def model_card(name: str) -> dict[str, Any]:
     Raises UserError when there is none, or it is damaged.
     """
     path = card_file(name)
-    for width in ("student", "vgg19"):
+    for width in (*STUDENTS, "vgg19"):
         if name in _untrained_names(width):
             method, variant = _untrained_names(width)[name]
             facts = {"name": name, "method": method, "variant": variant, "parameters": 0, "sha256": None}

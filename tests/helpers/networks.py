@@ -7,10 +7,10 @@ from replication.nn.encoder import Encoder
 TINY = (8, 16, 16, 24, 24)
 
 
-def tiny_encoder(seed: int = 0, last: str = "relu5_1") -> Encoder:
+def tiny_encoder(seed: int = 0, last: str = "relu5_1", channels: tuple[int, ...] = TINY) -> Encoder:
     """A narrow encoder with random weights and activations of order one."""
     torch.manual_seed(seed)
-    encoder = Encoder(TINY, last, name="tiny")
+    encoder = Encoder(channels, last, name="tiny")
     with torch.no_grad():
         for index, layer in enumerate(encoder.layers):
             if isinstance(layer, torch.nn.Conv2d) and index > 0:

@@ -1,6 +1,7 @@
 """Every method's training losses against the slow reference, term by term.
 
-The stylised images are the method's own: test_methods.py holds those against the reference.
+The stylised images are the method's own: test_methods.py holds those against the reference. Every test runs twice:
+judged by the method's own encoder, and by another one, of other widths.
 """
 
 import numpy as np
@@ -13,20 +14,46 @@ import reference.losses
 import reference.microast
 import reference.stya2k
 import torch
-from helpers.models import images, model
+from helpers import models
+from helpers.models import images
 from helpers.networks import tiny_encoder
 from reference.common import arrays, part
 
 from replication.errors import UserError
-from replication.methods import METHODS
+from replication.methods import METHODS, Method
 from replication.methods.adaattn import key_subset
+from replication.nn.encoder import Encoder
+from replication.nn.state import trained_state
 
 SMALL = {"content": (24, 20), "style": (18, 26)}
+OTHER = (8, 8, 24, 32, 16)  # channels of the other judge, which eight heads divide
+
+
+# Which encoder judges in the test that runs: the methods' own, or the other one.
+JUDGE = {"is": "own"}
+
+
+@pytest.fixture(autouse=True, params=["own", "other"])
+def judge(request):
+    JUDGE["is"] = request.param
+    yield request.param
+    JUDGE["is"] = "own"
+
+
+def other_encoder() -> Encoder:
+    return tiny_encoder(9, channels=OTHER)
+
+
+def model(name: str, variant: str | None = None) -> Method:
+    made = models.model(name, variant)
+    if JUDGE["is"] == "other":
+        made.judge_by(other_encoder())
+    return made.double()
 
 
 def encode(batch: torch.Tensor) -> list[list[np.ndarray]]:
-    """Taps of every image of a batch."""
-    state = arrays(tiny_encoder().layers)
+    """Taps of every image of a batch by the encoder that judges."""
+    state = arrays((tiny_encoder() if JUDGE["is"] == "own" else other_encoder()).layers)
     return [reference.common.encode(image.detach().numpy(), state) for image in batch]
 
 
@@ -200,22 +227,25 @@ def test_avatarnet(variant):
     made = model("avatarnet", variant)
     content, style = images(1, **SMALL)
     state, chosen = arrays(made.encoder.layers), made.variant
-
-    def code(image):
-        return reference.common.encode(reference.common.extend(image, 8), state, chosen.pooling, "zeros")
-
     source = content[0].numpy()
-    features = code(source)
+    features = reference.common.encode(reference.common.extend(source, 8), state, chosen.pooling, "zeros")
     result = reference.avatarnet.avatar_decode(
         features[3], features, part(made, "decoder"), official=variant == "official"
     )[:, :24, :20]
+
+    def judged(image):
+        if JUDGE["is"] == "other":  # as it is, with its own pooling and padding
+            (found,) = encode(torch.from_numpy(reference.common.extend(image, 8))[None])
+            return found
+        return reference.common.encode(reference.common.extend(image, 8), state, chosen.pooling, "zeros")
+
     scale = 255.0 if variant == "official" else 1 / np.array([0.229, 0.224, 0.225])[:, None, None]
     y = result * scale
     squares = {"official": (623, 16900, 16800, 253000), "port": (1, 1, 1, 1)}[variant]
     expected = {
         "pixels": chosen.pixels * reference.losses.mse(y, source * scale),
         "features": chosen.features
-        * sum(a * reference.losses.mse(x, y) for a, x, y in zip(squares, code(result), features, strict=True)),
+        * sum(a * reference.losses.mse(x, y) for a, x, y in zip(squares, judged(result), judged(source), strict=False)),
         "total_variation": chosen.total_variation
         * float(np.abs(np.diff(y, axis=1)).mean() + np.abs(np.diff(y, axis=2)).mean()),
     }
@@ -229,9 +259,12 @@ def test_avatarnet(variant):
 def test_mst(variant):
     made = model("mst", variant)
     content, style = images(1, **SMALL)
-    state = arrays(made.encoder.layers)
+    own = JUDGE["is"] == "own"
+    state = arrays((made.encoder if own else other_encoder()).layers)
     result, c, s = (
-        reference.common.encode(reference.common.extend(x[0].detach().numpy(), 8), state, made.variant.pooling)
+        reference.common.encode(
+            reference.common.extend(x[0].detach().numpy(), 8), state, made.variant.pooling if own else "max"
+        )
         for x in (made(content, style), content, style)
     )
     expected = {"content": reference.losses.mse(result[3], c[3]), "style": reference.losses.style(result[:4], s[:4])}
@@ -283,3 +316,29 @@ def test_stya2k(variant):
     weight = float(variant.removeprefix("lambda-")) if variant.startswith("lambda") else 1.25
     expected = {"global_style": 10 * reference.losses.style(output[:4], s[:4]), "local_feature": weight * local}
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_judge_is_neither_trained_nor_stored(name, judge):
+    """Gradients pass through it to the method and stay away from it; what is stored is the same with it and without."""
+    made = model(name)
+    before = {key: value.clone() for key, value in made.encoder.state_dict().items()}
+    content, style = images(2, content=(40, 36), style=(36, 40))
+    sum(made.losses(content, style, 0).values()).backward()
+    frozen = [made.encoder, *([made.judge] if judge == "other" else [])]
+    assert len(frozen) == 1 + (judge == "other")
+    assert all(p.grad is None and not p.requires_grad for network in frozen for p in network.parameters())
+    trained = [p for p in made.parameters() if p.requires_grad]
+    assert trained and all(p.grad is not None for p in trained) and sum(p.grad.abs().sum() for p in trained) > 0
+    assert trained_state(made).keys() == trained_state(models.model(name)).keys()
+    assert all(torch.equal(value, before[key]) for key, value in made.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("avatarnet", "mst")])
+def test_judged_by_itself_a_method_has_the_same_losses(name):
+    """Bit for bit, which the deviating pooling of Avatar-Net and MST rules out for these."""
+    made = models.model(name)
+    content, style = images(2, content=(40, 36), style=(36, 40))
+    alone = terms_of(made, content, style)
+    made.judge_by(made.encoder)
+    assert terms_of(made.double(), content, style) == alone

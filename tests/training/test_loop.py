@@ -16,11 +16,12 @@ from replication.errors import UserError
 from replication.methods import METHODS
 from replication.methods.adaattn import SkipDecoder
 from replication.methods.adain import AdaIN
+from replication.methods.base import Method
 from replication.nn.encoder import Encoder
 from replication.nn.layers import decoder
 from replication.profiles import Profile
 from replication.training import readable
-from replication.training.autoencoder import AutoEncoder, start_decoder
+from replication.training.autoencoder import AutoEncoder, mirror, start_decoder
 from replication.training.loop import Objective, Pairs, one_cycle, read_losses, train
 from replication.training.readable import readable_pictures
 from replication.training.runs import MethodObjective, start_from, train_arms, wanted_trainings
@@ -86,6 +87,47 @@ def test_noise_dropout_permutations_and_buffers_survive_a_kill(name, pictures, b
         state = weights(whole)
         assert all(value == 1 for key, value in state.items() if key.endswith("initialized"))
         assert any(key.endswith("invconv.w_p") for key in state)
+
+
+def test_a_judged_run_survives_a_kill(pictures, build_folder):
+    """The judge is in no checkpoint, so a resumed run needs it as a fresh one does."""
+
+    def made(judge: int = 9) -> Objective:
+        run = objective()
+        run.method.judge_by(tiny_encoder(judge))
+        return run
+
+    settings = replace(SETTINGS, steps=4)
+    whole = train("whole", made(), *pictures, settings)
+    train("killed", made(), *pictures, settings, stop_after=3)
+    stored = torch.load(build_folder / "train/killed/checkpoint.pt", weights_only=True)["model"]
+    killed = weights(train("killed", made(), *pictures, settings))
+    plain = weights(train("plain", objective(), *pictures, settings))
+    assert stored.keys() == killed.keys() == plain.keys()
+    assert all(torch.equal(value, killed[key]) for key, value in weights(whole).items())
+    assert any(not torch.equal(value, plain[key]) for key, value in weights(whole).items())
+
+
+def test_the_mirror_is_fitted_once(pictures, build_folder, monkeypatch):
+    """A resumed run does not fit what its checkpoint holds, and ends as one that was not killed."""
+    fitted = []
+
+    def counted(*arguments):
+        fitted.append(1)
+        mirror(*arguments)
+
+    monkeypatch.setattr("replication.training.autoencoder.mirror", counted)
+
+    def made() -> Objective:
+        torch.manual_seed(3)
+        return MethodObjective(AutoEncoder(tiny_encoder(), pictures[0]))
+
+    settings = replace(SETTINGS, steps=4)
+    whole = weights(train("whole", made(), *pictures, settings))
+    assert len(fitted) == 1
+    train("killed", made(), *pictures, settings, stop_after=3)
+    killed = weights(train("killed", made(), *pictures, settings))
+    assert len(fitted) == 2 and all(torch.equal(value, killed[key]) for key, value in whole.items())
 
 
 def test_every_step_draws_anew(pictures, build_folder):
@@ -258,6 +300,32 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     with pytest.raises(UserError, match="no checkpoint 'sanet-code-student-seed0'"):
         pretrained.__wrapped__("sanet")
     assert json.loads((shelf / "autoencoder-student.json").read_text())["method"] == "autoencoder"
+
+
+def test_the_profile_names_who_judges(pictures, build_folder, shelf, tmp_path, monkeypatch):
+    smoke, judges = Profile.load("smoke"), []
+    sizes = replace(smoke, train=replace(smoke.train, judge="half"))
+    monkeypatch.setattr(Profile, "load", lambda name: sizes)
+    judge_by = Method.judge_by
+
+    def noted(method: Method, encoder: Encoder) -> None:
+        judges.append((type(method).__name__, encoder.name))
+        judge_by(method, encoder)
+
+    monkeypatch.setattr(Method, "judge_by", noted)
+    train_arms("adain", None, "smoke", None, 0, [str(tmp_path / "content")], [str(tmp_path / "style")])
+    assert judges == [("AdaIN", "half")]
+    card = model_card("adain-code-student-seed0")
+    assert card["settings"]["judge"] == "half" and card["encoder"] == "student"
+    assert model_card("autoencoder-student")["settings"]["judge"] == "own"
+    assert not [key for key in load_checkpoint("adain-code-student-seed0") if "judge" in key]
+
+
+def test_the_auto_encoder_can_be_trained_alone(pictures, build_folder, shelf, tmp_path):
+    train_arms("autoencoder", None, "smoke", None, 0, [str(tmp_path / "content")], [str(tmp_path / "style")])
+    assert sorted(path.stem for path in shelf.glob("*.json")) == ["autoencoder-student"]
+    with pytest.raises(UserError, match="autoencoder or all"):
+        train_arms("autoencoders", None, "smoke", None, 0, ["builtin"], ["builtin"])
 
 
 def test_autoencoder_losses_vanish_at_perfection(monkeypatch):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from replication.data.images import contents, styles
 from replication.errors import UserError
-from replication.nn.encoder import CONVOLUTIONS, SCALES_FILE, TAPS, Encoder
+from replication.nn.encoder import CONVOLUTIONS, SCALES_FILE, STUDENTS, TAPS, Encoder, load_encoder
 from replication.training.student_agreement import match_agreement, scale_agreement, statistics_agreement
 
 
@@ -43,9 +43,8 @@ def test_scales_against_themselves(tmp_path):
         scale_agreement(path)
 
 
-def test_student_orders_held_out_images_like_vgg19():
-    from replication.nn.encoder import load_encoder
-
+@pytest.mark.parametrize("name", STUDENTS)
+def test_distilled_encoders_order_held_out_images_like_vgg19(name):
     images = [p.tensor(96) for p in contents(4) + styles(6)]
-    agreement = statistics_agreement(load_encoder("vgg19"), load_encoder("student"), images)
+    agreement = statistics_agreement(load_encoder("vgg19"), load_encoder(name), images)
     assert all(agreement[tap] > 0.6 for tap in TAPS), agreement
