@@ -12,6 +12,7 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from . import files
@@ -69,6 +70,13 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
 def close(figure: Figure) -> None:
     """Forget a figure that was written and will not be shown."""
     plt.close(figure)
+
+
+def _plain_numbers(*axes: mpl.axis.Axis) -> None:
+    """Numbers on logarithmic axes as they are: powers of ten would be formulas, which are not drawn as such."""
+    for axis in axes:
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter())
 
 
 def image_grid(
@@ -288,6 +296,30 @@ def heat_maps(
     return figure
 
 
+def runs(frame: pd.DataFrame, x: tuple[str, str], panels: dict[str, str], colour: str) -> Figure:
+    """Trainings as named points, one panel per measure: what each gave against what it took.
+
+    frame   one line per training, with a name
+    x       column of what it took, and its label
+    panels  label by column
+    colour  column that chooses the colour
+    """
+    use_style()
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.8 * len(panels), 3.2), squeeze=False)
+    for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
+        for number, value in enumerate(dict.fromkeys(frame[colour])):
+            part = frame[frame[colour] == value].dropna(subset=[x[0], column])
+            axis.plot(part[x[0]], part[column], "o", color=COLOURS[number % len(COLOURS)], label=value)
+            for line in part.itertuples():
+                place = getattr(line, x[0]), getattr(line, column)
+                axis.annotate(line.name, place, textcoords="offset points", xytext=(4, 4), fontsize=6)
+        axis.set_xlabel(x[1])
+        axis.set_ylabel(label)
+        axis.margins(x=0.25)
+    axes[0, -1].legend(title=colour, frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
     """Loss terms over steps, one panel a run, from the cards."""
     use_style()
@@ -296,6 +328,7 @@ def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
         for term in dict.fromkeys(key for row in curve for key in row if key not in ("step", "rate")):
             axis.plot([row["step"] for row in curve], [row.get(term, np.nan) for row in curve], label=term, linewidth=1)
         axis.set_yscale("log")
+        _plain_numbers(axis.yaxis)
         axis.set_title(name)
         axis.set_xlabel("step")
         axis.legend(frameon=False, fontsize=7)
@@ -323,6 +356,7 @@ def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[s
                 markersize=4,
                 linewidth=1,
             )
+        _plain_numbers(axis.xaxis, axis.yaxis)
         axis.set_xlabel("pixels")
         axis.set_ylabel(label)
         axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -468,6 +502,7 @@ def sharpness(records: dict[str, AttentionRecord]) -> Figure:
         sns.ecdfplot(x=record.effective_keys().flatten().numpy(), color=colour, label=title, ax=axes)
     axes.axvline(1, color="0.7", linewidth=1)
     axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
     axes.set_xlabel("effective number of keys")
     axes.set_ylabel("share of queries")
     axes.legend(frameon=False, fontsize=8)

@@ -63,3 +63,13 @@ def test_names_with_dollars_are_text(name, tmp_path):
     assert [text.get_text() for text in figure.axes[0].texts] == [name]
     assert not figure.axes[0].title.get_parse_math()
     plots.close(figure)
+
+
+def test_logarithmic_axes_have_numbers_and_no_formulas():
+    curve = [{"step": step, "loss": 10.0**-step} for step in range(4)]
+    costs = pd.DataFrame({"row": "a", "size": [64, 128, 256], "seconds": [0.1, 0.4, 1.7]})
+    for figure in (plots.loss_curves({"run": curve}), plots.cost_curves(costs, {"seconds": "s"}, ["seconds"])):
+        figure.canvas.draw()
+        ticks = [tick.get_text() for axis in figure.axes[0]._axis_map.values() for tick in axis.get_ticklabels("both")]
+        assert any(ticks) and not any("$" in tick for tick in ticks), ticks
+        plots.close(figure)
