@@ -28,6 +28,7 @@ The published network fails unless the content's side is 0, 13, 14 or 15 modulo 
 Public code, read for facts: Huage001/AdaAttN@524b2b1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -40,7 +41,19 @@ from ..nn.attention import AttentionRecord, attend_moments, modulate, tokens
 from ..nn.encoder import TAPS, AnyImage, Encoder, Image
 from ..nn.layers import TwoLevels, decoder_from, normalise, upsample_to
 from ..nn.losses import Features, mse, statistics_style
-from .base import Encoded, Layout, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .base import (
+    Encoded,
+    Layout,
+    Method,
+    Transferred,
+    check_pair,
+    conv1x1,
+    crop_to,
+    fit_merge,
+    identities,
+    initialise_normal,
+    scale_terms,
+)
 from .products import Grids
 
 LOSS_TAPS = TAPS[1:]  # relu1_1 is never used
@@ -169,6 +182,11 @@ class AdaAttN(Method):
         self.decoder = SkipDecoder(channels)
         for module in (self.adaattn_3, self.transformer, self.decoder):
             initialise_normal(module)
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """All projections identities, and merged so that an image stylised with itself keeps its features."""
+        identities(self)
+        fit_merge(self, self.transformer.merge_conv, photographs)
 
     def blocks(self) -> dict[int, AttentiveNormalisation]:
         """The block of every level."""

@@ -4,7 +4,7 @@ Encodings are computed once per image, transfer and decode once per pair. `Encod
 features because ceil-mode pooling forgets it, and the result is cut to the content's size.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,7 @@ from ..data.images import check_values
 from ..errors import UserError
 from ..nn.attention import AttentionRecord
 from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.layers import fit_convolution
 from ..nn.losses import Features, content_style_identity
 from .products import Grids
 
@@ -92,6 +93,12 @@ class Method(nn.Module):
     def judge_by(self, encoder: Encoder) -> None:
         """Compute the losses on this encoder's features from now on, not on those that the method transfers."""
         self.judge = encoder.like(self.last)
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """Start from the method's form without parameters, once its decoder is an auto-encoder's; nothing by default.
+
+        photographs  one at a time, of any size
+        """
 
     def prepare(self, content: Image) -> None:
         """Called once before the first step of a training, with its first batch of contents; nothing by default."""
@@ -210,6 +217,33 @@ def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, 0.0, std)
             nn.init.zeros_(layer.bias)
+
+
+def identities(module: nn.Module) -> None:
+    """Every linear map of tokens that is trained and keeps their channels becomes the identity."""
+    for layer in module.modules():
+        if not isinstance(layer, nn.Conv2d) or not layer.weight.requires_grad:
+            continue
+        if layer.kernel_size == (1, 1) and layer.in_channels == layer.out_channels:
+            nn.init.dirac_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def fit_merge(model: Method, merge: nn.Conv2d, photographs: Sequence[AnyImage]) -> None:
+    """Fit the convolution that merges relu4_1 and relu5_1 by least squares.
+
+    Of a photograph stylised with itself it should give back relu4_1.
+    """
+    seen: list[Tensor] = []
+    handle = merge.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    wanted = []
+    for photograph in photographs:
+        code = model.encode_content(photograph)
+        model.transfer(code, model.encode_style(photograph))
+        wanted.append(code.features["relu4_1"])
+    handle.remove()
+    fit_convolution(merge, seen, wanted, seed=0, rows=500)
 
 
 def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:

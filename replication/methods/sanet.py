@@ -23,6 +23,7 @@ The published network fails unless the content's side is 0 or 9..15 modulo 16; h
 Public code, read for facts: GlebSBrykin/SANET@2dfec14, dypark86/SANET@0677858.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 from ..nn.attention import AttentionRecord, attend, grid, tokens
 from ..nn.encoder import AnyImage, Encoder, Image
 from ..nn.layers import TwoLevels, decoder, normalise
-from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
+from .base import Encoded, FeatureTransfer, Layout, conv1x1, fit_merge, identities, inverse_decay, scale_terms
 from .products import Grids
 
 
@@ -96,6 +97,11 @@ class SANet(FeatureTransfer):
         super().__init__(encoder, variant)
         self.transformer = Transformer(encoder.channels)
         self.decoder = decoder(encoder.channels)
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """All projections identities, and merged so that an image stylised with itself keeps its features."""
+        identities(self)
+        fit_merge(self, self.transformer.merge_conv, photographs)
 
     def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
         """F_m of eq. 6."""

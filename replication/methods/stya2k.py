@@ -38,6 +38,7 @@ block matches the block at its own place), `one-head`; `lambda-…` are the pape
 Public code, read for facts: LearningHx/StyA2K@70b58df.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -52,7 +53,19 @@ from ..nn.encoder import TAPS, AnyImage, Encoder, Image
 from ..nn.layers import TwoLevels, full_precision, full_precision_region, normalise
 from ..nn.losses import Features, mse, statistics_style
 from .adaattn import SkipDecoder, key_features
-from .base import Encoded, Layout, Method, Transferred, check_pair, conv1x1, crop_to, initialise_normal, scale_terms
+from .base import (
+    Encoded,
+    Layout,
+    Method,
+    Transferred,
+    check_pair,
+    conv1x1,
+    crop_to,
+    fit_merge,
+    identities,
+    initialise_normal,
+    scale_terms,
+)
 from .products import Grids, Size
 
 Blocks = Float[Tensor, "batch blocks points channels"]
@@ -322,6 +335,11 @@ class StyA2K(Method):
         self.decoder = SkipDecoder(encoder.channels)
         for module in (self.A2K, self.transform, self.decoder):
             initialise_normal(module)
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """All projections identities, and merged so that an image stylised with itself keeps its features."""
+        identities(self)
+        fit_merge(self, self.transform.merge_conv, photographs)
 
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         """A2K^3 as "relu3_1" and the merged A2K^4, A2K^5 as "relu4_1"."""

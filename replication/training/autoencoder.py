@@ -10,32 +10,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.images import Picture
 from ..methods.base import Encoded, Method, Transferred, inverse_decay
 from ..nn.encoder import CONVOLUTIONS, TAP_END, TAPS, AnyImage, Encoder, Image
 from ..nn.layers import decoder, fit_convolution
 from ..nn.losses import feature_identity, mse
 
-# Shorter side of the pictures that the start is fitted to, in pixels; a multiple of 8.
-EXAMPLE_SIZE = 192
-
 
 class AutoEncoder(Method):
-    """relu4_1 features back to the image; no style. The image is judged up to relu5_1.
-
-    examples  pictures that the decoder is fitted to before the first step; without any it starts as it was drawn
-    """
+    """relu4_1 features back to the image; no style. The image is judged up to relu5_1."""
 
     last = "relu5_1"
 
-    def __init__(self, encoder: Encoder, examples: Sequence[Picture] = ()):
+    def __init__(self, encoder: Encoder):
         super().__init__(encoder, None)
-        self.decoder, self.examples = decoder(encoder.channels), examples
+        self.decoder = decoder(encoder.channels)
 
-    def prepare(self, content: Image) -> None:
-        """The least-squares start."""
-        if self.examples:
-            mirror(self.encoder, self.decoder, [picture.tensor(EXAMPLE_SIZE)[None] for picture in self.examples])
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """The least-squares start; sides must be multiples of 8."""
+        mirror(self.encoder, self.decoder, photographs)
 
     def transfer(self, content: Encoded, style: Encoded) -> Transferred:
         return Transferred({"relu4_1": content.features["relu4_1"]}, content.size)
@@ -59,7 +51,7 @@ class AutoEncoder(Method):
 
 @torch.no_grad()
 def mirror(
-    encoder: Encoder, target: nn.Sequential, images: Sequence[Image], rows: int = 500, ridge: float = 1e-3
+    encoder: Encoder, target: nn.Sequential, images: Sequence[AnyImage], rows: int = 500, ridge: float = 1e-3
 ) -> None:
     """Fit a decoder to the encoder by least squares, layer by layer: a start that takes seconds.
 
@@ -79,7 +71,7 @@ def mirror(
         inputs = [layer(x) for x in inputs]
 
 
-def _mirrored(encoder: Encoder, image: Image) -> list[Tensor]:
+def _mirrored(encoder: Encoder, image: AnyImage) -> list[Tensor]:
     """What each convolution of the decoder is to give, before its ReLU; the last first."""
     found, x = [image], image
     for index, layer in enumerate(encoder.layers[: TAP_END["relu4_1"] - 2]):  # relu4_1's convolution is left out

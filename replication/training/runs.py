@@ -1,5 +1,6 @@
 """The trained arms: which runs exist, and the command that trains and ships them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from .loop import Objective, read_losses, train
 from .readable import readable_pictures
 from .ship import data_list, ship
 
-# Photographs, and as many paintings, that the start of the auto-encoder is fitted to.
-EXAMPLES = 60
+# Photographs that a start is fitted to, and as many paintings for the auto-encoder's; their side in pixels.
+EXAMPLES, EXAMPLE_SIZE = 60, 192
 
 
 def wanted_trainings() -> list[tuple[str, str, int, bool]]:
@@ -37,19 +38,26 @@ def wanted_trainings() -> list[tuple[str, str, int, bool]]:
 
 
 class MethodObjective(Objective):
-    """A method's losses as a forward pass, so that distributed training sees it."""
+    """A method's losses as a forward pass, so that distributed training sees it.
 
-    def __init__(self, method: Method, started: bool = False):
+    started   it goes on from trained weights: nothing is set from data
+    examples  pictures for `Method.begin`; a method begins as it was made when there are none
+    """
+
+    def __init__(self, method: Method, started: bool = False, examples: Sequence[Picture] = ()):
         super().__init__()
-        self.method, self.started = method, started
+        self.method, self.started, self.examples = method, started, examples
 
     def forward(self, content: torch.Tensor, style: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         return self.method.losses(content, style, step)
 
     def prepare(self, content: torch.Tensor) -> None:
         """The method's own start from data, unless it goes on from trained weights."""
-        if not self.started:
-            self.method.prepare(content)
+        if self.started:
+            return
+        if self.examples:
+            self.method.begin([picture.tensor(EXAMPLE_SIZE)[None] for picture in self.examples])
+        self.method.prepare(content)
 
     def published_learning_rate(self, step: int, batch: int) -> float:
         """The method's own schedule."""
@@ -74,17 +82,19 @@ def _train_and_ship(
     seed: int,
     facts: dict,
     started: bool = False,
+    examples: Sequence[Picture] = (),
 ) -> None:
     """Train, and keep the weights.
 
-    facts    for the card
-    started  the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
+    facts     for the card
+    started   the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
+    examples  as of `MethodObjective`
     """
     if settings.judge != "own":
         method.judge_by(load_encoder(settings.judge))
     run = train(
         name,
-        MethodObjective(method, started),
+        MethodObjective(method, started, examples),
         contents,
         styles,
         settings,
@@ -191,15 +201,18 @@ def train_arms(
         if "start" in facts:
             facts["start_sha256"] = model_card(facts["start"])["sha256"]
         settings = replace(sizes.ablation if start else sizes.train, **changes)
-        _train_and_ship(name, model, *readable(), settings, seed, facts, started=start is not None)
+        examples = spread(readable()[0], EXAMPLES) if model.mirrored else ()
+        _train_and_ship(name, model, *readable(), settings, seed, facts, start is not None, examples)
         return name
 
     def decoder() -> dict[str, torch.Tensor]:
         if not has_card(autoencoder):
             photographs, paintings, skipped = readable()
             examples = spread(photographs, EXAMPLES) + spread(paintings, EXAMPLES)
-            model, facts = AutoEncoder(load_encoder(width), examples).train(), {"method": "autoencoder"}
-            _train_and_ship(autoencoder, model, photographs, paintings, skipped, sizes.autoencoder, 0, facts)
+            model, facts = AutoEncoder(load_encoder(width)).train(), {"method": "autoencoder"}
+            _train_and_ship(
+                autoencoder, model, photographs, paintings, skipped, sizes.autoencoder, 0, facts, examples=examples
+            )
         return {key.removeprefix("decoder."): value for key, value in load_checkpoint(autoencoder).items()}
 
     autoencoder = f"autoencoder-{width}"

@@ -120,7 +120,7 @@ def test_the_mirror_is_fitted_once(pictures, build_folder, monkeypatch):
 
     def made() -> Objective:
         torch.manual_seed(3)
-        return MethodObjective(AutoEncoder(tiny_encoder(), pictures[0]))
+        return MethodObjective(AutoEncoder(tiny_encoder()), examples=pictures[0])
 
     settings = replace(SETTINGS, steps=4)
     whole = weights(train("whole", made(), *pictures, settings))

@@ -1,0 +1,51 @@
+"""Where a training begins: the method's own form without parameters."""
+
+import pytest
+import torch
+from helpers.models import images, model
+from torch import nn
+
+from replication.methods import METHODS
+
+BEGIN = ("adaattn", "datnet", "sanet", "stya2k")
+
+
+def merged(made, image: torch.Tensor) -> torch.Tensor:
+    """relu4_1 as the decoder gets it, of an image stylised with itself."""
+    code = made.encode_content(image)
+    return made.transfer(code, made.encode_style(image)).features["relu4_1"]
+
+
+@pytest.mark.parametrize("name", BEGIN)
+def test_projections_are_identities_and_an_image_keeps_its_features(name):
+    made = model(name).float()
+    examples = [torch.rand(1, 3, 64, 48) for _ in range(6)]
+    unseen = torch.rand(1, 3, 56, 64)
+    wanted = made.encode_content(unseen).features["relu4_1"]
+    frozen = {key: value.clone() for key, value in made.encoder.state_dict().items()}
+    with torch.no_grad():
+        before = (merged(made, unseen) - wanted).square().mean()
+        made.begin(examples)
+        after = (merged(made, unseen) - wanted).square().mean()
+    assert after < 0.2 * wanted.var() and after < 0.2 * before
+    square = [
+        layer
+        for layer in made.modules()
+        if isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.weight.shape[0] == layer.weight.shape[1]
+    ]
+    trained = [layer for layer in square if layer.weight.requires_grad]
+    assert len(trained) >= 6 and all(
+        torch.equal(layer.weight[:, :, 0, 0], torch.eye(len(layer.weight))) and not layer.bias.any()
+        for layer in trained
+    )
+    assert all(torch.equal(value, frozen[key]) for key, value in made.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in BEGIN])
+def test_other_methods_begin_as_they_were_made(name):
+    made = model(name)
+    before = {key: value.clone() for key, value in made.state_dict().items()}
+    made.begin(images())
+    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
