@@ -41,6 +41,7 @@ SHOWN = ("style_loss", "content_loss", "ssim_grey", "detail")
 
 
 @lru_cache
+@torch.inference_mode(False)
 def _model(row: Row, changes: tuple[tuple[str, object], ...], encoder: str) -> Method:
     """The shipped weights of a row in a changed variant. Raises UserError when they do not fit."""
     kind, (_, variant, *_), name = METHODS[row.method], row.arm, row.checkpoint(encoder)

@@ -219,6 +219,7 @@ def vgg19_state() -> dict[str, Tensor]:
 
 
 @lru_cache
+@torch.inference_mode(False)  # it is shared, so it must serve training too, whoever asks first
 def load_encoder(name: str = "vgg19") -> Encoder:
     """The encoder called vgg19, student or half, frozen, up to relu5_1. Loaded once and shared.
 

@@ -159,6 +159,7 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # shared as well
 def pretrained(
     method: str, variant: str | None = None, encoder: str = "student", seed: int = 0, continued: bool = False
 ) -> Method:

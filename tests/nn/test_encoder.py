@@ -1,6 +1,7 @@
 """The encoders by name."""
 
 import pytest
+import torch
 
 from replication.__main__ import parser
 from replication.errors import UserError
@@ -35,3 +36,12 @@ def test_commands_offer_every_encoder():
         for name, command in commands.items()
     }
     assert set(offered["train"]) == {*STUDENTS, "vgg19"} and set(offered["distil"]) == set(STUDENTS)
+
+
+def test_a_shared_encoder_serves_training_whoever_loads_it_first():
+    load_encoder.cache_clear()
+    with torch.inference_mode():
+        encoder = load_encoder("student")
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    encoder(image)["relu1_1"].sum().backward()
+    assert image.grad is not None

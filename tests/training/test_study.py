@@ -19,7 +19,7 @@ def test_every_column_of_the_committed_file_is_explained():
     assert {*whole.columns, "cpu_seconds"} == {"name", *FACTORS, *FINDINGS, "note"}
     study = read_study()
     assert len(study) == len(whole) and study.name.is_unique and not study[list(FACTORS)].isna().any().any()
-    assert (study.cpu_seconds > 0).all() and set(study.judge) >= {"own", "vgg19"}
+    assert (study.cpu_seconds.dropna() > 0).all() and set(study.judge) >= {"own", "vgg19"}
 
 
 def test_only_runs_that_are_alike_otherwise_are_set_side_by_side():
