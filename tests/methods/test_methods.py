@@ -230,7 +230,7 @@ def test_wrong_names_are_explained():
         build("gatys")
     with pytest.raises(UserError, match="code, paper"):
         build("sanet", tiny_encoder(), "fast")
-    with pytest.raises(UserError, match="vgg19 or student"):
+    with pytest.raises(UserError, match="vgg19, student or half"):
         build("sanet", "resnet")
     made = build("sanet", tiny_encoder())
     with pytest.raises(UserError, match="3 contents and 2 styles"):
