@@ -1,13 +1,16 @@
 """README.md: its parts that are made from results, and that what it says of the project is so."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
 from helpers.cells import SIZES, cells
+from PIL import Image
 
 from replication import files
 from replication.__main__ import parser
+from replication.data.images import read_image
 from replication.errors import UserError
 from replication.evaluation import tables
 from replication.experiments.claims import load_claims
@@ -70,6 +73,33 @@ def test_every_notebook_command_and_target_it_names_exists():
     assert set(re.findall(r"`make ([a-z]+)", TEXT)) <= targets
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert link.startswith("https://") or (files.ROOT / link).exists(), link
+
+
+def test_its_snippets_paint_pictures_of_any_shape(tmp_path, monkeypatch):
+    """Those of the section Paint, at a size that is quick; none of the files is square."""
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("photo", (90, 70)), ("painting", (64, 96)), ("another", (80, 72))):
+        Image.linear_gradient("L").resize(size).convert("RGB").save(f"{name}.jpg")
+        classes = Image.new("RGB", size, "red")
+        classes.paste("blue", (0, 0, size[0], size[1] // 2))
+        classes.save(f"{name}-classes.png")
+    paint = TEXT[TEXT.index("## Paint") : TEXT.index("## See attention")]
+    first, second = re.findall(r"```python\n(.*?)```", paint, re.DOTALL)
+    exec(first, {})
+    assert read_image("stylised.png").shape == (3, 70, 90)
+    found: dict = {}
+    exec(second.replace("512", "64"), found)
+    assert found["by_class"].shape == found["mixed"].shape == (1, 3, 64, 64)
+
+
+def test_files_of_the_package_that_texts_name_exist():
+    texts = {name: (files.ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+    for path in (files.ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts[path.name] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    named = [(name, path) for name, text in texts.items() for path in re.findall(r"`(replication/[\w./]+)`", text)]
+    assert len(named) > 5
+    assert not [(name, path) for name, path in named if not (files.ROOT / path).exists()]
 
 
 def test_claims_that_it_shows_exist():
