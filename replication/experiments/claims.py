@@ -5,9 +5,8 @@ A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Ea
 positive where it holds, and evaluated on every replicate of the bootstrap, not on means alone:
 
     supported            the claim holds in at least 97.5 % of the replicates
-    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons
-                         never hold together,
-                         each of which may hold, contradicts nothing
+    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: several comparisons
+                         that may each hold and merely never hold together contradict nothing
     undecided            between, or nothing is known about the spread
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
