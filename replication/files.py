@@ -75,8 +75,8 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         if is_out_of_memory(error):
             raise
         raise UserError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. {_way_out(error)}; what was computed"
-            " before is kept, so run the same command again."
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. {_way_out(error)},"
+            " then run the same command again."
         ) from error
     finally:
         if temporary is not None:

@@ -80,7 +80,7 @@ def find(name: str) -> Asset:
     for asset in registry():
         if asset.name == name:
             return asset
-    raise UserError(f"unknown asset {name!r}; replication/assets.csv lists the known ones")
+    raise UserError(f"unknown asset {name!r}; replication/data/assets.csv lists the known ones")
 
 
 def select(kind: str, split: str | None = None) -> tuple[Asset, ...]:

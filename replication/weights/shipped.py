@@ -173,6 +173,13 @@ def pretrained(
     if name in _untrained_names(encoder):
         model.weights = {"checkpoint": "none: nothing in it is trained"}
         return model.eval().requires_grad_(False)
+    if not has_card(name):
+        words = f"--method {method} --variant {variant or default_variant(method)} --encoder {encoder} --seed {seed}"
+        words += " --continued" * continued + " --plugin FILE" * (method in plugged_in())
+        raise UserError(
+            f"no checkpoint {name!r}: {card_file(name)} is missing; train it with `python -m replication train"
+            f" {words}`, or restore it with git"
+        )
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": model_card(name)["sha256"]}
     return model.eval().requires_grad_(False)

@@ -1,6 +1,7 @@
 """Shipped weights: packed without loss, small, and what their cards and the manifest say."""
 
 import lzma
+import re
 
 import pandas as pd
 import pytest
@@ -8,11 +9,12 @@ import torch
 from safetensors.torch import save
 
 from replication import files
+from replication.__main__ import parser
 from replication.errors import UserError
 from replication.nn import state as state_files
 from replication.nn.state import read_weights, write_weights
 from replication.training.ship import pack_shipped
-from replication.weights.shipped import load_checkpoint, manifest, model_card, weights_file
+from replication.weights.shipped import load_checkpoint, manifest, model_card, pretrained, weights_file
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -80,6 +82,14 @@ def test_damaged_weights_are_named(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="is missing; restore it with git"):
         read_weights(path)
+
+
+def test_a_checkpoint_that_is_missing_is_named_with_the_command_that_trains_it():
+    with pytest.raises(UserError, match="sanet-code-half-seed7.json is missing; train it with") as found:
+        pretrained("sanet", encoder="half", seed=7)
+    words = re.search("replication (train [^`]+)`", str(found.value)).group(1).split()
+    options = parser().parse_args(words)
+    assert (options.method, options.variant, options.encoder, options.seed) == ("sanet", "code", "half", 7)
 
 
 def test_everything_shipped_is_in_the_manifest_and_small():
