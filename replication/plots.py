@@ -1,7 +1,7 @@
 """Figures: drawing only. Every function returns a matplotlib figure; `save` writes it with its provenance."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,8 +25,8 @@ from .provenance import provenance
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Longer side of a page of photographs, in pixels.
 LONGEST = 2400
-# Supported, contradicted, undecided, not testable here.
-VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#BBBBBB")
+# Supported, contradicted, undecided, not decided because of the weights, not testable here.
+VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#8C8C8C", "#CCCCCC")
 
 
 def use_style() -> None:
@@ -97,6 +97,21 @@ def image_grid(
             axes[y, 0].text(
                 -0.06, 0.5, rows[y], transform=axes[y, 0].transAxes, rotation=90, va="center", ha="right", fontsize=8
             )
+    return figure
+
+
+def labelled(images: Mapping[str, Tensor], faults: Mapping[str, str], across: int = 5) -> Figure:
+    """Images (3, h, w) with their names above, `across` a line; those with a fault have a red name and say it."""
+    use_style()
+    figure, axes = plt.subplots(-(-len(images) // across), across, squeeze=False)
+    figure.set_size_inches(2.1 * across, 2.6 * len(axes))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (name, image) in zip(axes.flat, images.items(), strict=False):
+        axis.imshow(to_uint8(image), interpolation="lanczos")
+        fault = faults.get(name, "")
+        text = "\n".join([name, *textwrap.wrap(fault, 36)[:4]])
+        axis.set_title(text, fontsize=6, color="#D55E00" if fault else "black")
     return figure
 
 

@@ -1,6 +1,6 @@
 """Sheets of pictures: rows of a table side by side, one row's results, its best and worst pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -35,6 +35,17 @@ def _pairs_sheet(
         for pair in pairs
     ]
     return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], titles, side=side)
+
+
+def health_sheet(networks: Mapping[str, Row], reasons: Mapping[str, str], profile: Profile) -> Figure:
+    """One pair, stylised by every network: the first photograph and the second painting, which come first.
+
+    reasons  why networks are not good enough, by name
+    """
+    gallery = Gallery(list(networks.values()), profile)
+    pair = contents(1)[0], styles(profile.styles)[min(1, profile.styles - 1)]
+    shown = {"photograph": pair[0].tensor(profile.size), "painting": pair[1].tensor(profile.size)}
+    return plots.labelled(shown | {name: gallery.picture(row, *pair) for name, row in networks.items()}, reasons)
 
 
 def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:

@@ -5,8 +5,9 @@ and the note says why. A substitute metric has its own name and never stands in 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ MISSING = dict.fromkeys(
 PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfsd_sum": "cfsd"}
 # Ends the names of what was measured on a user's pairs of images with maps.
 GIVEN = "-given-pairs"
+# Begins the note on a row whose network misses a limit of `health`; what it misses follows a colon.
+WEAK = "weights not good enough"
 # The encoder at whose width the methods ran, as a table says it.
 ENCODERS = {
     "student": "method on the student encoder, a substitute for VGG-19",
@@ -107,10 +110,40 @@ def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str], profil
     return pd.DataFrame(lines, columns=["row", "metric", "measured", "low", "high", "n"])
 
 
-def paper_table(paper: str, table: str, cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> pd.DataFrame:
-    """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours."""
+def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) -> dict[str, str]:
+    """Note on every row: the width of its method, and why its weights are not good enough when they are not.
+
+    weak  the reasons, by row
+    """
     encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
     notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    return {row: with_weakness(note, weak.get(row, "")) for row, note in notes.items()}
+
+
+def with_weakness(note: str, reason: str) -> str:
+    """A row's note, with why its weights are not good enough when there is a reason."""
+    return "; ".join(filter(None, [note, reason and f"{WEAK}: {reason}"]))
+
+
+def weakness_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Why rows of a table are not good enough, from their notes; of those that are not."""
+    found = frame.set_index("row").note.astype(str).str.extract(f"{WEAK}: ([^;]+)")[0].dropna()
+    return dict(found.groupby(level=0, sort=False).first())
+
+
+def paper_table(
+    paper: str,
+    table: str,
+    cells: pd.DataFrame,
+    rows: Sequence[Row],
+    profile: Profile,
+    weak: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours.
+
+    weak  why rows are not good enough, of those that are not
+    """
+    notes = row_notes(rows, profile, weak)
     measured = [name for name in METRICS if name in cells.columns]
     return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile))
 
@@ -276,7 +309,10 @@ def _with_interval(cell: pd.Series) -> str:
 
 
 def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
-    """A table as people read it: one line per row; for each metric the paper's number and ours with its interval."""
+    """A table as people read it: one line per row; for each metric the paper's number and ours with its interval.
+
+    A column `weights` says which rows are not good enough, where there are any.
+    """
     shown = pd.DataFrame(index=pd.Index(dict.fromkeys(frame.row), name="row"))
     by_cell = frame.set_index(["row", "metric"])
     for metric in metric_names:
@@ -286,6 +322,9 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
             shown[f"{title}, paper"] = cells.reported.map(lambda v: "" if pd.isna(v) else f"{v:g}")
         if cells.measured.notna().any():
             shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
+    weak = weakness_of(frame) if "note" in frame else {}
+    if weak:
+        shown["weights"] = pd.Series({row: f"not good enough: {reason}" for row, reason in weak.items()})
     return shown.fillna("")
 
 

@@ -1,17 +1,7 @@
-"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own
-numbers.
+"""What the papers claim: the format of papers/claims.toml, and margins of a claim on given values.
 
-A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is
-positive where it holds, and evaluated on every replicate of the bootstrap, not on means alone:
-
-    supported            the claim holds in at least 97.5 % of the replicates
-    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: several comparisons
-                         that may each hold and merely never hold together contradict nothing
-    undecided            between, or nothing is known about the spread
-    not testable here    needs people, data, weights or a method that is not here; the note says why
-
-Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the
-spread over trainings is not in any interval; the ledger shows the number of trainings.
+A claim is a list of comparisons of terms `metric[row]`. Each is turned into a margin that is positive where it holds.
+`ledger` decides claims on our values; their own printed numbers are asked here.
 """
 
 import ast

@@ -5,10 +5,12 @@ A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Ea
 positive where it holds, and evaluated on every replicate of the bootstrap, not on means alone:
 
     supported            the claim holds in at least 97.5 % of the replicates
-    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: that several comparisons
-                         never hold together,
-                         each of which may hold, contradicts nothing
+    contradicted         in at most 2.5 %, and its weakest comparison fails in at least 97.5 %: several comparisons
+                         that may each hold and merely never hold together contradict nothing
     undecided            between, or nothing is known about the spread
+    not decided: weights not good enough
+                         measured, but on a network that `evaluation.health` finds wanting, or whose health was not
+                         measured; the note says which and why. Costs and counts do not depend on it
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
 Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the
@@ -18,7 +20,7 @@ spread over trainings is not in any interval; the ledger shows the number of tra
 import json
 import zlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,16 @@ from .. import files
 from ..errors import UserError
 from ..evaluation import stats, tables
 from ..evaluation.efficiency import TIMES
+from ..evaluation.health import NAME as HEALTH
+from ..evaluation.health import read_health, weak_rows
 from ..metrics.image import perceptual_column
 from ..metrics.registry import METRICS
 from ..profiles import Profile
 from .claims import COSTS, COUNTS, Claim, Term, _terms, evaluate_claim, expand, load_claims, printed_value
+from .networks import rows_behind
 
-VERDICTS = ("supported", "contradicted", "undecided", "not testable here")
+NOT_DECIDED = f"not decided: {tables.WEAK}"
+VERDICTS = ("supported", "contradicted", "undecided", NOT_DECIDED, "not testable here")
 COLUMNS = [
     "id",
     "paper",
@@ -100,6 +106,20 @@ class Ours:
         if term.metric in COSTS or cells is None or "seed" not in cells:
             return None
         return cells[cells.row == term.row].seed.nunique()
+
+    @cached_property
+    def _health(self) -> dict[str, str]:
+        self._frame(f"{HEALTH}.csv")  # so that it is among the files that were read
+        return read_health(self.folder)
+
+    def weakness(self, term: Term) -> str:
+        """Why the networks behind a term are not good enough; empty when they are, or when it has none."""
+        if term.table == COUNTS or term.metric in COSTS:
+            return ""
+        cells = self._frame(f"{tables.slug(term.paper, term.table)}.cells.csv")
+        seeds = set(cells[cells.row == term.row].seed) if cells is not None and "seed" in cells else {0}
+        networks = [row for row in rows_behind(term.paper, term.table)[term.row] if row.seed in seeds]
+        return ", ".join(weak_rows(networks, self.profile.encoder, self._health).values())
 
     def __call__(self, term: Term) -> np.ndarray | None:
         if term not in self._values:
@@ -203,16 +223,18 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
         for term in terms
         if ours.column(term) != term.metric and term.metric not in COSTS
     }
+    weak = {term.row: reason for term in terms if (reason := ours.weakness(term))}
     timed = "the spread is that of a few runs of one benchmark" if any(term.metric in TIMES for term in terms) else ""
     notes = [
         claim.note,
+        f"{tables.WEAK}: {'. '.join(f'{row} {reason}' for row, reason in weak.items())}" if weak else "",
         *sorted(stand_ins),
         timed,
         "no interval: a distance between sets, or a single run" if np.isnan(share) else "",
     ]
     trainings = [count for count in map(ours.trainings, terms) if count]
     line |= {
-        "verdict": verdict,
+        "verdict": NOT_DECIDED if weak else verdict,
         "share": share,
         "effect": margins[0],
         "low": low,

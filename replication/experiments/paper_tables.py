@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from .. import files
 from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.grid import measure_grid
+from ..evaluation.health import read_health, weak_rows
 from ..methods import METHODS
 from ..metrics.image import perceptual_column
 from ..papers import rows
@@ -65,6 +67,7 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
             f" --profile {profile}`"
         )
     cells = measure_grid(measured, sizes)
-    frame = tables.paper_table(paper, table, cells, measured, sizes)
+    weak = weak_rows(measured, sizes.encoder, read_health(files.RESULTS / sizes.name))
+    frame = tables.paper_table(paper, table, cells, measured, sizes, weak)
     tables.write_table(frame, paper, table, cells, measured, sizes)
     return Result(paper, table, sizes, measured, cells, frame)

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from .. import files
 from ..data.map_pairs import Job
 from ..evaluation import stats, tables
 from ..evaluation.cells import Cell, measure_missing
+from ..evaluation.health import read_health, weak_rows
 from ..methods import METHODS, TITLES
 from ..methods.scsa import HOSTS, SCSA, Settings
 from ..metrics.image import Target, content_loss, detail, encode, metrics_version, ssim_grey, style_loss
@@ -32,6 +34,7 @@ from ..metrics.semantic import (
 )
 from ..nn.encoder import vgg19_hash
 from ..papers.printed import WORKBOOK
+from ..papers.rows import Row
 from ..profiles import Profile
 from ..sources import source_hash
 from ..weights.shipped import model_card, pretrained, run_name, shipped_names
@@ -215,8 +218,13 @@ def semantic_table(
     given  the jobs are a user's: the file's name says so
     """
     base = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
+    hosts = [Row(row.name, row.host) for row in rows]
+    weak = weak_rows(hosts, profile.encoder, read_health(files.RESULTS / profile.name))
     notes = {
-        row.name: "; ".join([base, *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])])
+        row.name: tables.with_weakness(
+            "; ".join([base, *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])]),
+            weak.get(row.name, ""),
+        )
         for row in rows
     }
     measured = [metric for metric in METRICS if metric in cells.columns or metric in SETS]

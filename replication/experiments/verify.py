@@ -42,11 +42,25 @@ TOLERANCES = {"mean": 1e-3, "edges": 5e-3, "set distance": 1e-2, "interval": 1e-
 INTERVALS = ("low", "high", "tau_low", "tau_high")
 SET_DISTANCES = ("fid", "frechet_substitute", "kernel_distance")
 # What says which line of a table it is; a table has some of them.
-NAMES = ("id", "paper", "where", "finding", "choice", "method", "row", "variant", "metric", "other", "size", "device")
+NAMES = (
+    "id",
+    "paper",
+    "where",
+    "finding",
+    "choice",
+    "method",
+    "row",
+    "variant",
+    "metric",
+    "other",
+    "size",
+    "device",
+    "network",
+)
 # Of a table of costs, and of a line about a time, what the machine decides.
 OF_MACHINE = ("seconds", "low", "high", "runs", "times", "peak_mib", "threads")
 OF_TIME = ("measured", "low", "high", "measured_ratio", "times_peak", "verdict")
-WORDS = ("note",)
+WORDS = ("note", "reason")
 OF_CLAIM = ("predicate", "needs", "verdict", "printed")
 # Facts beside a table that may differ between two runs that should agree.
 FREE_FACTS = ("sha256", "cells_sha256", "commit", "versions", "hardware", "read", "metrics", "rows")

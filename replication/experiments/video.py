@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import files
 from ..data.clips import Clip, Frames, flow_estimator
 from ..data.images import Picture
 from ..evaluation import tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_facts, row_key
-from ..methods import METHODS
+from ..evaluation.health import read_health, weak_rows
 from ..metrics import registry
 from ..metrics.flicker import temporal_errors
 from ..papers.rows import Row
@@ -83,8 +84,7 @@ def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> p
 
     Intervals over clips and paintings.
     """
-    encoder = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
-    notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    notes = tables.row_notes(rows, profile, weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name)))
     frame = tables.assemble(
         "StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile)
     )

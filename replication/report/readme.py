@@ -1,14 +1,19 @@
 """The parts of README.md that are made from the reference: between their marks, and nothing else of the file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from .. import files
 from ..errors import UserError
 from ..evaluation import tables
-from ..experiments.ledger import VERDICTS, margin_text, summary
+from ..evaluation.health import read_health, weak_rows
+from ..experiments.ledger import NOT_DECIDED, VERDICTS, margin_text, summary
 from ..metrics.registry import METRICS
+from ..papers import rows
 from ..papers.printed import WORKBOOK
+from ..profiles import Profile
 
 SHOWN = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")
 # Claims that say what each paper is about.
@@ -37,10 +42,38 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
 
 
+def weak_methods(profile: str, folder: Path) -> dict[str, str]:
+    """Why rows of the table of all methods are not good enough, by name, of those that are not.
+
+    folder  with the results of the profile
+    """
+    return weak_rows(rows.table(WORKBOOK, "All methods").rows, Profile.load(profile).encoder, read_health(folder))
+
+
+def marked(frame: pd.DataFrame, names: Sequence[str], weak: Mapping[str, str]) -> pd.DataFrame:
+    """A table as people read it, with a dagger on rows that are not good enough instead of the reason."""
+    shown = tables.show(frame, names).drop(columns="weights", errors="ignore")
+    return shown.rename(index=lambda row: f"{row} †" if row in weak else row)
+
+
+def footnote(frame: pd.DataFrame, weak: Mapping[str, str]) -> str:
+    """What the dagger means, with the reason of each row of a table that has one; empty when none has.
+
+    Rows that fail for one reason, as AdaIN at every strength, are named once, by the first of them.
+    """
+    reasons: dict[str, str] = {}
+    for row in dict.fromkeys(frame.row):
+        if row in weak and weak[row] not in reasons.values():
+            reasons[row] = weak[row]
+    said = "; ".join(f"{row} {reason}" for row, reason in reasons.items())
+    return f"† {tables.WEAK} to say anything about the method: {said}." if said else ""
+
+
 def headline() -> str:
-    """All methods with their intervals."""
+    """All methods with their intervals; those whose networks are not good enough have a dagger."""
     frame, facts = tables.read_reference(tables.slug(WORKBOOK, "All methods"))
-    shown = tables.show(frame, SHOWN)
+    weak = weak_methods(facts["profile"], files.reference_results(facts["profile"]))
+    shown = marked(frame, SHOWN, weak)
     where = (
         f"{facts['contents']} photographs x {facts['styles']} paintings at {facts['size']} px, profile"
         f" {facts['profile']}, commit {facts['commit'][:7]}"
@@ -48,7 +81,8 @@ def headline() -> str:
     lines = _markdown(
         ["", *(METRICS[name].title for name in SHOWN)], [[row, *cells] for row, *cells in shown.itertuples()]
     )
-    return "\n".join([*lines, "", f"Means with 95 % intervals; {where}."])
+    note = footnote(frame, weak)
+    return "\n".join([*lines, "", f"Means with 95 % intervals; {where}.", *(["", note] if note else [])])
 
 
 def verdicts() -> str:
@@ -56,7 +90,10 @@ def verdicts() -> str:
     frame, _ = tables.read_reference("claims")
     counts = [[paper, *map(str, line)] for paper, *line in summary(frame).itertuples()]
     chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
-    claims = [[name, claim.statement, claim.verdict, margin_text(claim)] for name, claim in chosen.iterrows()]
+    claims = [
+        [name, claim.statement, claim.verdict, "" if claim.verdict == NOT_DECIDED else margin_text(claim)]
+        for name, claim in chosen.iterrows()
+    ]
     return "\n".join(
         [
             *_markdown(["claims", *VERDICTS], counts),

@@ -42,11 +42,13 @@ from PIL import Image
 from .. import files
 from ..errors import UserError
 from ..evaluation import tables
+from ..evaluation.health import LIMITS
+from ..evaluation.health import NAME as HEALTH
 from ..experiments.ledger import COLUMNS, VERDICTS
 from ..papers.printed import WORKBOOK
 from ..weights.shipped import card_files
 from .markdown import _markdown
-from .readme import SHOWN
+from .readme import SHOWN, footnote, marked, weak_methods
 
 HERE = Path(__file__).parent
 
@@ -112,6 +114,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         for path in _seen(results, "*.csv")
         if path.name != "claims.csv" and not path.name.endswith(".cells.csv")
     ]
+    health = _health(results)
     pages = {files.sha256_file(path): f"explorer/{path.name}" for path in explorers}
     notebooks = [_notebook(path, site, pages) for path in paths]
     for before, after in pairwise(notebooks):
@@ -126,8 +129,9 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         "figures": figures,
         "claims": _claims(results / "claims.csv"),
         "verdicts": VERDICTS,
+        "measures": list(LIMITS),
         "claims_facts": read_json(results / "claims.json"),
-        "headline": _headline(results),
+        "headline": _headline(profile, results),
         "kept": _kept(results, figures),
         "missing": sorted(
             {path.stem for path in (files.ROOT / "notebooks").glob("*.ipynb")} - {path.stem for path in paths}
@@ -135,7 +139,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         "explorers": [
             {"name": path.stem, "url": f"explorer/{path.name}", "size": path.stat().st_size / 1e6} for path in explorers
         ],
-        "cards": [_card(path) for path in cards],
+        "cards": [_card(path, health.get(path.stem)) for path in cards],
         "made_with": _made_with([*notebooks, *made, *figures]),
         "cells": {book["name"]: book["cells"] for book in notebooks},
     }
@@ -223,9 +227,18 @@ def _figure(path: Path, writers: dict[str, str]) -> dict[str, Any]:
     return {"name": path.name, "width": width, "height": height, "facts": facts, "notebook": writers.get(path.name)}
 
 
-def _card(path: Path) -> dict[str, Any]:
+def _health(results: Path) -> dict[str, dict[str, str]]:
+    """Measures of every network of the profile, by its name; none when they were not measured."""
+    path = results / f"{HEALTH}.csv"
+    if not path.is_file():
+        return {}
+    header, lines = read_csv(path)
+    return {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+
+
+def _card(path: Path, health: dict[str, str] | None) -> dict[str, Any]:
     facts = read_json(path)
-    return {"name": path.stem, "curve": facts.pop("loss_curve", []), "facts": facts}
+    return {"name": path.stem, "curve": facts.pop("loss_curve", []), "facts": facts, "health": health}
 
 
 def _table(path: Path, writers: dict[str, str]) -> dict[str, Any]:
@@ -259,14 +272,15 @@ def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return ["", *frame.columns], [[str(row), *map(str, cells)] for row, *cells in frame.itertuples()]
 
 
-def _headline(results: Path) -> tuple[list[str], list[list[str]]] | None:
-    """The README's table for this profile."""
+def _headline(profile: str, results: Path) -> tuple[list[str], list[list[str]], str] | None:
+    """The README's table for this profile, and what the daggers in it mean."""
     path = results / f"{tables.slug(WORKBOOK, 'All methods')}.csv"
     if not path.is_file():
         return None
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    shown = tables.show(frame, [name for name in SHOWN if name in set(frame.metric)])
-    return _grid(shown.rename(columns=lambda name: name.removesuffix(", ours")))
+    weak = weak_methods(profile, results)
+    shown = marked(frame, [name for name in SHOWN if name in set(frame.metric)], weak)
+    return *_grid(shown.rename(columns=lambda name: name.removesuffix(", ours"))), footnote(frame, weak)
 
 
 def _claims(path: Path) -> dict[str, list[dict[str, str]]]:

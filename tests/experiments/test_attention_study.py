@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.cells import write_health
 
 from replication import files, plots
 from replication.data.images import contents
@@ -170,6 +171,8 @@ def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
         "StyA2K relu4_1, PA 2": 0.4,
     }
     moved = pairs(study.SHIFTS, **level)
+
+    write_health(tmp_path / SIZES.name)
 
     def decided(moved: pd.DataFrame) -> pd.Series:
         measured = study.attention_cells(moved[moved["shift"] == study.SHIFTS[0]], moved)

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.cells import write_health
 
 from replication import files, plots
 from replication.errors import UserError
 from replication.experiments import ledger
-from replication.experiments.claims import Claim, Term, _terms, expand, known_terms, load_claims, margin
-from replication.experiments.ledger import VERDICTS, Ours, decide_all, show_ledger, summary
+from replication.experiments.claims import COSTS, Claim, Term, _terms, expand, known_terms, load_claims, margin
+from replication.experiments.ledger import NOT_DECIDED, VERDICTS, Ours, decide_all, show_ledger, summary
+from replication.experiments.networks import rows_behind
 from replication.papers.printed import all_printed
 from replication.profiles import Profile
 
@@ -49,6 +51,7 @@ def write_cells(
             for j in range(styles)
         ]
     pd.DataFrame(lines).to_csv(folder / f"{name}.cells.csv", index=False)
+    write_health(folder)
 
 
 def decide(folder, *predicate, **changes):
@@ -190,6 +193,7 @@ def test_printed_numbers_are_asked_too(tmp_path):
 
 
 def test_pairs_times_counts_and_sets_have_their_own_spread(tmp_path):
+    write_health(tmp_path)
     pd.DataFrame(
         {
             "row": ["SANet"] * 8 + ["SANet+SCSA"] * 8,
@@ -236,6 +240,103 @@ def test_pairs_times_counts_and_sets_have_their_own_spread(tmp_path):
     assert exact["verdict"] == "supported" and exact["low"] == exact["high"] == 20
 
 
+BETTER = "content_loss[StyA2K] < content_loss[SANet]"
+WORSE = "content_loss[StyA2K] > content_loss[SANet]"
+IGNORES = "ignores the painting (luma slope 0.02)"
+
+
+@pytest.mark.parametrize("network", ["stya2k-code-student-seed0", "sanet-code-student-seed0"])
+def test_a_claim_on_a_network_that_is_not_good_enough_is_not_decided(tmp_path, network):
+    write_cells(tmp_path)
+    assert [decide(tmp_path, part)["verdict"] for part in (BETTER, WORSE)] == ["supported", "contradicted"]
+    write_health(tmp_path, {network: IGNORES})
+    for part in (BETTER, WORSE):
+        line = decide(tmp_path, part)
+        row = "StyA2K" if network.startswith("stya2k") else "SANet"
+        assert line["verdict"] == NOT_DECIDED and f"{row} {IGNORES}" in line["note"], "and says which and why"
+        assert line["effect"] == pytest.approx(3 if part == BETTER else -3, abs=0.2), "the numbers stay"
+
+
+def test_a_claim_on_other_rows_is_decided_all_the_same(tmp_path):
+    write_cells(tmp_path)
+    write_health(tmp_path, {"mccnet-code-student-seed0": IGNORES, "stya2k-code-continued-student-seed0": IGNORES})
+    assert decide(tmp_path, BETTER)["verdict"] == "supported"
+
+
+def test_health_that_was_not_measured_decides_nothing(tmp_path):
+    write_cells(tmp_path)
+    (tmp_path / "health.csv").unlink()
+    line = decide(tmp_path, BETTER)
+    assert line["verdict"] == NOT_DECIDED and "health not measured" in line["note"]
+
+
+def test_of_several_trainings_one_bad_one_is_enough(tmp_path):
+    cells = pd.DataFrame(
+        {"row": row, "seed": seed, "content": f"c{c}", "style": f"s{s}", "psnr": value + 0.01 * c}
+        for row, value in (("dual attention", 2.0), ("spatial attention only", 1.0))
+        for seed in range(2)
+        for c in range(3)
+        for s in range(3)
+    )
+    cells.to_csv(tmp_path / "datnet-table3.cells.csv", index=False)
+    part, place = "psnr[dual attention] > psnr[spatial attention only]", {"paper": "DatNet", "table": "Table 3"}
+    for seed, verdict in ((2, "supported"), (1, NOT_DECIDED)):  # the third training has no cells here
+        write_health(tmp_path, {f"datnet-dual-student-seed{seed}": IGNORES})
+        assert decide(tmp_path, part, **place)["verdict"] == verdict
+
+
+def test_costs_and_counts_ask_no_network(tmp_path):
+    costs = {"size": 512, "device": "cpu", "parameters": 1e6, "macs": 1e9}
+    times = {"StyA2K": ("1.0 1.1", 1.05), "SANet": ("0.5 0.6", 0.55)}
+    lines = [{"row": row, "times": runs, "seconds": median, **costs} for row, (runs, median) in times.items()]
+    pd.DataFrame(lines).to_csv(tmp_path / "efficiency.csv", index=False)
+    assert decide(tmp_path, "inference_time[StyA2K] > inference_time[SANet]")["verdict"] == "supported"
+    counted = {"row": ["A2K", "all-to-all"], "metric": "macs", "value": [1.0, 40.0]}
+    pd.DataFrame(counted).to_csv(tmp_path / "counts.csv", index=False)
+    exact = decide(tmp_path, "macs[A2K] < macs[all-to-all]", table="Counts", needs="counts")
+    assert exact["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "row", "networks"),
+    [
+        ("StyA2K", "Table 1", "content image", []),
+        ("StyA2K", "Table 1", "AdaIN α=0.5", ["adain-code"]),
+        ("StyA2K", "Table 2", "Full model", ["stya2k-code-continued"]),
+        ("StyA2K", "Table 3", "AdaAttN", ["adaattn-exact"]),
+        ("StyA2K", "Table 3", "input clip", []),
+        ("StyA2K", "Figure 5", "StyA2K relu4_1, PA 1", ["stya2k-code"]),
+        ("StyA2K", "Figure 5", "StyA2K, all-to-all relu4_1", ["stya2k-all-to-all"]),
+        ("StyA2K", "Figure 8", "weight 0.5", ["stya2k-code"]),
+        ("DatNet", "Identity", "full network", ["datnet-full-continued"]),
+        ("DAG-Style", "Allocation", "DAConv", ["dagstyle-full"]),
+        ("SCSA", "Comparison", "StyTr2+SCSA", ["stytr2-code"]),
+        ("SCSA", "Ablation-given-pairs", "w/o mask", ["sanet-code"]),
+        ("SCSA", "Sweep", "α1 = 0.3, α2 = 0.7", ["sanet-code"]),
+        ("SCSA", "Regions", "SCA", ["sanet-code"]),
+    ],
+)
+def test_the_network_behind_a_row(paper, table, row, networks):
+    found = [one.checkpoint("student") for one in rows_behind(paper, table)[row]]
+    assert found == [f"{name}-student-seed0" for name in networks]
+
+
+def test_every_term_of_a_claim_that_is_measured_leads_to_a_network():
+    """Or to an image that is none: no row of the committed results slips past its health."""
+    images = {"content image", "style image", "input clip"}
+    ours = Ours(Profile.load("cpu"), RESULTS)
+    asked = {
+        term
+        for one in load_claims()
+        if one.needs == "runs"
+        for term in terms_of(one)
+        if term.metric not in COSTS and ours(term) is not None
+    }
+    assert len(asked) > 50
+    for term in asked:
+        assert rows_behind(term.paper, term.table)[term.row] or term.row in images, term
+
+
 def test_a_damaged_table_is_named(tmp_path):
     (tmp_path / "stya2k-table1.cells.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="stya2k-table1.cells.csv is damaged"):
@@ -259,11 +360,14 @@ RESULTS = files.reference_results("cpu")
     ],
 )
 def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_path, paper, table, row, metric):
-    """On the committed results: one cell made absurd, upwards and downwards."""
+    """On the committed results, as if every network were good enough: one cell made absurd, upwards and downwards."""
     if not (RESULTS / "claims.csv").is_file():
         pytest.fail(f"{RESULTS}/claims.csv is missing; restore it with git")
     sizes, claims = replace(Profile.load("cpu"), bootstrap=200), load_claims()
-    before, _ = decide_all(sizes, RESULTS, claims)
+    healthy = tmp_path / "healthy"
+    shutil.copytree(RESULTS, healthy)
+    write_health(healthy)
+    before, _ = decide_all(sizes, healthy, claims)
     dependent = {
         one.id
         for one in claims
@@ -275,7 +379,7 @@ def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_p
     flipped = set()
     for value in (1e9, -1e9):
         folder = tmp_path / f"{value:g}"
-        shutil.copytree(RESULTS, folder)
+        shutil.copytree(healthy, folder)
         cells = pd.read_csv(folder / name)
         where = cells.index[cells.row == row][0]
         cells[metric] = cells[metric].astype(float)
@@ -303,7 +407,7 @@ def test_ledger_as_people_read_it_and_as_a_figure(tmp_path):
         tmp_path,
         [claim("content_loss[StyA2K] < content_loss[SANet]"), claim(id="X-02", needs="people", note="needs voters")],
     )
-    assert list(read) == ["stya2k-table1.cells.csv"] and summary(frame).loc["all", "supported"] == 1
+    assert set(read) == {"stya2k-table1.cells.csv", "health.csv"} and summary(frame).loc["all", "supported"] == 1
     shown = show_ledger(frame)
     assert (
         shown.loc["X-01", "weakest margin"].endswith("content_loss[StyA2K] < content_loss[SANet]")

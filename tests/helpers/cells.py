@@ -1,10 +1,14 @@
-"""Cells of a grid with known means."""
+"""Cells of a grid with known means, and tables of health."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from replication import files
+from replication.evaluation.health import COLUMNS, shipped_networks
 from replication.profiles import Profile
 
 SIZES = replace(Profile.load("smoke"), bootstrap=300)
@@ -31,3 +35,10 @@ def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
         for row, (x, y, z) in rows.items()
         for (c, s), e in effect.items()
     )
+
+
+def write_health(folder: Path, faults: Mapping[str, str] | None = None) -> None:
+    """A table of health in which every shipped network is good enough but those with a fault, by name."""
+    reasons = dict.fromkeys(shipped_networks("student"), "") | dict(faults or {})
+    lines = [{"network": name, "healthy": not reason, "reason": reason} for name, reason in reasons.items()]
+    files.write_text(folder / "health.csv", pd.DataFrame(lines).reindex(columns=COLUMNS).to_csv(index=False))

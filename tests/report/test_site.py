@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 from helpers.browser import open_page
+from helpers.cells import write_health
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -20,6 +21,7 @@ from replication import files
 from replication.__main__ import main
 from replication.errors import UserError
 from replication.experiments.ledger import COLUMNS
+from replication.report import site as site_module
 from replication.report.markdown import formula
 from replication.report.site import build_site
 
@@ -328,13 +330,27 @@ def test_numbers_carry_their_intervals_and_their_origin(site):
     )
     assert "Not executed for this profile: three." in index
     counts = re.search(r"<tfoot>.*?</tfoot>", index, re.DOTALL)[0]
-    assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "1", "3"]
+    assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "0", "1", "3"]
     ledger = (site / "ledger.html").read_text()
     assert (
         "+0.25 [+0.1, +0.4]" in ledger and "100.0&nbsp;%" in ledger and "people" not in Page(site / "ledger.html").links
     )
     models = (site / "models.html").read_text()
     assert "<polyline" in models and "3 → 1.5" in models and "f" * 64 in models and "data/list.csv" in models
+
+
+def test_a_network_that_is_not_good_enough_is_marked(place):
+    """Its row of the first page has a dagger and a line below, its card its measures and the reason."""
+    path, fault = place / "results/smoke/workbook-allmethods.csv", "ignores the painting (luma slope 0.02)"
+    path.write_text(path.read_text().replace("B,ssim", "MCCNet,ssim").replace("C,ssim", "SANet,ssim"))
+    write_health(place / "results/smoke", {"mccnet-code-student-seed0": fault, "model-a": fault})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site_module, "weak_methods", lambda profile, folder: {"MCCNet": fault})
+        page = build_site("smoke")
+    index, models = page.read_text(), (page.parent / "models.html").read_text()
+    assert '<th scope="row">MCCNet †</th>' in index and '<th scope="row">SANet</th>' in index
+    assert "† weights not good enough" in index and f"MCCNet {fault}" in index
+    assert "<strong>not good enough</strong>" in models and fault in models
 
 
 def test_what_was_changed_since_is_said(place):
