@@ -104,13 +104,13 @@ def labelled(images: Mapping[str, Tensor], faults: Mapping[str, str], across: in
     """Images (3, h, w) with their names above, `across` a line; those with a fault have a red name and say it."""
     use_style()
     figure, axes = plt.subplots(-(-len(images) // across), across, squeeze=False)
-    figure.set_size_inches(2.1 * across, 2.6 * len(axes))
+    figure.set_size_inches(2.1 * across, 2.7 * len(axes))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (name, image) in zip(axes.flat, images.items(), strict=False):
         axis.imshow(to_uint8(image), interpolation="lanczos")
         fault = faults.get(name, "")
-        text = "\n".join([name, *textwrap.wrap(fault, 36)[:4]])
+        text = "\n".join([name, *textwrap.wrap(fault, 38)])
         axis.set_title(text, fontsize=6, color="#D55E00" if fault else "black")
     return figure
 

@@ -14,7 +14,8 @@ Measured on a profile's grid, C photographs by S paintings, in CIELAB:
                     that of the tenth before; nothing for a network that was not trained here
 
 A network that misses one of LIMITS is not good enough: its rows are marked in every table, and the ledger decides no
-claim on them. No method is exempt, not even one whose paper shows weak colours. Limits:
+claim on them. No method is exempt, not even one whose paper shows weak colours. Colours, light and dark are asked for,
+texture is not: a network that only recolours the photograph passes. Limits:
 
     reconstruction at most 30, chroma and luma at least 0.6, photograph at least 0.5, gain at most 3 %
 
@@ -78,13 +79,13 @@ class Limit:
 
 LIMITS = {
     # The authors' AdaIN has 24.2 and their MicroAST 20.7: 1.25 times the worse of them.
-    "reconstruction": Limit(30.0, True, "does not give photographs back (error {:.0f} of 255)"),
+    "reconstruction": Limit(30.0, True, "does not give photographs back (error {:.1f} of 255)"),
     # The authors' have 0.90 and 1.14: two thirds of the worse of them.
-    "chroma": Limit(0.6, False, "takes too little of the painting (chroma slope {:.2f})"),
+    "chroma": Limit(0.6, False, "takes too little of the painting (chroma slope {:.3f})"),
     # The authors' have 0.89 and 1.00: two thirds of the worse of them.
-    "luma": Limit(0.6, False, "takes too little of the painting (luma slope {:.2f})"),
+    "luma": Limit(0.6, False, "takes too little of the painting (luma slope {:.3f})"),
     # The authors' have 0.87 and 0.81: two thirds of the worse of them, rounded down.
-    "photograph": Limit(0.5, False, "keeps too little of the photograph (response {:.2f})"),
+    "photograph": Limit(0.5, False, "keeps too little of the photograph (response {:.3f})"),
     # Nothing is published about curves: a training that still gains this much in a tenth is not at its end.
     "gain": Limit(0.03, True, "was still learning (last tenth gained {:.1%})"),
 }
@@ -117,7 +118,7 @@ class Health:
             if np.isnan(value):
                 faults.append(f"{name} cannot be measured on these pictures")
             elif name == worst and value < IGNORES:
-                faults.append(f"ignores the painting ({name} slope {value:.2f})")
+                faults.append(f"ignores the painting ({name} slope {value:.3f})")
             else:
                 faults.append(LIMITS[name].fault.format(value))
         return ", ".join(faults)

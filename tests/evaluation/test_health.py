@@ -63,13 +63,13 @@ def test_a_network_that_returns_the_photograph_fails_on_the_painting():
     found = health_of(lambda content, style: content[1])
     assert (found.chroma, found.luma) == pytest.approx((0, 0), abs=1e-9)
     assert found.photograph == pytest.approx(1) and found.reconstruction == 0
-    assert found.reason == "ignores the painting (chroma slope 0.00)"
+    assert found.reason == "ignores the painting (chroma slope 0.000)"
 
 
 def test_a_network_that_returns_the_painting_fails_on_the_photograph():
     found = health_of(lambda content, style: style[1])
     assert (found.chroma, found.luma) == pytest.approx((1, 1)) and found.photograph == pytest.approx(0, abs=1e-9)
-    assert found.reason == "keeps too little of the photograph (response 0.00)"
+    assert found.reason == "keeps too little of the photograph (response 0.000)"
 
 
 def test_a_network_that_returns_grey_fails_twice():
