@@ -19,8 +19,8 @@ texture is not: a network that only recolours the photograph passes. Limits:
 
     reconstruction at most 30, chroma and luma at least 0.6, photograph at least 0.5, gain at most 3 %
 
-They were set from the authors' own weights of AdaIN and MicroAST, measured alike on 8 x 8 pictures at 256 px, and
-before ours were. LIMITS gives each one's reason.
+All but the last follow from the authors' own weights of AdaIN and MicroAST, measured alike on 8 x 8 pictures at 256 px;
+LIMITS gives each one's reason. They are not moved to let a network of ours pass.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
