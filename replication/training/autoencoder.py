@@ -38,7 +38,7 @@ class AutoEncoder(Method):
         for image in (content, style):
             code = self.features(image)
             output = self.decode(self.transfer(code, code))
-            terms["pixels"] = terms["pixels"] + 50 * mse(output, image)
+            terms["pixels"] = terms["pixels"] + 200 * mse(output, image)
             terms["features"] = terms["features"] + feature_identity(
                 self.judged(output), self.judged(image, code), TAPS
             )
