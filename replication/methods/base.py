@@ -69,6 +69,7 @@ class Method(nn.Module):
     taps       taps that a stylisation keeps, the deepest last; none when the frozen encoder serves the losses alone
     variants   readings and ablation arms by name; the first is the default
     mirrored   `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
+    examples   photographs that `begin` is fitted to
     layout     files that the authors published; None when there are none
     operators  attention operators of its own by name, on maps of queries, keys and values: the benchmark measures their
                memory
@@ -81,6 +82,7 @@ class Method(nn.Module):
     taps: tuple[str, ...] = ("relu4_1",)
     variants: dict[str, object] = {"default": None}
     mirrored: bool = True
+    examples: int = 60
     layout: Layout | None = None
     operators: dict[str, Operator] = {}
     counts_depend_on_pixels: bool = False
