@@ -33,7 +33,7 @@ class AutoEncoder(Method):
         return Transferred({"relu4_1": content.features["relu4_1"]}, content.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        """Pixels and features of both images; the weights are SANet's for its identity losses, the pixels' times four."""
+        """Pixels and features of both images; weighted as SANet's identity losses, pixels four times."""
         terms = {"pixels": 0.0, "features": 0.0}
         for image in (content, style):
             code = self.features(image)
