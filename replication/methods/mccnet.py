@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..nn.encoder import AnyImage, Encoder, Image
-from ..nn.layers import decoder, full_precision, mean_std, normalise
+from ..nn.layers import EPS, decoder, full_precision, mean_std, normalise
 from ..nn.losses import mse
 from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
 
@@ -89,7 +89,7 @@ class MultiChannelCorrelation(nn.Module):
         means, deviations = (  # (n, c) each, from (1, c, 1, 1)
             torch.cat(part).flatten(1) for part in zip(*map(mean_std, features), strict=True)
         )
-        centre, spread = deviations.mean(0), deviations.std(0)
+        centre, spread = deviations.mean(0), deviations.std(0).clamp_min(EPS)  # a dead channel has no spread
         g = torch.nn.init.orthogonal_(torch.empty_like(correlations[0])).requires_grad_()
         energies = ((g @ correlations) * g).sum(2).detach()  # (n, c)
         usual, unit = energies.mean(0), energies.std(0).mean() * len(g) ** 0.5

@@ -64,7 +64,8 @@ def test_mccnet_guesses_a_style_s_deviations_and_takes_three_parts_of_them():
     missed = (guessed - wanted).square().mean() / (wanted - wanted.mean(0)).square().mean()
     assert missed < 0.2
     added = mean_std(stylised - content.features["relu4_1"])[1].flatten()
-    assert torch.allclose(added, 3 * guessed[0].abs(), rtol=0.01, atol=0.01)
+    alive = wanted.std(0) > 0.01
+    assert alive.sum() > 5 and torch.allclose(added[alive], 3 * guessed[0][alive], rtol=0.01)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in (*BEGIN, "mccnet")])
