@@ -248,6 +248,16 @@ def fit_merge(model: Method, merge: nn.Conv2d, photographs: Sequence[AnyImage]) 
     fit_convolution(merge, seen, wanted, seed=0, rows=500)
 
 
+# Parts of style to one part of F_c before the first step of a method that adds the style's share to F_c.
+START_STRENGTH = 3.0
+
+
+def weaken_input(target: nn.Sequential) -> None:
+    """Divide what a decoder reads by START_STRENGTH and one, for features that begin so much larger."""
+    first = next(layer for layer in target if isinstance(layer, nn.Conv2d))
+    first.weight.data.div_(1 + START_STRENGTH)
+
+
 def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:
     """A 1x1 convolution with bias: a linear map of every token."""
     return nn.Conv2d(inputs, outputs, 1)

@@ -36,7 +36,16 @@ from torch import Tensor, nn
 from ..nn.encoder import AnyImage, Encoder, Image
 from ..nn.layers import EPS, decoder, full_precision, mean_std, normalise
 from ..nn.losses import mse
-from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
+from .base import (
+    START_STRENGTH,
+    Encoded,
+    FeatureTransfer,
+    Layout,
+    conv1x1,
+    inverse_decay,
+    scale_terms,
+    weaken_input,
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,6 @@ class Variant:
 
 CODE = Variant()
 PAPER = Variant(content=4.0, style=15.0, total_variation=0.0)
-# Of the style beside F_c before the first step; the decoder's first convolution is divided by one more.
-START_STRENGTH = 3.0
 
 
 class MultiChannelCorrelation(nn.Module):
@@ -155,8 +162,7 @@ class MCCNet(FeatureTransfer):
         with torch.no_grad():
             features = [self.encoder(image, ("relu4_1",))["relu4_1"] for image in photographs]
         self.mcc_module.MCCN.fit(features, START_STRENGTH)
-        first = next(layer for layer in self.decoder if isinstance(layer, nn.Conv2d))
-        first.weight.data.div_(1 + START_STRENGTH)
+        weaken_input(self.decoder)
 
     def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
         """F_cs."""

@@ -6,7 +6,8 @@ from helpers.models import images, model
 from torch import nn
 
 from replication.methods import METHODS
-from replication.nn.layers import mean_std
+from replication.nn.attention import attend, grid, tokens
+from replication.nn.layers import mean_std, normalise
 
 BEGIN = ("adaattn", "datnet", "sanet", "stya2k")
 
@@ -68,7 +69,21 @@ def test_mccnet_guesses_a_style_s_deviations_and_takes_three_parts_of_them():
     assert alive.sum() > 5 and torch.allclose(added[alive], 3 * guessed[0][alive], rtol=0.01)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*BEGIN, "mccnet")])
+def test_manet_adds_three_times_the_attended_style():
+    made = model("manet")
+    content, style = map(made.encode_content, images())
+    first = next(layer for layer in made.decoder if isinstance(layer, nn.Conv2d)).weight
+    before = first.clone()
+    with torch.no_grad():
+        made.begin(images())
+        stylised = made.transfer(content, style).features["relu4_1"]
+    f, s = content.features["relu4_1"], style.features["relu4_1"]
+    attended = attend(tokens(normalise(f)), tokens(normalise(s)), tokens(s))
+    assert torch.allclose(stylised, f + 3 * grid(attended, tuple(f.shape[2:])))
+    assert torch.equal(first, before / 4)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*BEGIN, "manet", "mccnet")])
 def test_other_methods_begin_as_they_were_made(name):
     made = model(name)
     before = {key: value.clone() for key, value in made.state_dict().items()}
