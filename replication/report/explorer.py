@@ -190,7 +190,7 @@ def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path,
     if size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
     files.check_target(out, (content, style))
-    models = {TITLES.get(name, name): pretrained(name) for name in methods}
+    models = {TITLES.get(name, name): pretrained(name, encoder="student") for name in methods}
     images = [read_image(path, size, True) for path in (content, style)]
     return files.write_text(
         out, page(*images, models, f"{files.printable(content.stem)} and {files.printable(style.stem)}")

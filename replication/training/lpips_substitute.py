@@ -74,7 +74,7 @@ def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS,
     Four pairs per photograph.
     """
     rng = np.random.default_rng(seed)
-    model = pretrained("adain")
+    model = pretrained("adain", encoder="student")
     rows, distances, stylised = [], [], []
     for photograph in tqdm(contents, mininterval=5):
         image = photograph.tensor(SIZE)

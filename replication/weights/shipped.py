@@ -172,16 +172,29 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     model.load_state_dict(state, strict=False)
 
 
+def widest_encoder(method: str, variant: str | None = None, seed: int = 0, continued: bool = False) -> str:
+    """The widest encoder on which an arm has shipped weights; the narrowest where it has none."""
+    *wider, narrowest = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
+    if method not in METHODS:
+        return narrowest
+    chosen = variant or default_variant(method)
+    return next((name for name in wider if has_card(run_name(method, chosen, name, seed, continued))), narrowest)
+
+
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # shared as well
 def pretrained(
-    method: str, variant: str | None = None, encoder: str = "student", seed: int = 0, continued: bool = False
+    method: str, variant: str | None = None, encoder: str | None = None, seed: int = 0, continued: bool = False
 ) -> Method:
     """A method with the project's shipped weights, ready to call; loaded once and shared.
+
+    encoder  student or half; not given, the widest for which there are weights, which paints best
 
     A plug-in has the weights that were trained here, or needs none when nothing in it is trained.
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
     """
+    if encoder is None:
+        encoder = widest_encoder(method, variant, seed, continued)
     model = build(method, encoder, variant)
     name = run_name(method, variant or default_variant(method), encoder, seed, continued)
     if name in _untrained_names(encoder):

@@ -123,7 +123,7 @@ def test_a_page_that_would_be_too_large_is_refused_before_packing(monkeypatch):
     monkeypatch.setattr(Method, "decode", late)
     image = torch.rand(1, 3, 64, 64)[0]
     with pytest.raises(UserError, match="smaller --size or fewer --methods"):
-        page(image, image, {"SANet": pretrained("sanet")})
+        page(image, image, {"SANet": pretrained("sanet", encoder="student")})
 
 
 def test_the_widget_is_the_page_in_a_frame():
@@ -168,7 +168,11 @@ def test_every_kind_of_record_reads_the_same_in_the_browser(kind, browser, tmp_p
 
 @pytest.fixture(scope="module")
 def shipped():
-    models = {"SANet": pretrained("sanet"), "AdaAttN": pretrained("adaattn"), "StyA2K": pretrained("stya2k")}
+    models = {
+        "SANet": pretrained("sanet", encoder="student"),
+        "AdaAttN": pretrained("adaattn", encoder="student"),
+        "StyA2K": pretrained("stya2k", encoder="student"),
+    }
     pair = contents(1)[0].tensor(128), styles(20)[1].tensor(128)
     return pair, models, page(*pair, models)
 

@@ -117,6 +117,16 @@ def test_a_checkpoint_that_is_missing_is_named_with_the_command_that_trains_it()
     assert (options.method, options.variant, options.encoder, options.seed) == ("sanet", "code", "half", 7)
 
 
+def test_without_a_width_the_widest_weights_are_taken(tmp_path, monkeypatch):
+    assert pretrained("stya2k").encoder.name == "half" and pretrained("stya2k", "one-head").encoder.name == "student"
+    assert pretrained("stya2k", encoder="student").encoder.name == "student"
+    with pytest.raises(UserError, match="unknown method"):
+        pretrained("nobody")
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    with pytest.raises(UserError, match="no checkpoint 'manet-code-student-seed0'"):
+        pretrained("manet")
+
+
 def test_everything_shipped_is_in_the_manifest_and_small():
     written = pd.read_csv(files.CHECKPOINTS / "manifest.csv", keep_default_na=False).astype(str)
     now = manifest().astype(object).where(lambda frame: frame.notna(), "").astype(str)
