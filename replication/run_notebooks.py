@@ -11,6 +11,7 @@ of other notebooks, and the user's pictures. Beside the executed notebook stands
 import ast
 import fcntl
 import json
+import logging
 import os
 import re
 import sys
@@ -86,9 +87,11 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
     for setting in settings:
         name, equals, text = setting.partition("=")
         defaults = [defaults[name] for defaults in known.values() if name in defaults]
-        if not equals or not defaults:
+        if not defaults:
             listing = "; ".join(f"{notebook.name}: {', '.join(names)}" for notebook, names in known.items())
             raise UserError(f"--set {setting}: no such parameter. Known: {listing}")
+        if not equals:
+            raise UserError(f"--set {setting}: give it a value, for example --set '{name}={defaults[0]}'")
         if name == "profile":
             raise UserError("--set profile=…: choose the profile with --profile")
         try:
@@ -262,6 +265,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
         print(f"{notebook}, cell {cell}:\n\n{shown}", file=sys.stderr, flush=True)
         return UserError(f"{notebook.name} stopped at cell {cell} with {reason}. Partial notebook: {failed}")
 
+    # What goes wrong in a cell is raised; the rest of papermill's remarks is about kernels that were ended.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
             _literal(partial),
@@ -273,6 +278,10 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
             progress_bar=sys.stderr.isatty(),
             autosave_cell_every=0,
         )
+    except KeyboardInterrupt:
+        # The task that waited for the kernel is dropped, and asyncio would print how it ended.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     except papermill.exceptions.PapermillExecutionError as error:
         traceback = "\n".join(error.traceback)
         if not sys.stderr.isatty():
@@ -308,8 +317,9 @@ def _printed_error(notebook: Path) -> str:
 def _own_kernel(record: Path) -> None:
     """Make `python3` the kernel of this interpreter, whatever kernels the user has installed; it writes `record`."""
     folder = files.build_dir().resolve() / "jupyter"
+    # A kernel that is ended while a cell runs logs a traceback of its sockets; papermill tells what fails in a cell.
     spec = {
-        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", "--log-level=ERROR"],
+        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", "--log-level=CRITICAL"],
         "display_name": "Python 3",
         "language": "python",
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import sha256_file
-from ..methods import METHODS
+from ..methods import METHODS, method_name
 from ..methods.base import Layout, Method
 from ..nn.encoder import Encoder, load_vgg
 from ..nn.state import fill_module, read_state
@@ -52,6 +52,7 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
     Methods that encode with networks of their own need no VGG-19: theirs has random weights then and serves no loss.
     Raises UserError for an unknown method, a missing or unknown role, a missing file, or any key or shape that differs.
     """
+    method = method_name(method)
     if method not in LAYOUTS:
         raise UserError(f"no published layout known for {method!r}; choose {', '.join(LAYOUTS)}")
     layout, kind = LAYOUTS[method], METHODS[method]

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.common import arrays
 
-from replication import build
+from replication import build, official
 from replication.errors import UserError
-from replication.methods import METHODS
+from replication.methods import METHODS, method_name
 from replication.methods.adaattn import Variant, key_subset
 from replication.methods.base import parameter_count, stylisation_parameters
 from replication.nn.encoder import TAPS, Encoder, check_image
@@ -235,6 +235,26 @@ def test_wrong_names_are_explained():
     made = build("sanet", tiny_encoder())
     with pytest.raises(UserError, match="3 contents and 2 styles"):
         made(torch.rand(3, 3, 64, 64), torch.rand(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize("written", ["stya2k", "StyA2K", "STYA2K", "sty-a2k"])
+def test_names_are_known_as_people_write_them(written):
+    assert method_name(written) == "stya2k"
+    assert method_name("Avatar-Net") == "avatarnet" and method_name("dag style") == "dagstyle"
+    assert method_name("all", "autoencoder", "all") == "all"
+
+
+def test_a_near_miss_is_answered_with_the_name():
+    with pytest.raises(UserError, match="unknown method 'stya2'; did you mean stya2k"):
+        method_name("stya2")
+    with pytest.raises(UserError, match="did you mean dagstyle"):
+        build("dagsytle")
+    with pytest.raises(UserError, match="did you mean sanet"):
+        official.load("sannet", {})
+    with pytest.raises(UserError, match="did you mean autoencoder[?] choose .*, autoencoder or all"):
+        method_name("autoencodr", "autoencoder", "all")
+    with pytest.raises(UserError, match="unknown method 'gatys'; choose"):
+        method_name("gatys")
 
 
 def test_padding_keeps_the_precision_of_autocast():
