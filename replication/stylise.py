@@ -12,7 +12,7 @@ from .data.images import SUFFIXES, WITH_ALPHA, check_format, read_alpha, read_im
 from .data.video_files import CLIP_SUFFIXES, Shown, Video, write_video
 from .errors import UserError, memory_advice
 from .files import check_target, printable
-from .methods import METHODS, Encoded, method_name
+from .methods import METHODS, Encoded
 from .methods.base import Method
 from .nn.encoder import AnyImage, Image
 from .weights.shipped import pretrained

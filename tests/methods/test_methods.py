@@ -1,5 +1,7 @@
 """Every method and variant against the slow reference; sizes, batches, gradients, counts, wrong input."""
 
+import re
+
 import pytest
 import reference.adaattn
 import torch
@@ -11,11 +13,13 @@ from reference.common import arrays
 
 from replication import build, official
 from replication.errors import UserError
+from replication.files import ROOT
 from replication.methods import METHODS, method_name
 from replication.methods.adaattn import Variant, key_subset
 from replication.methods.base import parameter_count, stylisation_parameters
 from replication.nn.encoder import TAPS, Encoder, check_image
 from replication.nn.layers import ReflectionPad2d, upsample_to
+from replication.sources import PACKAGE
 
 
 def test_encoder_agrees_with_the_reference(tiny):
@@ -263,3 +267,13 @@ def test_padding_keeps_the_precision_of_autocast():
         assert (
             torch.nn.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32
         )  # else ours is not needed
+
+
+def test_papers_bib_has_every_paper_that_a_method_names():
+    named = {
+        number
+        for path in PACKAGE.glob("methods/*.py")
+        for number in re.findall(r"arXiv (\d{4}\.\d{5})", path.read_text())
+    }
+    listed = re.findall(r"^  eprint = \{(.+)\},$", (ROOT / "papers.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) > 10 and set(listed) == named
