@@ -13,6 +13,7 @@ report.css, report.js
 JupyterLab carries MathJax only inside its own bundles, so matplotlib draws the formulas, as SVG.
 """
 
+import ast
 import base64
 import csv
 import hashlib
@@ -25,6 +26,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -108,7 +110,6 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     explorers = _copy(_seen(files.build_dir() / "explorer" / profile, "*.html"), site / "explorer")
     pictures = _copy((path for path in _seen(drawn, "*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
-    figures = [_figure(drawn / path.name, writers) for path in pictures]
     made = [
         _table(path, writers)
         for path in _seen(results, "*.csv")
@@ -117,6 +118,8 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     health = _health(results)
     pages = {files.sha256_file(path): f"explorer/{path.name}" for path in explorers}
     notebooks = [_notebook(path, site, pages) for path in paths]
+    captions = {book["name"]: book["captions"] for book in notebooks}
+    figures = [_figure(drawn / path.name, writers, captions) for path in pictures]
     for before, after in pairwise(notebooks):
         before["next"], after["previous"] = after, before
     for book in notebooks:
@@ -127,6 +130,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         "notebooks": notebooks,
         "tables": made,
         "figures": figures,
+        "galleries": _galleries(notebooks, figures),
         "claims": _claims(results / "claims.csv"),
         "verdicts": VERDICTS,
         "measures": list(LIMITS),
@@ -162,10 +166,11 @@ def _write(shown: dict[str, Any], site: Path) -> None:
         index.extend([url, title, *entry] for entry in Sections(text).entries)
 
     page("index.html", "overview", "Replication workbook")
-    for book in shown["notebooks"]:
-        page(book["url"], "notebook", book["title"], book=book)
+    # Of places that fit a search equally well the first is shown first: the table before the notebook that made it.
     for table in shown["tables"]:
         page(table["url"], "table", table["title"], table=table)
+    for book in shown["notebooks"]:
+        page(book["url"], "notebook", book["title"], book=book)
     if shown["claims"]:
         page("ledger.html", "ledger", "Ledger of claims")
     page("figures.html", "gallery", "Figures")
@@ -215,7 +220,11 @@ def _writers(executed: Path) -> dict[str, str]:
     return {Path(output).name: name for name, stamp in stamps.items() for output in stamp.get("outputs", {})}
 
 
-def _figure(path: Path, writers: dict[str, str]) -> dict[str, Any]:
+def _figure(path: Path, writers: dict[str, str], captions: dict[str, list["Caption"]]) -> dict[str, Any]:
+    """A picture's size and facts, the notebook that wrote it, and what that says above the cell that saved it.
+
+    captions  by notebook
+    """
     facts = read_json(path.with_suffix(".json"))
     try:
         with Image.open(path) as image:
@@ -224,7 +233,53 @@ def _figure(path: Path, writers: dict[str, str]) -> dict[str, Any]:
         raise _damaged(path, error) from error
     # A .png and a .jpg of one name share one file of facts, which is the later one's.
     facts = facts if facts.get("figure") == path.name else {}
-    return {"name": path.name, "width": width, "height": height, "facts": facts, "notebook": writers.get(path.name)}
+    notebook = writers.get(path.name)
+    fitting = [caption for caption in captions.get(notebook, []) if re.fullmatch(caption.pattern, path.name)]
+    return {
+        "name": path.name,
+        "width": width,
+        "height": height,
+        "facts": facts,
+        "notebook": notebook,
+        "caption": fitting[0] if fitting else None,
+    }
+
+
+def _galleries(notebooks: Sequence[dict[str, Any]], figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures by the notebook that wrote them, in the notebooks' order; those of none come last."""
+    there = {book["name"] for book in notebooks}
+    groups = [(book["title"], book["url"], [book["name"]]) for book in notebooks]
+    groups.append(("Of earlier runs", "", {figure["notebook"] for figure in figures} - there))
+    found = [
+        {"title": title, "url": url, "figures": [figure for figure in figures if figure["notebook"] in names]}
+        for title, url, names in groups
+    ]
+    return [group for group in found if group["figures"]]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a notebook says of a figure: a pattern of the file's name, the heading above the cell that saves it, that
+    cell's number, and the first sentence above it.
+    """
+
+    pattern: str
+    heading: str
+    cell: int
+    sentence: Markup
+
+
+def _saved_names(source: str) -> list[str]:
+    """Patterns of the names under which a cell saves figures: what is filled in while it runs may be anything."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    except SyntaxError:  # IPython's own syntax
+        return []
+    names = [call.args[1] for call in calls if ast.unparse(call.func) == "plots.save" and len(call.args) > 1]
+    parts = [name.values if isinstance(name, ast.JoinedStr) else [name] for name in names]
+    return [
+        "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".*" for part in name) for name in parts
+    ]
 
 
 def _health(results: Path) -> dict[str, dict[str, str]]:
@@ -360,16 +415,19 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
         raise _damaged(path, str(error).partition("\n")[0]) from error
     markdown, renderer = _markdown()
     opening = next((cell.source for cell in book.cells if cell.cell_type == "markdown"), "")
+    captions, above = [], opening
     for number, cell in enumerate(book.cells, 1):
         cell.metadata["number"] = number
         if cell.cell_type == "markdown":
             for name, bundle in cell.get("attachments", {}).items():
                 for kind in PICTURES.keys() & bundle:
                     cell.source = cell.source.replace(f"attachment:{name}", _store(site, kind, bundle[kind], path)[0])
-            cell.metadata["html"] = markdown(cell.source)
+            cell.metadata["html"], above = markdown(cell.source), cell.source
+        heading = renderer.headings[-1][2] if renderer.headings else path.stem
+        if cell.cell_type == "code":
+            captions += [Caption(name, heading, number, _summary(above)) for name in _saved_names(cell.source)]
         for output in cell.get("outputs", []):
-            alt = f"Picture of cell {number}: {renderer.headings[-1][2] if renderer.headings else path.stem}"
-            _lighten(output.get("data", {}), alt, site, pages, path)
+            _lighten(output.get("data", {}), f"Picture of cell {number}: {heading}", site, pages, path)
     body, _ = _exporter(markdown).from_notebook_node(book)
     facts, source = book.metadata.get("replication", {}), files.ROOT / "notebooks" / path.name
     return {
@@ -378,6 +436,7 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
         "title": renderer.headings[0][2] if renderer.headings else path.stem,
         "summary": _summary(opening),
         "headings": [heading for heading in renderer.headings if heading[0] == 2],
+        "captions": captions,
         "body": Markup(body),
         "facts": facts,
         "cells": {cell.get("id"): cell.metadata["number"] for cell in book.cells},
