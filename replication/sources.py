@@ -30,6 +30,7 @@ FLOORS = (
     "papers",
     "metrics",
     "stylise",
+    "stylise_folders",
     "training",
     "evaluation",
     "experiments",
