@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test stress lint smoke verify reference bench train study report readme lab lock clean distclean help
+.PHONY: all env test stress lint smoke status verify reference bench train study report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -36,8 +36,11 @@ lint: $(READY)  ## check the formatting of code and notebooks, and the order of 
 stress: $(READY)  ## kill trainings at random moments, for minutes
 	$(BIN)/python -m pytest -m stress $(ARGS)
 
-smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
+smoke: $(READY)  ## run every notebook in minutes, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke
+
+status: $(READY)  ## say which notebooks and tables of PROFILE are current, and how long the others took last time
+	@$(BIN)/python -m replication status --profile $(PROFILE) || test $$? = 1
 
 verify: $(READY)  ## set results/PROFILE beside the committed results/reference/PROFILE, table by table
 	$(BIN)/python -m replication verify --profile $(PROFILE)

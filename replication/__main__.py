@@ -157,8 +157,26 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="replace a value of the notebook's parameters cell; may be given several times",
     )
+    add.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run what makes this table, for example 'StyA2K Table 1'; may be given several times",
+    )
     add.add_argument("--dry-run", action="store_true", help="only say which notebooks would run, and why")
     add.set_defaults(run=_run)
+
+    add = commands.add_parser(
+        "status",
+        help="say what is current",
+        description=(
+            "For every notebook and the tables that it makes: current, stale and because of which file, or missing;"
+            " and how long it took last time. Exit status 1 when something is not current."
+        ),
+    )
+    _profile(add)
+    add.set_defaults(run=_status)
 
     add = commands.add_parser(
         "evaluate",
@@ -387,9 +405,20 @@ def _explore(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from .files import ROOT
+    from .papers.makers import notebooks_for
     from .run_notebooks import run_notebooks
 
-    run_notebooks(arguments.notebooks, arguments.profile, arguments.set, arguments.dry_run)
+    made = [ROOT / "notebooks" / f"{name}.ipynb" for name in notebooks_for(arguments.table)] if arguments.table else []
+    run_notebooks([*made, *arguments.notebooks], arguments.profile, arguments.set, arguments.dry_run)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from .status import status
+
+    lines, current = status(arguments.profile)
+    print("\n".join(lines))
+    return int(not current)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

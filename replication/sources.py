@@ -38,6 +38,7 @@ FLOORS = (
     "report",
     "kernel",
     "run_notebooks",
+    "status",
     "__main__",
 )
 # Public names of the package, above everything; nothing in it imports them.
