@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test stress lint smoke status verify reference bench train study report readme lab lock clean distclean help
+.PHONY: all env test stress lint smoke status verify reference bench train study tables report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -56,6 +56,9 @@ train: $(READY)  ## train what checkpoints/ lacks (CONTENT=folder STYLE=folder P
 
 study: $(READY)  ## write a blind voting page for people: build/study/<profile>/vote.html (and key.json, to keep)
 	$(BIN)/python -m replication study --profile $(PROFILE)
+
+tables: $(READY)  ## write the tables of PROFILE as CSV, Markdown, LaTeX (booktabs) and HTML: build/tables/<profile>/
+	$(BIN)/python -m replication tables --profile $(PROFILE)
 
 report: $(READY)  ## write what PROFILE has produced as a static site: build/report/<profile>/index.html
 	$(BIN)/python -m replication report --profile $(PROFILE)

@@ -239,6 +239,25 @@ def parser() -> argparse.ArgumentParser:
     add.set_defaults(run=_study)
 
     add = commands.add_parser(
+        "tables",
+        help="write tables as CSV, Markdown, LaTeX and HTML",
+        description=(
+            "Write the tables of a profile as people read them: CSV, Markdown, LaTeX (booktabs) and HTML, to"
+            " build/tables/<profile>/."
+        ),
+    )
+    _profile(add)
+    add.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this table, for example 'StyA2K Table 1'; may be given several times (default: all)",
+    )
+    add.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: build/tables/<profile>)")
+    add.set_defaults(run=_tables)
+
+    add = commands.add_parser(
         "report",
         help="write everything as a static site",
         description=(
@@ -472,6 +491,15 @@ def _study(arguments: argparse.Namespace) -> None:
     ]
     page = write_study(rows, sizes, build_dir() / "study" / sizes.name)
     print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from .files import build_dir
+    from .report.table_forms import write_tables
+
+    folder = arguments.out or build_dir() / "tables" / arguments.profile
+    written = write_tables(arguments.profile, arguments.table, folder)
+    print(f"wrote {len(written)} files to {printable(folder)}")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,6 @@ JupyterLab carries MathJax only inside its own bundles, so matplotlib draws the 
 
 import ast
 import base64
-import csv
 import hashlib
 import html
 import io
@@ -51,6 +50,7 @@ from ..papers.printed import WORKBOOK
 from ..weights.shipped import card_files
 from .markdown import _markdown
 from .readme import SHOWN, footnote, marked, weak_methods
+from .table_forms import as_grid, damaged, read_csv, read_wide, title_of, write_forms
 
 HERE = Path(__file__).parent
 
@@ -111,7 +111,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     pictures = _copy((path for path in _seen(drawn, "*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
     made = [
-        _table(path, writers)
+        _table(path, writers, site)
         for path in _seen(results, "*.csv")
         if path.name != "claims.csv" and not path.name.endswith(".cells.csv")
     ]
@@ -191,27 +191,11 @@ def _copy(paths: Iterable[Path], folder: Path) -> list[Path]:
     return [Path(shutil.copy2(path, folder)) for path in sorted(paths) if path.is_file()]
 
 
-def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path} is damaged ({reason}); remove it or restore it with git, then run `make` again")
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Facts of a file; none when it is missing. Raises UserError naming the file when it is damaged."""
     if not path.exists():
         return {}
     return files.read_object(path, "remove it or restore it with git, then run `make` again")
-
-
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table, as they are written. Raises UserError naming the file when it is damaged."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file, strict=True)
-    except (ValueError, csv.Error) as error:
-        raise _damaged(path, error) from error
-    if any(len(line) != len(header) for line in lines):
-        raise _damaged(path, "lines of unequal length")
-    return header, lines
 
 
 def _writers(executed: Path) -> dict[str, str]:
@@ -230,7 +214,7 @@ def _figure(path: Path, writers: dict[str, str], captions: dict[str, list["Capti
         with Image.open(path) as image:
             width, height = image.size
     except OSError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     # A .png and a .jpg of one name share one file of facts, which is the later one's.
     facts = facts if facts.get("figure") == path.name else {}
     notebook = writers.get(path.name)
@@ -296,35 +280,25 @@ def _card(path: Path, health: dict[str, str] | None) -> dict[str, Any]:
     return {"name": path.stem, "curve": facts.pop("loss_curve", []), "facts": facts, "health": health}
 
 
-def _table(path: Path, writers: dict[str, str]) -> dict[str, Any]:
-    """A table as it is written and, when it has rows and metrics, as people read it."""
+def _table(path: Path, writers: dict[str, str], site: Path) -> dict[str, Any]:
+    """A table as it is written and, when it has rows and metrics, as people read it; with its forms as files."""
     facts = read_json(path.with_suffix(".json"))
     header, lines = read_csv(path)
-    title = f"{facts['paper']}, {facts['table']}" if {"paper", "table"} <= facts.keys() else path.stem
     downloads = [
         other.name
         for other in (path, path.with_suffix(".json"), tables.cells_file(path.parent, path.stem))
         if other.is_file()
     ]
-    wide = None
-    if {"row", "metric", "reported", "measured", "low", "high"} <= set(header):
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""]).dropna(subset=["row", "metric"])
-        if len(frame) and not frame.duplicated(["row", "metric"]).any():
-            wide = _grid(tables.show(frame, list(dict.fromkeys(frame.metric))))
     return {
         "name": path.stem,
         "url": f"table-{path.stem}.html",
-        "title": title,
+        "title": title_of(path),
         "facts": facts,
         "notebook": writers.get(path.name),
-        "wide": wide,
+        "wide": read_wide(path),
         "long": (header, lines),
-        "downloads": downloads,
+        "downloads": [*downloads, *(form.name for form in write_forms(path, site / "data", ".shown"))],
     }
-
-
-def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    return ["", *frame.columns], [[str(row), *map(str, cells)] for row, *cells in frame.itertuples()]
 
 
 def _headline(profile: str, results: Path) -> tuple[list[str], list[list[str]], str] | None:
@@ -335,7 +309,7 @@ def _headline(profile: str, results: Path) -> tuple[list[str], list[list[str]], 
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     weak = weak_methods(profile, results)
     shown = marked(frame, [name for name in SHOWN if name in set(frame.metric)], weak)
-    return *_grid(shown.rename(columns=lambda name: name.removesuffix(", ours"))), footnote(frame, weak)
+    return *as_grid(shown.rename(columns=lambda name: name.removesuffix(", ours"))), footnote(frame, weak)
 
 
 def _claims(path: Path) -> dict[str, list[dict[str, str]]]:
@@ -412,7 +386,7 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
         book = nbformat.read(path, as_version=4)
         nbformat.validate(book)
     except (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as error:
-        raise _damaged(path, str(error).partition("\n")[0]) from error
+        raise damaged(path, str(error).partition("\n")[0]) from error
     markdown, renderer = _markdown()
     opening = next((cell.source for cell in book.cells if cell.cell_type == "markdown"), "")
     captions, above = [], opening
@@ -478,7 +452,7 @@ def _store(site: Path, kind: str, data: str, source: Path) -> tuple[str, tuple[i
         with Image.open(io.BytesIO(content)) as image:
             size = image.size
     except (ValueError, OSError) as error:
-        raise _damaged(source, error) from error
+        raise damaged(source, error) from error
     url = f"images/{hashlib.sha256(content).hexdigest()[:16]}{PICTURES[kind]}"
     (site / "images").mkdir(exist_ok=True)
     (site / url).write_bytes(content)

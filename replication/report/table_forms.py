@@ -1,0 +1,138 @@
+"""Tables in the forms that papers and pages take: CSV, Markdown, LaTeX (booktabs) and HTML.
+
+A table with rows and metrics is shown as people read it, a line for each row; any other as it is written.
+"""
+
+import csv
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from .. import files
+from ..errors import UserError
+from ..evaluation import tables
+from ..papers.makers import find_table
+
+# Header and lines; the first cell of each line names it.
+Grid = tuple[list[str], list[list[str]]]
+
+
+def read_csv(path: Path) -> Grid:
+    """Header and lines of a table, as they are written. Raises UserError naming the file when it is damaged."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            header, *lines = csv.reader(file, strict=True)
+    except (ValueError, csv.Error) as error:
+        raise damaged(path, error) from error
+    if any(len(line) != len(header) for line in lines):
+        raise damaged(path, "lines of unequal length")
+    return header, lines
+
+
+def damaged(path: Path, reason: object) -> UserError:
+    """The error for a result that cannot be read."""
+    return UserError(f"{path} is damaged ({reason}); remove it or restore it with git, then run `make` again")
+
+
+def read_wide(path: Path) -> Grid | None:
+    """A table of rows and metrics as people read it; None for a table that is none, or has a cell twice."""
+    header, _ = read_csv(path)
+    if not {"row", "metric", "reported", "measured", "low", "high"} <= set(header):
+        return None
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""]).dropna(subset=["row", "metric"])
+    if not len(frame) or frame.duplicated(["row", "metric"]).any():
+        return None
+    return as_grid(tables.show(frame, list(dict.fromkeys(frame.metric))))
+
+
+def as_grid(frame: pd.DataFrame) -> Grid:
+    """A frame as texts, its index first."""
+    return ["", *frame.columns], [[str(row), *map(str, cells)] for row, *cells in frame.itertuples()]
+
+
+def _csv(grid: Grid, title: str) -> str:
+    header, lines = grid
+    return pd.DataFrame(lines, columns=header).to_csv(index=False, lineterminator="\n")
+
+
+def _markdown(grid: Grid, title: str) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(re.sub(r"([\\|<>*_`])", r"\\\1", cell).replace("\n", " ") for cell in cells) + " |"
+
+    header, lines = grid
+    return "\n".join([f"**{title}**", "", line(header), "|" + "---|" * len(header), *map(line, lines), ""])
+
+
+def _latex(grid: Grid, title: str) -> str:
+    header, lines = grid
+    frame = pd.DataFrame([line[1:] for line in lines], columns=header[1:], index=[line[0] for line in lines])
+    style = frame.style.format(escape="latex").format_index(escape="latex").format_index(escape="latex", axis=1)
+    if frame.columns.has_duplicates or frame.index.has_duplicates:  # which a Styler does not take
+        style = frame.reset_index(names=header[0] or "row").T.reset_index(drop=True).T.style.format(escape="latex")
+    text = style.to_latex(hrules=True, caption=_for_latex(title), position_float="centering")
+    return "% \\usepackage{booktabs}\n" + _greek(text)
+
+
+def _for_latex(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+
+
+def _greek(text: str) -> str:
+    """Greek letters as commands: the fonts that LaTeX starts with lack them."""
+
+    def command(found: re.Match[str]) -> str:
+        name = unicodedata.name(found[0]).split()[3].lower().replace("lamda", "lambda")  # as Unicode spells it
+        return f"$\\{name.capitalize() if found[0].isupper() else name}$"
+
+    return re.sub("[Α-Ωα-ω]", command, text)
+
+
+def _html(grid: Grid, title: str) -> str:
+    header, lines = grid
+    frame = pd.DataFrame(lines, columns=header)
+    return (
+        frame.to_html(index=False, border=0).replace(
+            "<thead>", f"<caption>{html.escape(title)}</caption>\n  <thead>", 1
+        )
+        + "\n"
+    )
+
+
+FORMS: dict[str, Callable[[Grid, str], str]] = {".csv": _csv, ".md": _markdown, ".tex": _latex, ".html": _html}
+
+
+def title_of(path: Path) -> str:
+    """What a table is called: paper and number where its facts name them, else its file's name."""
+    facts_file = path.with_suffix(".json")
+    facts = files.read_object(facts_file, "run `make` again") if facts_file.is_file() else {}
+    return f"{facts['paper']}, {facts['table']}" if {"paper", "table"} <= facts.keys() else path.stem
+
+
+def write_forms(path: Path, folder: Path, ending: str = "") -> list[Path]:
+    """Write a result in every form to a folder.
+
+    ending  stands between the table's name and that of the form
+    """
+    grid, title = read_wide(path) or read_csv(path), title_of(path)
+    return [
+        files.write_text(folder / f"{path.stem}{ending}{suffix}", write(grid, title)) for suffix, write in FORMS.items()
+    ]
+
+
+def write_tables(profile: str, wanted: list[str], folder: Path) -> list[Path]:
+    """Write tables of a profile (all when none is named) in every form.
+
+    Raises UserError for an unknown table and for one that was not made.
+    """
+    results = files.RESULTS / profile
+    found = [results / f"{find_table(name)}.csv" for name in wanted] or [
+        path for path in sorted(results.glob("[!.]*.csv")) if not path.name.endswith(".cells.csv")
+    ]
+    missing = next((path for path in found if not path.is_file()), results if not found else None)
+    if missing:
+        raise UserError(f"{missing} is missing; run `python -m replication run --profile {profile}` first")
+    return [written for path in found for written in write_forms(path, folder)]
