@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.common import arrays
 
-from replication import build, official
+from replication import build, official, pretrained
 from replication.errors import UserError
 from replication.files import ROOT
-from replication.methods import METHODS, method_name
+from replication.methods import METHODS, default_variant, method_name
 from replication.methods.adaattn import Variant, key_subset
 from replication.methods.base import parameter_count, stylisation_parameters
 from replication.nn.encoder import TAPS, Encoder, check_image
@@ -257,8 +257,11 @@ def test_a_near_miss_is_answered_with_the_name():
         official.load("sannet", {})
     with pytest.raises(UserError, match="did you mean autoencoder[?] choose .*, autoencoder or all"):
         method_name("autoencodr", "autoencoder", "all")
-    with pytest.raises(UserError, match="unknown method 'gatys'; choose"):
-        method_name("gatys")
+    for named in (method_name, default_variant):
+        with pytest.raises(UserError, match="unknown method 'gatys'; choose"):
+            named("gatys")
+    with pytest.raises(UserError, match="write 'stya2k' for 'StyA2K'"):
+        pretrained("StyA2K")
 
 
 def test_padding_keeps_the_precision_of_autocast():
