@@ -203,7 +203,7 @@ def _plain(name: str) -> str:
 
 
 def default_variant(method: str) -> str:
-    """Name of a method's first variant. Raises UserError for a name that is no key of METHODS, with the key it means."""
+    """Name of a method's first variant. Raises UserError for a name that is no key of METHODS, with the right one."""
     if method not in METHODS:
         raise UserError(f"write {method_name(method)!r} for {method!r}: names of weights hold the short name")
     return next(iter(METHODS[method].variants))
