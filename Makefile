@@ -36,6 +36,9 @@ lint: $(READY)  ## check the formatting of code and notebooks, and the order of 
 stress: $(READY)  ## kill trainings at random moments, for minutes
 	$(BIN)/python -m pytest -m stress $(ARGS)
 
+mutate: $(READY)  ## break the package on purpose, edit by edit, and see which the tests notice (ARGS=words of files)
+	$(BIN)/python tests/mutate.py $(ARGS)
+
 smoke: $(READY)  ## run every notebook in minutes, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke
 

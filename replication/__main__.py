@@ -302,9 +302,11 @@ def parser() -> argparse.ArgumentParser:
         help="store the shipped weights as 8-bit integers, for maintainers",
         description=(
             "Rewrite the methods' weights in checkpoints/ as 8-bit integers with one scale per output channel, half as"
-            " large. It changes results a little, so the reference has to be renewed afterwards."
+            " large, and those that went on from others as steps from them. It changes results a little, so the"
+            " reference has to be renewed afterwards."
         ),
     )
+    add.add_argument("--encoder", choices=("student", "half"), default="student", help="width (default: student)")
     add.set_defaults(run=_pack)
 
     add = commands.add_parser(
@@ -535,7 +537,7 @@ def _reference(arguments: argparse.Namespace) -> None:
 def _pack(arguments: argparse.Namespace) -> None:
     from .training.ship import pack_shipped
 
-    before, after = pack_shipped()
+    before, after = pack_shipped(arguments.encoder)
     print(
         f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after; run `make` and `make reference` to renew the tables"
     )

@@ -69,6 +69,7 @@ class Method(nn.Module):
     taps       taps that a stylisation keeps, the deepest last; none when the frozen encoder serves the losses alone
     variants   readings and ablation arms by name; the first is the default
     mirrored   `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
+    examples   photographs that `begin` is fitted to
     layout     files that the authors published; None when there are none
     operators  attention operators of its own by name, on maps of queries, keys and values: the benchmark measures their
                memory
@@ -81,6 +82,7 @@ class Method(nn.Module):
     taps: tuple[str, ...] = ("relu4_1",)
     variants: dict[str, object] = {"default": None}
     mirrored: bool = True
+    examples: int = 60
     layout: Layout | None = None
     operators: dict[str, Operator] = {}
     counts_depend_on_pixels: bool = False
@@ -244,6 +246,16 @@ def fit_merge(model: Method, merge: nn.Conv2d, photographs: Sequence[AnyImage]) 
         wanted.append(code.features["relu4_1"])
     handle.remove()
     fit_convolution(merge, seen, wanted, seed=0, rows=500)
+
+
+# Parts of style to one part of F_c before the first step of a method that adds the style's share to F_c.
+START_STRENGTH = 3.0
+
+
+def weaken_input(target: nn.Sequential) -> None:
+    """Divide what a decoder reads by START_STRENGTH and one, for features that begin so much larger."""
+    first = next(layer for layer in target if isinstance(layer, nn.Conv2d))
+    first.weight.data.div_(1 + START_STRENGTH)
 
 
 def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:

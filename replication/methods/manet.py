@@ -24,6 +24,7 @@ Loss weights agree; norms are mean squared errors. Strength alpha mixes with M(c
 Public code, read for facts: diyiiyiii/Arbitrary-Style-Transfer-via-Multi-Adaptation-Network@e98469d.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,17 @@ from ..nn.attention import AttentionRecord
 from ..nn.encoder import TAPS, AnyImage, Encoder, Image
 from ..nn.layers import decoder, full_precision, full_precision_region, mean_std, normalise
 from ..nn.losses import Features, mse
-from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
+from .base import (
+    START_STRENGTH,
+    Encoded,
+    FeatureTransfer,
+    Layout,
+    conv1x1,
+    identities,
+    inverse_decay,
+    scale_terms,
+    weaken_input,
+)
 from .products import Grids
 from .sanet import StyleAttention
 
@@ -126,6 +137,16 @@ class MANet(FeatureTransfer):
         super().__init__(encoder, variant)
         self.ma_module = MultiAdaptation(encoder.channels[3])
         self.decoder = decoder(encoder.channels)
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """CA's projections identities, CSA and SSA hand through: three parts attended style to one part content."""
+        block = self.ma_module
+        identities(block.CA)
+        block.CA.out_conv.weight.data.mul_(START_STRENGTH)
+        for silent in (block.CSA.out_conv, block.SSA.out_conv):
+            nn.init.zeros_(silent.weight)
+            nn.init.zeros_(silent.bias)
+        weaken_input(self.decoder)
 
     def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
         """F_cs."""

@@ -26,6 +26,7 @@ GPU's. Strength alpha mixes with M(c, c).
 Public code, read for facts: diyiiyiii/MCCNet@38b1657.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,9 +34,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..nn.encoder import AnyImage, Encoder, Image
-from ..nn.layers import decoder, full_precision, normalise
+from ..nn.layers import EPS, decoder, full_precision, mean_std, normalise
 from ..nn.losses import mse
-from .base import Encoded, FeatureTransfer, Layout, conv1x1, inverse_decay, scale_terms
+from .base import (
+    START_STRENGTH,
+    Encoded,
+    FeatureTransfer,
+    Layout,
+    conv1x1,
+    inverse_decay,
+    scale_terms,
+    weaken_input,
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,53 @@ class MultiChannelCorrelation(nn.Module):
         g = full_precision(self.g(normalise(style)))
         return g.square().mean(dim=(2, 3)) / full_precision(self.g.bias)
 
+    @torch.enable_grad()
+    def fit(self, features: Sequence[Float[Tensor, "1 c _ _"]], strength: float, steps: int = 1000) -> None:
+        """Start as near to AdaIN as the block's form allows: strength (N(F_c) + k) w + F_c with w near sigma(F_s).
+
+        f and W become identities, and the bias of f is k, the usual mu / sigma of a channel. N(F_s) has no deviation,
+        so w is guessed from g's energies g_c^T R g_c + b_c^2, with R the correlations of the style's channels. g and
+        fc are fitted to that by Adam, from a random rotation. With a random g the start ignores the painting.
+
+        features  of pictures, any sizes
+        """
+        correlations = torch.stack([_correlations(feature) for feature in features])  # (n, c, c)
+        means, deviations = (  # (n, c) each, from (1, c, 1, 1)
+            torch.cat(part).flatten(1) for part in zip(*map(mean_std, features), strict=True)
+        )
+        centre, spread = deviations.mean(0), deviations.std(0).clamp_min(EPS)  # a dead channel has no spread
+        g = torch.nn.init.orthogonal_(torch.empty_like(correlations[0])).requires_grad_()
+        energies = ((g @ correlations) * g).sum(2).detach()  # (n, c)
+        usual, unit = energies.mean(0), energies.std(0).mean() * len(g) ** 0.5
+        fc, bias = torch.zeros_like(g, requires_grad=True), torch.zeros_like(centre, requires_grad=True)
+        optimizer = torch.optim.Adam((g, fc, bias), lr=1e-2)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / steps)
+            chosen = torch.randint(len(features), (16,))
+            guess = (((g @ correlations[chosen]) * g).sum(2) - usual) / unit @ fc.T + bias
+            error = (guess - (deviations[chosen] - centre) / spread).square().mean()
+            optimizer.zero_grad()
+            error.backward()
+            optimizer.step()
+        with torch.no_grad():
+            scaled = strength * spread[:, None] * fc / unit
+            self.g.weight.copy_(g[:, :, None, None])
+            self.g.bias.fill_(1.0)
+            self.fc.weight.copy_(scaled)
+            self.fc.bias.copy_(strength * (centre + spread * bias) - scaled @ (usual + 1.0))
+            for layer, shift in ((self.f, (means / deviations).median(0).values), (self.out_conv, 0 * centre)):
+                layer.weight.copy_(torch.eye(len(g))[:, :, None, None])
+                layer.bias.copy_(shift)
+
     def forward(self, content: Float[Tensor, "b c h w"], style: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
         weights = self.fc(self.energies(style))[:, :, None, None]
         return self.out_conv(self.f(normalise(content)) * weights) + content
+
+
+def _correlations(feature: Float[Tensor, "1 c h w"]) -> Float[Tensor, "c c"]:
+    """R of channels over positions."""
+    flat = normalise(feature)[0].flatten(1)  # (c, h * w)
+    return flat @ flat.T / flat.shape[1]
 
 
 class Correlation(nn.Module):
@@ -96,11 +150,19 @@ class MCCNet(FeatureTransfer):
 
     title = "MCCNet"
     variants = {"code": CODE, "paper": PAPER}
+    examples = 600
 
     def __init__(self, encoder: Encoder, variant: Variant = CODE):
         super().__init__(encoder, variant)
         self.mcc_module = Correlation(encoder.channels[3])
         self.decoder = decoder(encoder.channels)
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """Three parts AdaIN, one part content, as `MultiChannelCorrelation.fit` gets there."""
+        with torch.no_grad():
+            features = [self.encoder(image, ("relu4_1",))["relu4_1"] for image in photographs]
+        self.mcc_module.MCCN.fit(features, START_STRENGTH)
+        weaken_input(self.decoder)
 
     def transform(self, content: Encoded, style: Encoded) -> Float[Tensor, "b c h w"]:
         """F_cs."""

@@ -33,12 +33,12 @@ class AutoEncoder(Method):
         return Transferred({"relu4_1": content.features["relu4_1"]}, content.size)
 
     def losses(self, content: Image, style: AnyImage, step: int) -> dict[str, Float[Tensor, ""]]:
-        """Pixels and features of both images; the weights are SANet's for its identity losses."""
+        """Pixels and features of both images; weighted as SANet's identity losses, pixels four times."""
         terms = {"pixels": 0.0, "features": 0.0}
         for image in (content, style):
             code = self.features(image)
             output = self.decode(self.transfer(code, code))
-            terms["pixels"] = terms["pixels"] + 50 * mse(output, image)
+            terms["pixels"] = terms["pixels"] + 200 * mse(output, image)
             terms["features"] = terms["features"] + feature_identity(
                 self.judged(output), self.judged(image, code), TAPS
             )

@@ -22,7 +22,7 @@ from .loop import Objective, read_losses, train
 from .readable import readable_pictures
 from .ship import data_list, ship
 
-# Photographs that a start is fitted to, and as many paintings for the auto-encoder's; their side in pixels.
+# Photographs that the auto-encoder's start is fitted to, and as many paintings; the side of every start's pictures.
 EXAMPLES, EXAMPLE_SIZE = 60, 192
 
 
@@ -200,7 +200,7 @@ def train_arms(
         if "start" in facts:
             facts["start_sha256"] = model_card(facts["start"])["sha256"]
         settings = replace(sizes.ablation if start else sizes.train, **changes)
-        examples = spread(readable()[0], EXAMPLES) if model.mirrored else ()
+        examples = spread(readable()[0], model.examples) if model.mirrored else ()
         _train_and_ship(name, model, *readable(), settings, seed, facts, start is not None, examples)
         return name
 

@@ -65,20 +65,26 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
     return path
 
 
-def pack_shipped(encoder: str = "student") -> tuple[int, int]:
-    """Store the methods' weights in checkpoints/ as 8-bit integers; bytes before and after.
+def pack_shipped(encoder: str) -> tuple[int, int]:
+    """Store the methods' weights of a width in checkpoints/ as 8-bit integers; bytes before and after.
 
-    A card keeps the hash of the file that training had written, which cards of later trainings name as their start.
-    Encoders and the LPIPS substitute stay as they are, because cells and cards hold the hashes of their numbers.
+    Weights that went on from a method's are stored as steps from them, once those are packed themselves. A card keeps
+    the hash of the file that training had written, which cards of later trainings name as their start. Encoders and the
+    LPIPS substitute stay as they are, because cells and cards hold the hashes of their numbers.
     """
     before = after = 0
-    for name in shipped_names(encoder):
+    names = shipped_names(encoder)
+    for name in sorted(names, key=lambda name: (model_card(name).get("start") in names, name)):
         card, path = model_card(name), weights_file(name)
         before += path.stat().st_size
         if "stored" not in card:
-            write_weights(path, load_checkpoint(name), torch.int8)
-            card |= {"trained_sha256": card["sha256"], "sha256": files.sha256_file(path), "stored": STORED}
-            files.write_json(card_file(name), card)
+            state, start = load_checkpoint(name), None
+            card |= {"trained_sha256": card["sha256"], "stored": STORED}
+            if card.get("start") in names:
+                start = load_checkpoint(card["start"])
+                card["stored_from_sha256"] = model_card(card["start"])["sha256"]
+            write_weights(path, state, torch.int8, start)
+            files.write_json(card_file(name), card | {"sha256": files.sha256_file(path)})
         after += path.stat().st_size
     write_manifest()
     return before, after

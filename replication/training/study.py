@@ -23,8 +23,10 @@ FACTORS = {
     "crop": "side of the training crops, in pixels",
     "load": "shorter side from which crops were taken, in pixels",
     "rate": "peak learning rate of the one-cycle schedule; a run of one step at next to no rate shows the start itself",
+    "pictures": "what it was measured on: the evaluation grid, or eight photographs and eight paintings held out of"
+    " training",
 }
-# What was found, on photographs and paintings that were never trained on, at 256 px.
+# What was found, on photographs and paintings that the run never trained on, at 256 px.
 FINDINGS = {
     "cpu_seconds_per_step": "CPU seconds per step, one thread; of a run of one step, with all that comes before it",
     "cpu_seconds": "CPU seconds of all steps",

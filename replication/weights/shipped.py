@@ -140,11 +140,25 @@ def model_card(name: str) -> dict[str, Any]:
 
 
 def load_checkpoint(name: str) -> dict[str, Tensor]:
-    """Shipped weights in float32. Raises UserError when they are missing or not those of the card."""
+    """Shipped weights in float32.
+
+    Raises UserError when they, or the weights that they are stored as steps from, are missing or not those of the card.
+    """
     facts, path = model_card(name), weights_file(name)
     if path.is_file() and files.sha256_file(path) != facts["sha256"]:
         raise UserError(f"{path} is not the file its card describes (sha256 differs); restore both with git")
-    return read_weights(path)
+    return read_weights(path, _stored_from(facts))
+
+
+def _stored_from(card: dict[str, Any]) -> dict[str, Tensor] | None:
+    """The weights that a card's are stored as steps from, if they are."""
+    if "stored_from_sha256" not in card:
+        return None
+    if model_card(card["start"])["sha256"] != card["stored_from_sha256"]:
+        raise UserError(
+            f"{card['name']} is stored as steps from {card['start']}, which has changed since; restore both with git"
+        )
+    return load_checkpoint(card["start"])
 
 
 def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import statistics
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -109,9 +111,13 @@ def test_a_printed_time_that_cannot_be():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
 def test_peak_memory_sees_what_was_freed():
-    got = benchmark.peak_memory(lambda: torch.ones(64 << 20, dtype=torch.uint8).max())
-    assert 60 << 20 < got < 100 << 20
-    assert benchmark.peak_memory(lambda: None) < 4 << 20
+    """The middle of three measurements: the kernel may count pages of the test itself in any one of them."""
+
+    def middle(run: Callable[[], object]) -> int:
+        return statistics.median(benchmark.peak_memory(run) for _ in range(3))
+
+    assert 60 << 20 < middle(lambda: torch.ones(64 << 20, dtype=torch.uint8).max()) < 100 << 20
+    assert middle(lambda: None) < 4 << 20
 
 
 def test_a_killed_measurement_is_blank(build_folder, monkeypatch):

@@ -6,6 +6,8 @@ from helpers.models import images, model
 from torch import nn
 
 from replication.methods import METHODS
+from replication.nn.attention import attend, grid, tokens
+from replication.nn.layers import mean_std, normalise
 
 BEGIN = ("adaattn", "datnet", "sanet", "stya2k")
 
@@ -43,7 +45,45 @@ def test_projections_are_identities_and_an_image_keeps_its_features(name):
     assert all(torch.equal(value, frozen[key]) for key, value in made.encoder.state_dict().items())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in BEGIN])
+def test_mccnet_guesses_a_style_s_deviations_and_takes_three_parts_of_them():
+    made = model("mccnet").float()
+    generator = torch.Generator().manual_seed(0)
+    examples = [
+        nn.functional.interpolate(torch.rand(1, 3, side, side, generator=generator), 64, mode="bilinear")
+        for side in (4, 8, 16, 32)
+        for _ in range(16)
+    ]
+    content = made.encode_content(examples.pop())
+    torch.manual_seed(0)
+    made.begin(examples)
+    block = made.mcc_module.MCCN
+    with torch.no_grad():
+        styles = [made.encode_style(image).features["relu4_1"] for image in examples]
+        guessed = torch.cat([block.fc(block.energies(style)) for style in styles]) / 3
+        wanted = torch.cat([mean_std(style)[1].flatten(1) for style in styles])
+        stylised = made.transfer(content, made.encode_style(examples[0])).features["relu4_1"]
+    missed = (guessed - wanted).square().mean() / (wanted - wanted.mean(0)).square().mean()
+    assert missed < 0.2
+    added = mean_std(stylised - content.features["relu4_1"])[1].flatten()
+    alive = mean_std(content.features["relu4_1"])[1].flatten() > 0.1
+    assert alive.sum() > 5 and torch.allclose(added[alive], 3 * guessed[0][alive], rtol=0.01)
+
+
+def test_manet_adds_three_times_the_attended_style():
+    made = model("manet")
+    content, style = map(made.encode_content, images())
+    first = next(layer for layer in made.decoder if isinstance(layer, nn.Conv2d)).weight
+    before = first.clone()
+    with torch.no_grad():
+        made.begin(images())
+        stylised = made.transfer(content, style).features["relu4_1"]
+    f, s = content.features["relu4_1"], style.features["relu4_1"]
+    attended = attend(tokens(normalise(f)), tokens(normalise(s)), tokens(s))
+    assert torch.allclose(stylised, f + 3 * grid(attended, tuple(f.shape[2:])))
+    assert torch.equal(first, before / 4)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*BEGIN, "manet", "mccnet")])
 def test_other_methods_begin_as_they_were_made(name):
     made = model(name)
     before = {key: value.clone() for key, value in made.state_dict().items()}

@@ -50,12 +50,37 @@ def test_packed_weights_are_those_of_their_cards_and_name_what_training_wrote(tm
     name, state = "a-code-student-seed0", {"weight": torch.randn(80, 80), "bias": torch.randn(80)}
     trained = files.sha256_file(write_weights(weights_file(name), state, torch.half))
     files.write_json(tmp_path / f"{name}.json", {"sha256": trained, "commit": "c", "licence": "MIT"})
-    before, after = pack_shipped()
+    before, after = pack_shipped("student")
     packed, bound = load_checkpoint(name), 0.51 * state["weight"].abs().max() / 127
     assert after < 0.7 * before and 0 < (packed["weight"] - state["weight"]).abs().max() <= bound
     assert model_card(name)["trained_sha256"] == trained and "int8" in model_card(name)["stored"]
     assert pd.read_csv(tmp_path / "manifest.csv").sha256[0] == model_card(name)["sha256"] != trained
-    assert pack_shipped() == (after, after)  # packing twice changes nothing
+    assert pack_shipped("student") == (after, after)  # packing twice changes nothing
+
+
+def test_weights_that_went_on_from_others_are_stored_as_steps_from_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    start = {"same": torch.randn(80, 80), "other": torch.randn(80, 80)}
+    arm = {"same": start["same"] + 0.02 * torch.randn(80, 80), "other": torch.randn(90, 80), "bias": torch.randn(80)}
+    for name, state, facts in (
+        ("b-code-half-seed0", start, {}),
+        ("a-arm-half-seed0", arm, {"start": "b-code-half-seed0"}),
+    ):
+        file = write_weights(weights_file(name), state, torch.half)
+        card = {"name": name, "sha256": files.sha256_file(file), "commit": "c", "licence": "MIT", **facts}
+        files.write_json(tmp_path / f"{name}.json", card)
+    assert pack_shipped("half")[1] == pack_shipped("half")[0]
+    found, base = load_checkpoint("a-arm-half-seed0"), load_checkpoint("b-code-half-seed0")
+    for key, tensor in arm.items():
+        step = (base["same"] if key == "same" else tensor).abs().amax(-1, keepdim=True) / 127
+        assert (found[key] - tensor).abs().le((key != "bias") * 0.51 * step + 2e-3).all(), key  # half precision before
+    alone = write_weights(tmp_path / "alone.safetensors.xz", arm, torch.int8)
+    assert weights_file("a-arm-half-seed0").stat().st_size < 0.85 * alone.stat().st_size
+    with pytest.raises(UserError, match="is damaged"):
+        read_weights(weights_file("a-arm-half-seed0"))  # without its start
+    files.write_json(tmp_path / "b-code-half-seed0.json", model_card("b-code-half-seed0") | {"sha256": "other"})
+    with pytest.raises(UserError, match="as steps from b-code-half-seed0, which has changed"):
+        load_checkpoint("a-arm-half-seed0")
 
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
