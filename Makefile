@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test stress lint smoke verify reference bench train study report readme lab lock clean distclean help
+.PHONY: all env test stress lint smoke status verify reference bench train study tables report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -39,8 +39,11 @@ stress: $(READY)  ## kill trainings at random moments, for minutes
 mutate: $(READY)  ## break the package on purpose, edit by edit, and see which the tests notice (ARGS=words of files)
 	$(BIN)/python tests/mutate.py $(ARGS)
 
-smoke: $(READY)  ## run every notebook in seconds, at sizes that say nothing
+smoke: $(READY)  ## run every notebook in minutes, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke
+
+status: $(READY)  ## say which notebooks and tables of PROFILE are current, and how long the others took last time
+	@$(BIN)/python -m replication status --profile $(PROFILE) || test $$? = 1
 
 verify: $(READY)  ## set results/PROFILE beside the committed results/reference/PROFILE, table by table
 	$(BIN)/python -m replication verify --profile $(PROFILE)
@@ -56,6 +59,9 @@ train: $(READY)  ## train what checkpoints/ lacks (CONTENT=folder STYLE=folder P
 
 study: $(READY)  ## write a blind voting page for people: build/study/<profile>/vote.html (and key.json, to keep)
 	$(BIN)/python -m replication study --profile $(PROFILE)
+
+tables: $(READY)  ## write the tables of PROFILE as CSV, Markdown, LaTeX (booktabs) and HTML: build/tables/<profile>/
+	$(BIN)/python -m replication tables --profile $(PROFILE)
 
 report: $(READY)  ## write what PROFILE has produced as a static site: build/report/<profile>/index.html
 	$(BIN)/python -m replication report --profile $(PROFILE)

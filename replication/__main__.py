@@ -1,6 +1,7 @@
 """Command line: python -m replication COMMAND --help."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from .files import make_places_absolute, printable
 from .plugins import add_plugins
 from .profiles import NAMES
 
+EXIT_STATUS = (
+    "Exit status: 0 when all is well; 1 when the command ran and something is not as asked, which it names (a picture"
+    " that failed, a table that differs, a notebook that is not current, an import that goes up); 2 for a mistake in"
+    " the command, a file or the setup, and for a notebook that stopped; 130 after Ctrl-C."
+)
 DESCRIPTION = "Replication workbook for attention-based arbitrary style transfer."
 
 
@@ -35,30 +41,47 @@ def _folders(parser: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="python -m replication", description=DESCRIPTION)
+    top = argparse.ArgumentParser(prog="python -m replication", description=DESCRIPTION, epilog=EXIT_STATUS)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     add = commands.add_parser(
         "stylise",
-        help="paint a photograph in the style of a painting",
-        description="Paint a photograph in the style of a painting with the shipped weights.",
+        help="paint photographs in the style of paintings",
+        description=(
+            "Paint a photograph in the style of a painting with the shipped weights. Several photographs, paintings or"
+            " methods, also folders and patterns, give every combination, as PNG in the folder --out: what is finished"
+            " is kept, a picture that cannot be read is reported and the rest is done (exit status 1)."
+        ),
     )
-    add.add_argument("--method", required=True, help="adain, sanet, adaattn, …: any method with shipped weights")
+    add.add_argument(
+        "--method",
+        required=True,
+        nargs="+",
+        metavar="METHOD",
+        help="adain, sanet, adaattn, …: any method with shipped weights, or several",
+    )
     given = add.add_mutually_exclusive_group()
-    given.add_argument("--content", type=Path, metavar="IMAGE", help="the photograph (JPEG, PNG, WebP, TIFF)")
+    given.add_argument(
+        "--content",
+        nargs="+",
+        metavar="IMAGE",
+        help="the photograph (JPEG, PNG, WebP, TIFF, BMP); or several, a folder, a pattern such as 'holiday/*.jpg'",
+    )
     given.add_argument(
         "--video",
         type=Path,
         metavar="FILE",
         help="or a video, frame by frame; the result is .mp4 (H.264, with the video's sound), .webp or .gif (no sound)",
     )
-    add.add_argument("--style", required=True, type=Path, metavar="IMAGE", help="the painting")
+    add.add_argument(
+        "--style", required=True, nargs="+", metavar="IMAGE", help="the painting; or several, as --content"
+    )
     add.add_argument(
         "--out",
         required=True,
         type=Path,
-        metavar="FILE",
-        help="where to write the result; the ending chooses the format",
+        metavar="PATH",
+        help="where to write: a file whose ending chooses the format, or for several results a folder",
     )
     add.add_argument(
         "--size",
@@ -73,6 +96,22 @@ def parser() -> argparse.ArgumentParser:
         "--keep-transparency",
         action="store_true",
         help="the result is as transparent as the photograph (.png, .webp, .tif); else transparent parts are white",
+    )
+    add.add_argument(
+        "--preserve-colour",
+        action="store_true",
+        help="keep the photograph's colours: only light and dark come from the style",
+    )
+    add.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="for several results: also write a contact sheet, a line for each pair and a column for each method",
+    )
+    add.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object for each result instead of text, as soon as it is done",
     )
     add.set_defaults(run=_stylise)
 
@@ -118,8 +157,26 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="replace a value of the notebook's parameters cell; may be given several times",
     )
+    add.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run what makes this table, for example 'StyA2K Table 1'; may be given several times",
+    )
     add.add_argument("--dry-run", action="store_true", help="only say which notebooks would run, and why")
     add.set_defaults(run=_run)
+
+    add = commands.add_parser(
+        "status",
+        help="say what is current",
+        description=(
+            "For every notebook and the tables that it makes: current, stale and because of which file, or missing;"
+            " and how long it took last time. Exit status 1 when something is not current."
+        ),
+    )
+    _profile(add)
+    add.set_defaults(run=_status)
 
     add = commands.add_parser(
         "evaluate",
@@ -180,6 +237,25 @@ def parser() -> argparse.ArgumentParser:
     )
     _profile(add)
     add.set_defaults(run=_study)
+
+    add = commands.add_parser(
+        "tables",
+        help="write tables as CSV, Markdown, LaTeX and HTML",
+        description=(
+            "Write the tables of a profile as people read them: CSV, Markdown, LaTeX (booktabs) and HTML, to"
+            " build/tables/<profile>/."
+        ),
+    )
+    _profile(add)
+    add.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this table, for example 'StyA2K Table 1'; may be given several times (default: all)",
+    )
+    add.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: build/tables/<profile>)")
+    add.set_defaults(run=_tables)
 
     add = commands.add_parser(
         "report",
@@ -289,19 +365,57 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _stylise(arguments: argparse.Namespace) -> None:
-    from .stylise import stylise_file, stylise_video
+def _stylise(arguments: argparse.Namespace) -> int:
+    from . import stylise_folders as many
+    from .methods import method_name
+    from .stylise import Settings, stylise_file, stylise_video
 
+    settings = Settings(arguments.size, arguments.alpha, arguments.keep_transparency, arguments.preserve_colour)
+    methods = list(dict.fromkeys(map(method_name, arguments.method)))
     if arguments.content is None and arguments.video is None:
         raise UserError("name what to paint: --content or --video")
-    if arguments.video is not None and arguments.keep_transparency:
-        raise UserError("--keep-transparency is for photographs; leave it out with --video")
-    given, notes = (arguments.style, arguments.out, arguments.size, arguments.alpha), []
-    if arguments.video is None:
-        stylise_file(arguments.method, arguments.content, *given, keep_transparency=arguments.keep_transparency)
-    else:
-        notes = stylise_video(arguments.method, arguments.video, *given)
-    print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
+    single = len(methods) == 1 and many.is_one_file(arguments.style)
+    if arguments.video is not None:
+        if arguments.keep_transparency:
+            raise UserError("--keep-transparency is for photographs; leave it out with --video")
+        if not single or arguments.sheet or arguments.json:
+            raise UserError("--video takes one method and one painting, and neither --sheet nor --json")
+        notes = stylise_video(methods[0], arguments.video, Path(arguments.style[0]), arguments.out, settings)
+        print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
+        return 0
+    if single and many.is_one_file(arguments.content):
+        if arguments.sheet:
+            raise UserError("--sheet is for several results; there is one")
+        job = many.Job(methods[0], Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
+        stylise_file(job.method, job.content, job.style, job.out, settings)
+        print(
+            json.dumps(many.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}"
+        )
+        return 0
+    contents, styles = (many.pictures(words, arguments.out) for words in (arguments.content, arguments.style))
+    wanted = many.jobs(methods, contents, styles, arguments.out)
+    if arguments.sheet:
+        many.check_sheet(arguments.sheet, wanted)
+    done = 0
+
+    def tell(outcome: many.Outcome) -> None:
+        nonlocal done
+        done += 1
+        if arguments.json:
+            print(json.dumps(outcome.facts()), flush=True)
+        else:
+            said = {"painted": f"{outcome.seconds:.1f} s", "kept": "kept", "failed": f"failed: {outcome.error}"}
+            print(f"[{done}/{len(wanted)}] {printable(outcome.job.out.name)}: {said[outcome.status]}", flush=True)
+
+    outcomes = many.paint(wanted, settings, arguments.out, tell)
+    if arguments.sheet:
+        many.write_sheet(arguments.sheet, outcomes)
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if failed:
+        print(
+            f"{failed} of {len(outcomes)} results failed; the others are in {printable(arguments.out)}", file=sys.stderr
+        )
+    return int(failed > 0)
 
 
 def _explore(arguments: argparse.Namespace) -> None:
@@ -312,9 +426,20 @@ def _explore(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from .files import ROOT
+    from .papers.makers import notebooks_for
     from .run_notebooks import run_notebooks
 
-    run_notebooks(arguments.notebooks, arguments.profile, arguments.set, arguments.dry_run)
+    made = [ROOT / "notebooks" / f"{name}.ipynb" for name in notebooks_for(arguments.table)] if arguments.table else []
+    run_notebooks([*made, *arguments.notebooks], arguments.profile, arguments.set, arguments.dry_run)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from .status import status
+
+    lines, current = status(arguments.profile)
+    print("\n".join(lines))
+    return int(not current)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -368,6 +493,15 @@ def _study(arguments: argparse.Namespace) -> None:
     ]
     page = write_study(rows, sizes, build_dir() / "study" / sizes.name)
     print(f"wrote {page}; keep key.json beside it to yourself, it says which method is which")
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from .files import build_dir
+    from .report.table_forms import write_tables
+
+    folder = arguments.out or build_dir() / "tables" / arguments.profile
+    written = write_tables(arguments.profile, arguments.table, folder)
+    print(f"wrote {len(written)} files to {printable(folder)}")
 
 
 def _report(arguments: argparse.Namespace) -> None:

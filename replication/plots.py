@@ -12,6 +12,7 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
@@ -79,6 +80,15 @@ def _plain_numbers(*axes: mpl.axis.Axis) -> None:
         axis.set_minor_formatter(LogFormatter())
 
 
+def _title_points(figure: Figure, across: int, titles: Sequence[str]) -> float:
+    """Size of panels' titles: a hundredth of the page's width where the longest then fits its panel, never below 8.
+
+    across  panels in a line
+    """
+    width, longest = 72 * figure.get_size_inches()[0], max((len(title) for title in titles), default=1)
+    return max(8.0, min(width / 100, width / across / (0.62 * longest)))
+
+
 def image_grid(
     images: Sequence[Sequence[Tensor | None]], columns: Sequence[str], rows: Sequence[str] = (), side: float = 1.6
 ) -> Figure:
@@ -86,13 +96,14 @@ def image_grid(
     use_style()
     height, width = len(images), len(images[0])
     figure, axes = plt.subplots(height, width, figsize=(side * width, side * height + 0.3), squeeze=False)
+    size = _title_points(figure, width, columns)
     for y, line in enumerate(images):
         for x, image in enumerate(line):
             axes[y, x].set_axis_off()
             if image is not None:
                 axes[y, x].imshow(to_uint8(image), interpolation="lanczos")
             if y == 0 and columns:
-                axes[y, x].set_title(columns[x], fontsize=8)
+                axes[y, x].set_title(columns[x], fontsize=size)
         if rows:
             axes[y, 0].text(
                 -0.06, 0.5, rows[y], transform=axes[y, 0].transAxes, rotation=90, va="center", ha="right", fontsize=8
@@ -115,8 +126,8 @@ def labelled(images: Mapping[str, Tensor], faults: Mapping[str, str], across: in
     return figure
 
 
-def mosaic(images: Sequence[Sequence[Tensor | None]], side: int = 144, gap: int = 3) -> Figure:
-    """Many images (3, h, w) in rows and columns as one picture, `side` pixels each; None leaves a gap."""
+def mosaic(images: Sequence[Sequence[Tensor | None]], title: str, side: int = 144, gap: int = 3) -> Figure:
+    """Many images (3, h, w) in rows and columns as one picture below a title, `side` pixels each; None leaves a gap."""
     use_style()
     lines = []
     for line in images:
@@ -128,9 +139,13 @@ def mosaic(images: Sequence[Sequence[Tensor | None]], side: int = 144, gap: int 
         ]
         lines.append(torch.cat([F.pad(tile, (0, gap, 0, gap), value=1.0) for tile in tiles], dim=2))
     whole = torch.cat(lines, dim=1)
-    dots = mpl.rcParams["savefig.dpi"]
-    figure = plt.figure(figsize=(whole.shape[2] / dots, whole.shape[1] / dots + 0.3), layout="none")
-    axis = figure.add_axes((0, 0, 1, whole.shape[1] / dots / (whole.shape[1] / dots + 0.3)))
+    dots, room = mpl.rcParams["savefig.dpi"], 0.3  # inches above the picture, for the title
+    width, height = whole.shape[2] / dots, whole.shape[1] / dots
+    # Without an engine, matplotlib turns to the default one, which is for subplots, when the figure is drawn again.
+    engine = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
+    figure = plt.figure(figsize=(width, height + room), layout=engine)
+    figure.text(0.5, 1 - room / 2 / (height + room), title, ha="center", va="center", fontsize=11)
+    axis = figure.add_axes((0, 0, 1, height / (height + room)))
     axis.imshow(to_uint8(whole), interpolation="none")
     axis.set_axis_off()
     return figure
@@ -205,7 +220,7 @@ def reported_and_measured(table: pd.DataFrame, panels: dict[str, tuple[str, str]
         if other is not axis:
             other.spines["right"].set_visible(True)
             other.set_ylabel("ours: substitute")
-    axes[0, 0].legend(frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -335,18 +350,22 @@ def runs(frame: pd.DataFrame, x: tuple[str, str], panels: dict[str, str], colour
     return figure
 
 
-def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]]) -> Figure:
-    """Loss terms over steps, one panel a run, from the cards."""
+def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]], across: int = 3) -> Figure:
+    """Loss terms over steps, one panel a run, `across` a line, from the cards."""
     use_style()
-    figure, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 2.6), squeeze=False)
-    for axis, (name, curve) in zip(axes[0], curves.items(), strict=True):
+    across = min(across, len(curves))
+    down = -(-len(curves) // across)
+    figure, axes = plt.subplots(down, across, figsize=(4.2 * across, 2.2 * down), squeeze=False)
+    for axis in axes.flat[len(curves) :]:
+        axis.set_axis_off()
+    for axis, (name, curve) in zip(axes.flat, curves.items(), strict=False):
         for term in dict.fromkeys(key for row in curve for key in row if key not in ("step", "rate")):
             axis.plot([row["step"] for row in curve], [row.get(term, np.nan) for row in curve], label=term, linewidth=1)
         axis.set_yscale("log")
         _plain_numbers(axis.yaxis)
         axis.set_title(name)
         axis.set_xlabel("step")
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -439,20 +458,30 @@ def attention_map(
     points          (y, x) as fractions of the content's height and width
     Each map is divided by its maximum; the number is the effective number of keys, exp(entropy).
     """
-    use_style()
-    figure, axes = plt.subplots(
-        len(points), 1 + len(records), figsize=(2.1 * (1 + len(records)), 2.2 * len(points)), squeeze=False
-    )
-    for line, (y, x) in zip(axes, points, strict=True):
+    figure, lines = _lines_of_panels(len(points), 1 + len(records))
+    for line, (y, x) in zip(lines, points, strict=True):
         _query(line[0], content, y, x)
-        line[0].set_title("query")
+        line[0].set_title("query", fontsize=8)
         for axis, (title, record) in zip(line[1:], records.items(), strict=True):
             row = record.row(int(y * record.content[0]), int(x * record.content[1]))
             _overlay(axis, style, row, True)
             axis.set_title(f"{title}\n{_keys(row)} of {row.numel()} keys", fontsize=8)
-        for axis in line:
-            axis.set_axis_off()
     return figure
+
+
+def _lines_of_panels(count: int, panels: int, across: int = 6) -> tuple[Figure, list[list[mpl.axes.Axes]]]:
+    """A figure without frames, and the panels of each of `count` lines of `panels` panels.
+
+    A line of more than `across` panels is broken into equal parts, one below the other, so that panels stay large
+    enough to be read where a page is a screen wide.
+    """
+    use_style()
+    parts = -(-panels // across)
+    width = -(-panels // parts)
+    figure, axes = plt.subplots(count * parts, width, figsize=(2.1 * width, 2.3 * count * parts), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure, [list(line[:panels]) for line in axes.reshape(count, parts * width)]
 
 
 def attention_panels(
@@ -464,12 +493,10 @@ def attention_panels(
     """StyA2K Figure 5: one line a query point; a column is a picture, or attention before (False) or after (True)
     softmax or arg-max, averaged over the records given.
     """
-    use_style()
-    figure, axes = plt.subplots(
-        len(points), 1 + len(columns), figsize=(1.75 * (1 + len(columns)), 1.9 * len(points)), squeeze=False
-    )
-    for number, (line, (y, x)) in enumerate(zip(axes, points, strict=True)):
+    figure, lines = _lines_of_panels(len(points), 1 + len(columns))
+    for line, (y, x) in zip(lines, points, strict=True):
         _query(line[0], content, y, x)
+        line[0].set_title("query", fontsize=8)
         for axis, (title, column) in zip(line[1:], columns.items(), strict=True):
             if isinstance(column, Tensor):
                 _query(axis, column, y, x)
@@ -478,11 +505,7 @@ def attention_panels(
                 place = [(record, int(y * record.content[0]), int(x * record.content[1])) for record in records]
                 maps = torch.stack([record.row(*at) if after else record.logits(*at) for record, *at in place])
                 _overlay(axis, style, maps.mean(dim=0), after)
-            if number == 0:
-                axis.set_title(title, fontsize=8)
-        for axis in line:
-            axis.set_axis_off()
-    axes[0, 0].set_title("query", fontsize=8)
+            axis.set_title(title, fontsize=8)
     return figure
 
 

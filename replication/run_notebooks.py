@@ -11,12 +11,14 @@ of other notebooks, and the user's pictures. Beside the executed notebook stands
 import ast
 import fcntl
 import json
+import logging
 import os
 import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +88,11 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
     for setting in settings:
         name, equals, text = setting.partition("=")
         defaults = [defaults[name] for defaults in known.values() if name in defaults]
-        if not equals or not defaults:
+        if not defaults:
             listing = "; ".join(f"{notebook.name}: {', '.join(names)}" for notebook, names in known.items())
             raise UserError(f"--set {setting}: no such parameter. Known: {listing}")
+        if not equals:
+            raise UserError(f"--set {setting}: give it a value, for example --set '{name}={defaults[0]}'")
         if name == "profile":
             raise UserError("--set profile=…: choose the profile with --profile")
         try:
@@ -171,13 +175,41 @@ def stale_because(stamp: Path, key: str) -> str:
     return ""
 
 
-def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_run: bool = False) -> None:
-    """Execute `notebooks` (all of notebooks/ when empty) on a profile, with NAME=VALUE settings.
+@dataclass(frozen=True)
+class State:
+    """Where a notebook stands on a profile.
 
-    dry_run  only say which would run, and why
+    values   its parameters
+    stamp    where its stamp lies, the executed copy beside it
+    key      hash of what is known before it runs
+    reason   why it has to run; empty when it is current
+    seconds  how long it took last time; None when it has not run
+    """
 
-    Raises UserError for a wrong notebook, profile or setting, and when a cell fails, after printing the cell and its
-    traceback.
+    notebook: Path
+    values: dict[str, Any]
+    stamp: Path
+    key: str
+    reason: str
+    seconds: float | None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a finished run is there, current or not."""
+        return self.seconds is not None
+
+
+def _seconds_of(stamp: Path) -> float | None:
+    try:
+        return float(json.loads(stamp.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def states(notebooks: list[Path], profile: str, settings: list[str]) -> list[State]:
+    """Where `notebooks` (all of notebooks/ when empty) stand on a profile, with NAME=VALUE settings.
+
+    Raises UserError for a wrong notebook, profile or setting.
     """
     if profile not in NAMES:
         raise UserError(f"unknown profile {profile!r}; choose {', '.join(NAMES)}")
@@ -188,29 +220,43 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
         if stems.count(stem) > 1:
             raise UserError(f"two notebooks are called {stem}; their executed copies would have one name: rename one")
     overrides = parse_overrides(settings, known)
-    folder = files.build_dir() / "notebooks" / profile
-    for position, notebook in enumerate(known, 1):
-        values = {"profile": profile, **{name: value for name, value in overrides.items() if name in known[notebook]}}
-        if "profile" not in known[notebook]:
+    folder, found = files.build_dir() / "notebooks" / profile, []
+    for notebook, own in known.items():
+        if "profile" not in own:
             raise UserError(f'{notebook}: its parameters cell lacks profile = "cpu"')
-        stamp, line = folder / f"{notebook.stem}.json", f"[{position}/{len(known)}] {notebook.stem}"
-        key = _fixed_key(notebook, values)
+        values = {"profile": profile, **{name: value for name, value in overrides.items() if name in own}}
+        stamp, key = folder / f"{notebook.stem}.json", _fixed_key(notebook, values)
+        found.append(State(notebook, values, stamp, key, stale_because(stamp, key), _seconds_of(stamp)))
+    return found
+
+
+def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_run: bool = False) -> None:
+    """Execute `notebooks` (all of notebooks/ when empty) on a profile, with NAME=VALUE settings.
+
+    dry_run  only say which would run, and why
+
+    Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
+    """
+    chosen = states(notebooks, profile, settings)
+    for position, state in enumerate(chosen, 1):
+        notebook, stamp = state.notebook, state.stamp
+        line = f"[{position}/{len(chosen)}] {notebook.stem}"
         if dry_run:
-            print(f"{line}: {stale_because(stamp, key) or 'current'}", flush=True)
+            print(f"{line}: {state.reason or 'current'}", flush=True)
             continue
         with _alone(stamp, line):
-            reason = stale_because(stamp, key)
-            if not reason:
+            # Asked again: notebooks before it, or another command, have run since.
+            if not stale_because(stamp, state.key):
                 print(f"{line}: unchanged", flush=True)
                 continue
             print(f"{line} …", flush=True)
             started = time.monotonic()
-            record = _execute(notebook, folder / f"{notebook.stem}.ipynb", values)
+            record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values)
             results = [path.resolve() for path in (files.RESULTS, files.FIGURES)]
             written = {path for path in record["written"] if any(Path(path).is_relative_to(root) for root in results)}
             facts = {
-                "key": key,
-                "parameters": values,
+                "key": state.key,
+                "parameters": state.values,
                 "inputs": {path: _state_of(path) for path in _inputs(record, written)},
                 "outputs": {path: _state_of(path) for path in sorted(written) if Path(path).is_file()},
                 "seconds": round(time.monotonic() - started, 1),
@@ -262,6 +308,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
         print(f"{notebook}, cell {cell}:\n\n{shown}", file=sys.stderr, flush=True)
         return UserError(f"{notebook.name} stopped at cell {cell} with {reason}. Partial notebook: {failed}")
 
+    # What goes wrong in a cell is raised; the rest of papermill's remarks is about kernels that were ended.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
             _literal(partial),
@@ -273,6 +321,10 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
             progress_bar=sys.stderr.isatty(),
             autosave_cell_every=0,
         )
+    except KeyboardInterrupt:
+        # The task that waited for the kernel is dropped, and asyncio would print how it ended.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     except papermill.exceptions.PapermillExecutionError as error:
         traceback = "\n".join(error.traceback)
         if not sys.stderr.isatty():
@@ -308,8 +360,9 @@ def _printed_error(notebook: Path) -> str:
 def _own_kernel(record: Path) -> None:
     """Make `python3` the kernel of this interpreter, whatever kernels the user has installed; it writes `record`."""
     folder = files.build_dir().resolve() / "jupyter"
+    # A kernel that is ended while a cell runs logs a traceback of its sockets; papermill tells what fails in a cell.
     spec = {
-        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", "--log-level=ERROR"],
+        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", "--log-level=CRITICAL"],
         "display_name": "Python 3",
         "language": "python",
     }

@@ -30,6 +30,7 @@ FLOORS = (
     "papers",
     "metrics",
     "stylise",
+    "stylise_folders",
     "training",
     "evaluation",
     "experiments",
@@ -37,6 +38,7 @@ FLOORS = (
     "report",
     "kernel",
     "run_notebooks",
+    "status",
     "__main__",
 )
 # Public names of the package, above everything; nothing in it imports them.

@@ -1,7 +1,7 @@
-"""Stylise image and video files with the shipped weights."""
+"""Stylise an image or video file with the shipped weights; many pictures: `stylise_folders`."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,25 @@ from .weights.shipped import pretrained
 
 # The method that needs the least memory per pixel.
 LIGHTEST = "microast"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to stylise.
+
+    size               shorter side that photograph and painting are resized to first; None keeps their sizes
+    alpha              strength of the style, for methods that have it; None is the method's default
+    keep_transparency  the result is as transparent as the photograph
+    preserve_colour    the result has the photograph's colours: only its light and dark come from the style
+    """
+
+    size: int | None = None
+    alpha: float | None = None
+    keep_transparency: bool = False
+    preserve_colour: bool = False
+
+
+DEFAULTS = Settings()
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
@@ -47,47 +66,54 @@ def apply(model: Method, content: Image, style: AnyImage, alpha: float | None = 
     )
 
 
-def _check(out: Path, endings: Sequence[str], size: int | None, sources: Sequence[Path]) -> None:
-    check_format(out, tuple(endings))
-    check_target(out, sources)
+def with_colours_of(content: Image, stylised: Image) -> Image:
+    """The stylised image's light and dark with the photograph's colours (luminance only, Gatys et al. 2016).
+
+    The luma of ITU-R BT.601 is the result's, both chroma are the photograph's; unclamped.
+    """
+    weights = content.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    return content + ((stylised - content) * weights).sum(dim=1, keepdim=True)
+
+
+def check_size(size: int | None) -> None:
+    """Raise UserError for a side that no method takes."""
     if size is not None and size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
 
 
-def stylise_file(
-    method: str,
-    content: Path,
-    style: Path,
-    out: Path,
-    size: int | None = None,
-    alpha: float | None = None,
-    keep_transparency: bool = False,
-) -> None:
-    """Read two image files, stylise, write `out`.
+def _check(out: Path, endings: Sequence[str], size: int | None, sources: Sequence[Path]) -> None:
+    check_format(out, tuple(endings))
+    check_target(out, sources)
+    check_size(size)
 
-    keep_transparency  the result is as transparent as the photograph; for PNG, WebP and TIFF
+
+def stylise_file(method: str, content: Path, style: Path, out: Path, settings: Settings = DEFAULTS) -> None:
+    """Read two image files, stylise, write `out`.
 
     Raises UserError for every mistake a user can make, before computing.
     """
+    size, keep_transparency = settings.size, settings.keep_transparency
     _check(out, WITH_ALPHA if keep_transparency else SUFFIXES, size, (content, style))
     pictures = [read_image(path, size)[None] for path in (content, style)]
     check_format(out, size=tuple(pictures[0].shape[2:]))
     opacity = read_alpha(content, size) if keep_transparency else None
     model = pretrained(method)
-    options = options_for(model, alpha)
+    options = options_for(model, settings.alpha)
     height, width = pictures[0].shape[2:]
-    with memory_advice(_memory_text(f"{width}x{height}", min(height, width), method)), torch.inference_mode():
+    with memory_advice(memory_text(f"{width}x{height}", min(height, width), method)), torch.inference_mode():
         codes = [
-            _named(encode, image, path)
+            encode_named(encode, image, path)
             for encode, image, path in zip(
                 (model.encode_content, model.encode_style), pictures, (content, style), strict=True
             )
         ]
         result = model.decode(model.transfer(*codes, **options))
+    if settings.preserve_colour:
+        result = with_colours_of(pictures[0], result)
     write_image(out, result[0], opacity)
 
 
-def _named(encode: Callable[[Image], Encoded], image: Image, path: Path) -> Encoded:
+def encode_named(encode: Callable[[Image], Encoded], image: Image, path: Path) -> Encoded:
     """Encode an image; a mistake is told with its file's name."""
     try:
         return encode(image)
@@ -96,27 +122,26 @@ def _named(encode: Callable[[Image], Encoded], image: Image, path: Path) -> Enco
         raise UserError(f"{printable(path)}: {error}{way}") from error
 
 
-def _memory_text(pixels: str, side: int, method: str) -> str:
-    """What to do when a stylisation needs too much memory."""
+def memory_text(pixels: str, side: int, method: str = "") -> str:
+    """What to do when a stylisation needs too much memory, of a method or of whatever method."""
     smaller = next((size for size in (2160, 1080, 720, 512, 256, 128) if size <= side * 2 // 3), 64)
     other = "" if method == LIGHTEST else f" or take --method {LIGHTEST}"
     return f"{pixels} px need more memory than there is; add --size {smaller}{other}"
 
 
-def stylise_video(
-    method: str, clip: Path, style: Path, out: Path, size: int | None = None, alpha: float | None = None
-) -> list[str]:
+def stylise_video(method: str, clip: Path, style: Path, out: Path, settings: Settings = DEFAULTS) -> list[str]:
     """Stylise a video file frame by frame, each by itself; frames keep their times, and MP4 the sound.
 
     Returns what differs from the input or is amiss with it, a sentence each. One frame is in memory at a time, and all
     of them for WebP and GIF. Raises UserError as `stylise_file`.
     """
+    size = settings.size
     _check(out, CLIP_SUFFIXES, size, (clip, style))
     video = Video(clip)
     model = pretrained(method)
-    options = options_for(model, alpha)
+    options = options_for(model, settings.alpha)
     with torch.inference_mode():
-        code = _named(model.encode_style, read_image(style, size)[None], style)
+        code = encode_named(model.encode_style, read_image(style, size)[None], style)
 
     @torch.inference_mode()
     def painted() -> Iterator[Shown]:
@@ -126,8 +151,10 @@ def stylise_video(
                 scale = size / min(frame.shape[1:])
                 shape = [max(size, round(side * scale)) for side in frame.shape[1:]]
                 frame = F.interpolate(frame[None], shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
-            stylised = model.decode(model.transfer(model.encode_content(frame[None]), code, **options))[0]
-            yield replace(shown, image=stylised)
+            stylised = model.decode(model.transfer(model.encode_content(frame[None]), code, **options))
+            if settings.preserve_colour:
+                stylised = with_colours_of(frame[None], stylised)
+            yield replace(shown, image=stylised[0])
 
     with memory_advice(f"a frame needs more memory than there is; add --size 256 or take --method {LIGHTEST}"):
         _, notes = write_video(out, painted(), video)

@@ -81,7 +81,7 @@ def test_mistakes_are_one_line(change, message, arguments, capsys):
         ({"--content": "long.png", "--size": "64", "--out": "x.webp"}, "at most 16383 px"),
         ({"--content": "tiny.png", "--size": ""}, "tiny.png: image is 3x3 px; relu4_1 needs at least 9 px"),
         ({"--style": "tiny.png", "--size": ""}, "tiny.png: image is 3x3 px"),
-        ({"--content": "folder.png"}, "folder.png is a folder"),
+        ({"--content": "folder.png"}, "folder.png holds no image"),
         ({"--video": "folder.png", "--content": "", "--out": "x.gif"}, "folder.png is a folder"),
         ({"--keep-transparency": None, "--out": "x.jpg"}, "endings .png, .webp"),
     ],
@@ -159,7 +159,7 @@ def test_help_reads_well(capsys):
             main(words)
         assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert "paint a photograph in the style of a painting" in shown and "shipped weights" in shown
+    assert "paint photographs in the style of paintings" in shown and "shipped weights" in shown
 
 
 def test_evaluate_fills_the_grid(build_folder, capsys):

@@ -74,3 +74,42 @@ def test_logarithmic_axes_have_numbers_and_no_formulas():
         ticks = [tick.get_text() for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_ticklabels(which="both")]
         assert any(ticks) and not any("$" in tick for tick in ticks), ticks
         plots.close(figure)
+
+
+def test_pages_stay_as_wide_as_a_screen():
+    """Many runs and many panels go below each other; a legend stands beside what it explains."""
+    curves = {str(number): [{"step": step, "loss": 1.0 + step} for step in range(3)] for number in range(40)}
+    figure = plots.loss_curves(curves)
+    assert figure.get_size_inches()[0] < 16 and sum(axis.axison for axis in figure.axes) == 40
+    plots.close(figure)
+    figure, lines = plots._lines_of_panels(2, 10)
+    assert figure.get_size_inches()[0] < 14 and [len(line) for line in lines] == [10, 10]
+    plots.close(figure)
+    table = pd.DataFrame(
+        [{"row": row, "metric": "m", "reported": 1.0, "measured": 1.0, "low": 0.9, "high": 1.1} for row in "abc"]
+    )
+    figure = plots.reported_and_measured(table, {"m": ("m", "m")}, list("abc"))
+    figure.canvas.draw()
+    (legend,), (axis,) = figure.legends, figure.axes
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent())
+    plots.close(figure)
+
+
+def test_titles_grow_with_the_page_and_fit_their_panels():
+    image = torch.rand(3, 8, 8)
+    for names, least in ((["photograph"] * 15, 20), (["a"] * 3, 8)):
+        figure = plots.image_grid([[image] * len(names)], names, side=2.2)
+        figure.canvas.draw()
+        titles = [axis.title for axis in figure.axes]
+        assert titles[0].get_fontsize() >= least
+        assert all(t.get_window_extent().width <= 1.05 * t.axes.get_window_extent().width for t in titles)
+        plots.close(figure)
+
+
+def test_a_mosaic_can_be_drawn_twice_and_its_title_stands_above_it(tmp_path):
+    figure = plots.mosaic([[torch.rand(3, 16, 16), None]], "StyA2K")
+    figure.savefig(tmp_path / "a.png")
+    figure.savefig(tmp_path / "b.png")  # warnings are errors
+    (title,), (axis,) = figure.texts, figure.axes
+    assert title.get_window_extent().y0 >= axis.get_window_extent().y1
+    plots.close(figure)

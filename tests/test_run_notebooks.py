@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,11 +89,28 @@ def test_a_failing_cell_stops_the_run(place, capsys):
     )
 
 
+def test_an_interrupted_run_says_so_and_nothing_else(place):
+    """Ctrl-C reaches the command and not its kernel, which has a process group of its own."""
+    path, begun = place / "slow.ipynb", place / "begun"
+    notebook(path, f"import time; open({str(begun)!r}, 'w').close(); time.sleep(60)")
+    command = [sys.executable, "-m", "replication", "run", str(path), "--profile", "smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(files.ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        while not begun.exists() and run.poll() is None:
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)
+        _, shown = run.communicate(timeout=60)
+    assert run.returncode == 130 and shown == "stopped; run the same command again to go on\n"
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("cuont=5", "no such parameter.*count"),
-        ("count", "no such parameter"),
+        ("cuont", "no such parameter.*count"),
+        ("count", "give it a value, for example --set 'count=3'"),
         ("count=many", "must be int"),
         ("count=1.5", "must be int"),
         ("profile=cpu", "--profile"),

@@ -57,7 +57,7 @@ def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
         [photograph.tensor(profile.size), *(gallery.picture(row, photograph, painting) for painting in paintings)]
         for photograph in photographs
     ]
-    return plots.mosaic(lines)
+    return plots.mosaic(lines, row.name)
 
 
 def best_and_worst(row: Row, cells: pd.DataFrame, profile: Profile, count: int = 3) -> Figure:

@@ -302,10 +302,16 @@ def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[s
     return pd.DataFrame(lines).T
 
 
-def _with_interval(cell: pd.Series) -> str:
-    if pd.isna(cell.measured):
+def number(value: float) -> str:
+    """A number as people read it: three digits, of thousands all that stand before the point."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def with_interval(measured: float, low: float, high: float) -> str:
+    """A mean and its interval; the mean alone without one, blank when nothing was measured."""
+    if pd.isna(measured):
         return ""
-    return f"{cell.measured:.3g}" + ("" if pd.isna(cell.low) else f" [{cell.low:.3g}, {cell.high:.3g}]")
+    return number(measured) + ("" if pd.isna(low) else f" [{number(low)}, {number(high)}]")
 
 
 def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
@@ -321,7 +327,9 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
         if cells.reported.notna().any():  # a printed metric that we cannot measure has no column of ours
             shown[f"{title}, paper"] = cells.reported.map(lambda v: "" if pd.isna(v) else f"{v:g}")
         if cells.measured.notna().any():
-            shown[f"{title}, ours"] = cells.apply(_with_interval, axis=1)
+            shown[f"{title}, ours"] = cells.apply(
+                lambda cell: with_interval(cell.measured, cell.low, cell.high), axis=1
+            )
     weak = weakness_of(frame) if "note" in frame else {}
     if weak:
         shown["weights"] = pd.Series({row: f"not good enough: {reason}" for row, reason in weak.items()})

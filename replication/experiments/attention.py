@@ -218,9 +218,7 @@ def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd
         cells = {}
         for metric in metrics:
             found = tables.estimate(frame, row, metric, profile)
-            cells[metric] = f"{found['measured']:.3g}" + (
-                "" if pd.isna(found["low"]) else f" [{found['low']:.3g}, {found['high']:.3g}]"
-            )
+            cells[metric] = tables.with_interval(found["measured"], found["low"], found["high"])
         shown[row] = cells
     return pd.DataFrame(shown).T
 

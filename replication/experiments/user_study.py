@@ -49,8 +49,13 @@ def write_study(rows: Sequence[Row], profile: Profile, folder: Path, groups: int
     """Write vote.html and key.json into a folder and return the page's path.
 
     A group is a photograph and a painting of the profile's grid with every row's result. Names of options come from the
-    system's random source, so a new page cannot be decoded with an old key.
+    system's random source, so a new page cannot be decoded with an old key. Raises UserError for fewer than two rows.
     """
+    if len(rows) < 2:
+        raise UserError(
+            f"{len(rows)} methods of the study have weights at {profile.encoder} width, people need two to choose from;"
+            f" run `python -m replication train --profile {profile.name}`, or take --profile cpu"
+        )
     photographs, paintings = contents(profile.contents), styles(profile.styles)
     gallery = Gallery(rows, profile)
     study, key, shown = secrets.token_hex(8), {}, []

@@ -4,6 +4,7 @@ Adding a method is its file and one line in BUILT_IN, or no line at all: a file 
 (or REPLICATION_PLUGINS), a package of yours by the entry point group `replication.methods`. See CONTRIBUTING.md.
 """
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -27,6 +28,7 @@ __all__ = [
     "Transferred",
     "build",
     "default_variant",
+    "method_name",
     "parameter_count",
     "stylisation_parameters",
 ]
@@ -175,15 +177,42 @@ def plugged_in() -> list[str]:
     return list(METHODS.plugged_in())
 
 
+def method_name(given: str, *others: str) -> str:
+    """The key of METHODS that a user means: case, spaces and hyphens do not count, and a title is a name too.
+
+    others  words that may stand in a method's place; they are returned as they are
+
+    Raises UserError for anything else, with the nearest name where one is near.
+    """
+    if given in (*others, *METHODS):
+        return given
+    names = {_plain(text): name for name, title in TITLES.items() for text in (title, name)}
+    if _plain(given) in names:
+        return names[_plain(given)]
+    names |= {other: other for other in others}
+    near = difflib.get_close_matches(_plain(given), names, n=1)
+    hint = f"; did you mean {names[near[0]]}?" if near else ";"
+    *first, last = *METHODS, *others
+    known = f"{', '.join(first)} or {last}" if others else ", ".join(METHODS)
+    raise UserError(f"unknown method {given!r}{hint} choose {known}")
+
+
+def _plain(name: str) -> str:
+    """Letters and digits of a name, in one case."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 def default_variant(method: str) -> str:
-    """Name of a method's first variant."""
+    """Name of a method's first variant. Raises UserError for a name that is no key of METHODS, with the right one."""
+    if method not in METHODS:
+        raise UserError(f"write {method_name(method)!r} for {method!r}: names of weights hold the short name")
     return next(iter(METHODS[method].variants))
 
 
 def build(method: str, encoder: str | Encoder = "student", variant: str | None = None) -> Method:
     """A method with fresh weights (drawn from torch's global generator) around a frozen encoder.
 
-    method   a key of METHODS
+    method   a key of METHODS, or its title, in any case
     encoder  "vgg19" (the papers' width), "student", "half", or an Encoder
     variant  name of one of the method's variants; None is its first, the default
 
@@ -191,8 +220,7 @@ def build(method: str, encoder: str | Encoder = "student", variant: str | None =
     For trained weights see `pretrained`, for published checkpoints `replication.official.load`.
     Raises UserError for an unknown method, encoder or variant.
     """
-    if method not in METHODS:
-        raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)}")
+    method = method_name(method)
     kind = METHODS[method]
     name = default_variant(method) if variant is None else variant
     if name not in kind.variants:

@@ -29,7 +29,7 @@ from torch import Tensor
 from .. import files
 from ..data.images import data_uri, read_image
 from ..errors import UserError
-from ..methods import TITLES
+from ..methods import TITLES, method_name
 from ..methods.base import Method
 from ..nn.attention import AttentionRecord
 from ..weights.shipped import pretrained
@@ -190,7 +190,7 @@ def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path,
     if size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
     files.check_target(out, (content, style))
-    models = {TITLES.get(name, name): pretrained(name, encoder="student") for name in methods}
+    models = {TITLES[name]: pretrained(name, encoder="student") for name in map(method_name, methods)}
     images = [read_image(path, size, True) for path in (content, style)]
     return files.write_text(
         out, page(*images, models, f"{files.printable(content.stem)} and {files.printable(style.stem)}")

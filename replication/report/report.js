@@ -19,12 +19,14 @@ function index() {
   reading ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = "search.js";
-    script.onload = () => resolve(SEARCH.map(([url, title, anchor, heading, text]) => ({ url: anchor ? `${url}#${anchor}` : url, title, heading, text })));
+    script.onload = () => resolve(SEARCH.map(([url, title, anchor, heading, text]) => ({ url: anchor ? `${url}#${anchor}` : url, title, heading, text, plain: [heading, title, text].map(plain) })));
     script.onerror = reject;
     document.head.append(script);
   });
   return reading;
 }
+// Text without case and punctuation between words, so that "StyA2K Table 1" is found in "StyA2K, Table 1".
+const plain = (text) => text.toLowerCase().replace(/[\s,;:()"“”]+/g, " ").trim();
 function marked(text, words) {
   const parts = document.createDocumentFragment(), pattern = new RegExp(words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|"), "gi");
   let end = 0;
@@ -43,21 +45,25 @@ function context(text, words) {
   const from = Math.max(0, at - AROUND), to = at + 2 * AROUND;
   return (from ? "… " : "") + text.slice(from, to) + (to < text.length ? " …" : "");
 }
+// Headings count more than titles, these more than text; whole words more than parts; all words in a row most.
 function score(entry, words) {
   let total = 0;
   for (const word of words) {
-    const [title, heading, text] = [entry.title, entry.heading, entry.text].map((part) => part.toLowerCase().includes(word));
-    if (!title && !heading && !text) return 0;
-    total += heading ? 4 : title ? 2 : 1;
+    const points = entry.plain.map((part, place) => [4, 2, 1][place] * (` ${part} `.includes(` ${word} `) ? 3 : part.includes(word) ? 1 : 0));
+    if (!points.some(Boolean)) return 0;
+    total += Math.max(...points);
   }
+  const phrase = words.join(" "), [heading, title] = entry.plain;
+  if (heading === phrase) total += 200;
+  else if ([heading, title].some((part) => ` ${part} `.includes(` ${phrase} `))) total += 100;
   return total;
 }
 async function search() {
-  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const asked = () => plain($("search").value).split(" ").filter(Boolean), words = asked();
   $("found").hidden = !words.length;
   if (!words.length) return;
   const entries = await index();
-  if (words.join() !== $("search").value.toLowerCase().split(/\s+/).filter(Boolean).join()) return;
+  if (words.join() !== asked().join()) return;
   const hits = entries.map((entry) => [score(entry, words), entry]).filter(([points]) => points).sort((a, b) => b[0] - a[0]);
   $("hits").textContent = hits.length > LIMIT ? `${LIMIT} of ${hits.length} places` : `${hits.length} place${hits.length === 1 ? "" : "s"}`;
   $("results").replaceChildren(...hits.slice(0, LIMIT).map(([, entry]) => {

@@ -13,8 +13,8 @@ report.css, report.js
 JupyterLab carries MathJax only inside its own bundles, so matplotlib draws the formulas, as SVG.
 """
 
+import ast
 import base64
-import csv
 import hashlib
 import html
 import io
@@ -25,6 +25,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -49,6 +50,7 @@ from ..papers.printed import WORKBOOK
 from ..weights.shipped import card_files
 from .markdown import _markdown
 from .readme import SHOWN, footnote, marked, weak_methods
+from .table_forms import as_grid, damaged, read_csv, read_wide, title_of, write_forms
 
 HERE = Path(__file__).parent
 
@@ -108,15 +110,16 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     explorers = _copy(_seen(files.build_dir() / "explorer" / profile, "*.html"), site / "explorer")
     pictures = _copy((path for path in _seen(drawn, "*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
-    figures = [_figure(drawn / path.name, writers) for path in pictures]
     made = [
-        _table(path, writers)
+        _table(path, writers, site)
         for path in _seen(results, "*.csv")
         if path.name != "claims.csv" and not path.name.endswith(".cells.csv")
     ]
     health = _health(results)
     pages = {files.sha256_file(path): f"explorer/{path.name}" for path in explorers}
     notebooks = [_notebook(path, site, pages) for path in paths]
+    captions = {book["name"]: book["captions"] for book in notebooks}
+    figures = [_figure(drawn / path.name, writers, captions) for path in pictures]
     for before, after in pairwise(notebooks):
         before["next"], after["previous"] = after, before
     for book in notebooks:
@@ -127,6 +130,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         "notebooks": notebooks,
         "tables": made,
         "figures": figures,
+        "galleries": _galleries(notebooks, figures),
         "claims": _claims(results / "claims.csv"),
         "verdicts": VERDICTS,
         "measures": list(LIMITS),
@@ -162,10 +166,11 @@ def _write(shown: dict[str, Any], site: Path) -> None:
         index.extend([url, title, *entry] for entry in Sections(text).entries)
 
     page("index.html", "overview", "Replication workbook")
-    for book in shown["notebooks"]:
-        page(book["url"], "notebook", book["title"], book=book)
+    # Of places that fit a search equally well the first is shown first: the table before the notebook that made it.
     for table in shown["tables"]:
         page(table["url"], "table", table["title"], table=table)
+    for book in shown["notebooks"]:
+        page(book["url"], "notebook", book["title"], book=book)
     if shown["claims"]:
         page("ledger.html", "ledger", "Ledger of claims")
     page("figures.html", "gallery", "Figures")
@@ -186,27 +191,11 @@ def _copy(paths: Iterable[Path], folder: Path) -> list[Path]:
     return [Path(shutil.copy2(path, folder)) for path in sorted(paths) if path.is_file()]
 
 
-def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path} is damaged ({reason}); remove it or restore it with git, then run `make` again")
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Facts of a file; none when it is missing. Raises UserError naming the file when it is damaged."""
     if not path.exists():
         return {}
     return files.read_object(path, "remove it or restore it with git, then run `make` again")
-
-
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table, as they are written. Raises UserError naming the file when it is damaged."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file, strict=True)
-    except (ValueError, csv.Error) as error:
-        raise _damaged(path, error) from error
-    if any(len(line) != len(header) for line in lines):
-        raise _damaged(path, "lines of unequal length")
-    return header, lines
 
 
 def _writers(executed: Path) -> dict[str, str]:
@@ -215,16 +204,66 @@ def _writers(executed: Path) -> dict[str, str]:
     return {Path(output).name: name for name, stamp in stamps.items() for output in stamp.get("outputs", {})}
 
 
-def _figure(path: Path, writers: dict[str, str]) -> dict[str, Any]:
+def _figure(path: Path, writers: dict[str, str], captions: dict[str, list["Caption"]]) -> dict[str, Any]:
+    """A picture's size and facts, the notebook that wrote it, and what that says above the cell that saved it.
+
+    captions  by notebook
+    """
     facts = read_json(path.with_suffix(".json"))
     try:
         with Image.open(path) as image:
             width, height = image.size
     except OSError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     # A .png and a .jpg of one name share one file of facts, which is the later one's.
     facts = facts if facts.get("figure") == path.name else {}
-    return {"name": path.name, "width": width, "height": height, "facts": facts, "notebook": writers.get(path.name)}
+    notebook = writers.get(path.name)
+    fitting = [caption for caption in captions.get(notebook, []) if re.fullmatch(caption.pattern, path.name)]
+    return {
+        "name": path.name,
+        "width": width,
+        "height": height,
+        "facts": facts,
+        "notebook": notebook,
+        "caption": fitting[0] if fitting else None,
+    }
+
+
+def _galleries(notebooks: Sequence[dict[str, Any]], figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures by the notebook that wrote them, in the notebooks' order; those of none come last."""
+    there = {book["name"] for book in notebooks}
+    groups = [(book["title"], book["url"], [book["name"]]) for book in notebooks]
+    groups.append(("Of earlier runs", "", {figure["notebook"] for figure in figures} - there))
+    found = [
+        {"title": title, "url": url, "figures": [figure for figure in figures if figure["notebook"] in names]}
+        for title, url, names in groups
+    ]
+    return [group for group in found if group["figures"]]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a notebook says of a figure: a pattern of the file's name, the heading above the cell that saves it, that
+    cell's number, and the first sentence above it.
+    """
+
+    pattern: str
+    heading: str
+    cell: int
+    sentence: Markup
+
+
+def _saved_names(source: str) -> list[str]:
+    """Patterns of the names under which a cell saves figures: what is filled in while it runs may be anything."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    except SyntaxError:  # IPython's own syntax
+        return []
+    names = [call.args[1] for call in calls if ast.unparse(call.func) == "plots.save" and len(call.args) > 1]
+    parts = [name.values if isinstance(name, ast.JoinedStr) else [name] for name in names]
+    return [
+        "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".*" for part in name) for name in parts
+    ]
 
 
 def _health(results: Path) -> dict[str, dict[str, str]]:
@@ -241,35 +280,25 @@ def _card(path: Path, health: dict[str, str] | None) -> dict[str, Any]:
     return {"name": path.stem, "curve": facts.pop("loss_curve", []), "facts": facts, "health": health}
 
 
-def _table(path: Path, writers: dict[str, str]) -> dict[str, Any]:
-    """A table as it is written and, when it has rows and metrics, as people read it."""
+def _table(path: Path, writers: dict[str, str], site: Path) -> dict[str, Any]:
+    """A table as it is written and, when it has rows and metrics, as people read it; with its forms as files."""
     facts = read_json(path.with_suffix(".json"))
     header, lines = read_csv(path)
-    title = f"{facts['paper']}, {facts['table']}" if {"paper", "table"} <= facts.keys() else path.stem
     downloads = [
         other.name
         for other in (path, path.with_suffix(".json"), tables.cells_file(path.parent, path.stem))
         if other.is_file()
     ]
-    wide = None
-    if {"row", "metric", "reported", "measured", "low", "high"} <= set(header):
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""]).dropna(subset=["row", "metric"])
-        if len(frame) and not frame.duplicated(["row", "metric"]).any():
-            wide = _grid(tables.show(frame, list(dict.fromkeys(frame.metric))))
     return {
         "name": path.stem,
         "url": f"table-{path.stem}.html",
-        "title": title,
+        "title": title_of(path),
         "facts": facts,
         "notebook": writers.get(path.name),
-        "wide": wide,
+        "wide": read_wide(path),
         "long": (header, lines),
-        "downloads": downloads,
+        "downloads": [*downloads, *(form.name for form in write_forms(path, site / "data", ".shown"))],
     }
-
-
-def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    return ["", *frame.columns], [[str(row), *map(str, cells)] for row, *cells in frame.itertuples()]
 
 
 def _headline(profile: str, results: Path) -> tuple[list[str], list[list[str]], str] | None:
@@ -280,7 +309,7 @@ def _headline(profile: str, results: Path) -> tuple[list[str], list[list[str]], 
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     weak = weak_methods(profile, results)
     shown = marked(frame, [name for name in SHOWN if name in set(frame.metric)], weak)
-    return *_grid(shown.rename(columns=lambda name: name.removesuffix(", ours"))), footnote(frame, weak)
+    return *as_grid(shown.rename(columns=lambda name: name.removesuffix(", ours"))), footnote(frame, weak)
 
 
 def _claims(path: Path) -> dict[str, list[dict[str, str]]]:
@@ -357,19 +386,22 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
         book = nbformat.read(path, as_version=4)
         nbformat.validate(book)
     except (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as error:
-        raise _damaged(path, str(error).partition("\n")[0]) from error
+        raise damaged(path, str(error).partition("\n")[0]) from error
     markdown, renderer = _markdown()
     opening = next((cell.source for cell in book.cells if cell.cell_type == "markdown"), "")
+    captions, above = [], opening
     for number, cell in enumerate(book.cells, 1):
         cell.metadata["number"] = number
         if cell.cell_type == "markdown":
             for name, bundle in cell.get("attachments", {}).items():
                 for kind in PICTURES.keys() & bundle:
                     cell.source = cell.source.replace(f"attachment:{name}", _store(site, kind, bundle[kind], path)[0])
-            cell.metadata["html"] = markdown(cell.source)
+            cell.metadata["html"], above = markdown(cell.source), cell.source
+        heading = renderer.headings[-1][2] if renderer.headings else path.stem
+        if cell.cell_type == "code":
+            captions += [Caption(name, heading, number, _summary(above)) for name in _saved_names(cell.source)]
         for output in cell.get("outputs", []):
-            alt = f"Picture of cell {number}: {renderer.headings[-1][2] if renderer.headings else path.stem}"
-            _lighten(output.get("data", {}), alt, site, pages, path)
+            _lighten(output.get("data", {}), f"Picture of cell {number}: {heading}", site, pages, path)
     body, _ = _exporter(markdown).from_notebook_node(book)
     facts, source = book.metadata.get("replication", {}), files.ROOT / "notebooks" / path.name
     return {
@@ -378,6 +410,7 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
         "title": renderer.headings[0][2] if renderer.headings else path.stem,
         "summary": _summary(opening),
         "headings": [heading for heading in renderer.headings if heading[0] == 2],
+        "captions": captions,
         "body": Markup(body),
         "facts": facts,
         "cells": {cell.get("id"): cell.metadata["number"] for cell in book.cells},
@@ -419,7 +452,7 @@ def _store(site: Path, kind: str, data: str, source: Path) -> tuple[str, tuple[i
         with Image.open(io.BytesIO(content)) as image:
             size = image.size
     except (ValueError, OSError) as error:
-        raise _damaged(source, error) from error
+        raise damaged(source, error) from error
     url = f"images/{hashlib.sha256(content).hexdigest()[:16]}{PICTURES[kind]}"
     (site / "images").mkdir(exist_ok=True)
     (site / url).write_bytes(content)

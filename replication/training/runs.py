@@ -9,7 +9,7 @@ import torch
 from .. import files, plots
 from ..data.images import Picture, spread, training_set
 from ..errors import UserError
-from ..methods import METHODS, build, default_variant
+from ..methods import METHODS, build, default_variant, method_name
 from ..methods.base import Method, parameter_count
 from ..nn.encoder import encoder_hash, load_encoder
 from ..nn.state import trained_state
@@ -150,14 +150,13 @@ def train_arms(
     Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that
     is `continued`, go on from the method's default variant of seed 0.
 
-    method           one of METHODS; "all"; or "autoencoder", which trains that shared start alone
+    method           a name as `method_name` takes it; "all"; or "autoencoder", which trains that shared start alone
     skip_unreadable  leave out pictures that cannot be read; run.json and the card name them
 
     Raises UserError for an unknown method or variant, for less than one step, and, before the first step, for pictures
     that cannot be read.
     """
-    if method not in ("all", "autoencoder", *METHODS):
-        raise UserError(f"unknown method {method!r}; choose {', '.join(METHODS)}, autoencoder or all")
+    method = method_name(method, "autoencoder", "all")
     if method == "all":
         wanted = wanted_trainings()
     elif method == "autoencoder":

@@ -9,14 +9,15 @@ the checkpoints, so a role is a sub-module and a key is a parameter; where a fil
 says how. Files are PyTorch state dictionaries, loaded without running code from them, or safetensors.
 """
 
+import codecs
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import sha256_file
-from ..methods import METHODS
+from ..files import printable, sha256_file, wrong_kind
+from ..methods import METHODS, method_name
 from ..methods.base import Layout, Method
 from ..nn.encoder import Encoder, load_vgg
 from ..nn.state import fill_module, read_state
@@ -52,6 +53,7 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
     Methods that encode with networks of their own need no VGG-19: theirs has random weights then and serves no loss.
     Raises UserError for an unknown method, a missing or unknown role, a missing file, or any key or shape that differs.
     """
+    method = method_name(method)
     if method not in LAYOUTS:
         raise UserError(f"no published layout known for {method!r}; choose {', '.join(LAYOUTS)}")
     layout, kind = LAYOUTS[method], METHODS[method]
@@ -61,6 +63,8 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
             f"{method} needs the roles {sorted(roles)}; missing {sorted(roles - files.keys())}, unknown"
             f" {sorted(files.keys() - roles)}"
         )
+    for path in map(Path, files.values()):
+        _refuse_text(path)
     chosen = variant or layout.variant
     if chosen not in kind.variants:
         raise UserError(f"{method} has no variant {chosen!r}; choose {', '.join(kind.variants)}")
@@ -70,6 +74,21 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
         fill_module(model.get_submodule(submodule), state, files[role])
     model.weights = {role: sha256_file(path) for role, path in files.items()}
     return model.eval()
+
+
+def _refuse_text(path: Path) -> None:
+    """Raise UserError for a text file: read as a checkpoint it would seem a damaged one, to be downloaded again."""
+    if not path.is_file() or wrong_kind(path):  # which `read_state` explains
+        return
+    with open(path, "rb") as file:
+        start = file.read(512)
+    try:
+        # A character of several bytes may be cut at the end of what was read.
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return
+    if all(character.isprintable() or character.isspace() for character in text):
+        raise UserError(f"{printable(path)} is a text file, not a checkpoint; give the file with the weights")
 
 
 def _renamed(state: Mapping[str, Tensor], rename: Mapping[str, str]) -> dict[str, Tensor]:

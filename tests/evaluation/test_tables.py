@@ -155,6 +155,17 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
         )
 
 
+def test_numbers_are_shown_without_powers_of_thousand():
+    assert tables.with_interval(1024.0, 1023.6, 1024.4) == "1024 [1024, 1024]"
+    assert [tables.number(x) for x in (0.12345, 999.4, 999.6, -38563.4, 3.96e9)] == [
+        "0.123", "999", "1000", "-38563", "3.96e+09"
+    ]  # fmt: skip
+    assert (
+        tables.with_interval(2.5, float("nan"), float("nan")) == "2.5"
+        and tables.with_interval(*[float("nan")] * 3) == ""
+    )
+
+
 def test_unknown_tables_are_refused():
     with pytest.raises(UserError, match="no table StyA2K Table 9"):
         fill_table("StyA2K", "Table 9", "smoke")

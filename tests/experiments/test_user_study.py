@@ -181,3 +181,9 @@ def test_a_broken_key_is_named(text, tmp_path):
     (tmp_path / "key.json").write_text(text)
     with pytest.raises(UserError, match="key.json"):
         read_votes(tmp_path, tmp_path / "key.json")
+
+
+def test_a_study_needs_two_methods(tmp_path):
+    with pytest.raises(UserError, match="1 methods of the study have weights at student width.*train --profile smoke"):
+        write_study(ROWS[:1], Profile.load("smoke"), tmp_path)
+    assert not any(tmp_path.iterdir())

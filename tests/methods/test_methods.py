@@ -1,5 +1,7 @@
 """Every method and variant against the slow reference; sizes, batches, gradients, counts, wrong input."""
 
+import re
+
 import pytest
 import reference.adaattn
 import torch
@@ -9,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.common import arrays
 
-from replication import build
+from replication import build, official, pretrained
 from replication.errors import UserError
-from replication.methods import METHODS
+from replication.files import ROOT
+from replication.methods import METHODS, default_variant, method_name
 from replication.methods.adaattn import Variant, key_subset
 from replication.methods.base import parameter_count, stylisation_parameters
 from replication.nn.encoder import TAPS, Encoder, check_image
 from replication.nn.layers import ReflectionPad2d, upsample_to
+from replication.sources import PACKAGE
 
 
 def test_encoder_agrees_with_the_reference(tiny):
@@ -237,9 +241,42 @@ def test_wrong_names_are_explained():
         made(torch.rand(3, 3, 64, 64), torch.rand(2, 3, 64, 64))
 
 
+@pytest.mark.parametrize("written", ["stya2k", "StyA2K", "STYA2K", "sty-a2k"])
+def test_names_are_known_as_people_write_them(written):
+    assert method_name(written) == "stya2k"
+    assert method_name("Avatar-Net") == "avatarnet" and method_name("dag style") == "dagstyle"
+    assert method_name("all", "autoencoder", "all") == "all"
+
+
+def test_a_near_miss_is_answered_with_the_name():
+    with pytest.raises(UserError, match="unknown method 'stya2'; did you mean stya2k"):
+        method_name("stya2")
+    with pytest.raises(UserError, match="did you mean dagstyle"):
+        build("dagsytle")
+    with pytest.raises(UserError, match="did you mean sanet"):
+        official.load("sannet", {})
+    with pytest.raises(UserError, match="did you mean autoencoder[?] choose .*, autoencoder or all"):
+        method_name("autoencodr", "autoencoder", "all")
+    for named in (method_name, default_variant):
+        with pytest.raises(UserError, match="unknown method 'gatys'; choose"):
+            named("gatys")
+    with pytest.raises(UserError, match="write 'stya2k' for 'StyA2K'"):
+        pretrained("StyA2K")
+
+
 def test_padding_keeps_the_precision_of_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
         assert (
             torch.nn.ReflectionPad2d(1)(torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32
         )  # else ours is not needed
+
+
+def test_papers_bib_has_every_paper_that_a_method_names():
+    named = {
+        number
+        for path in PACKAGE.glob("methods/*.py")
+        for number in re.findall(r"arXiv (\d{4}\.\d{5})", path.read_text())
+    }
+    listed = re.findall(r"^  eprint = \{(.+)\},$", (ROOT / "papers.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) > 10 and set(listed) == named

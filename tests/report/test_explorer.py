@@ -200,6 +200,8 @@ def test_keys_the_address_and_what_is_read_aloud(browser, shipped, tmp_path):
     *_, text = shipped
     opened, errors = visit(browser, text, tmp_path)
     click(opened, "photograph", 0.5, 0.5)
+    assert "One key stands for each of 4 × 4 blocks" in opened.inner_text("#panel-StyA2K .facts")
+    assert "stands for" not in opened.inner_text("#panel-SANet .facts")
     before = map_of(opened, 0)
     opened.keyboard.press("ArrowDown")
     opened.keyboard.press("ArrowRight")

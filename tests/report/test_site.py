@@ -72,7 +72,7 @@ def make(place: Path) -> None:
         ),
         new_markdown_cell("## Crossing\n\nagain"),
         new_code_cell(
-            "2",
+            'plots.save(figure, f"all-{kind}-trade-off.png", sizes);',
             id="here",
             outputs=[
                 *(new_output("display_data", {"text/html": frame}) for frame in frames),
@@ -88,7 +88,7 @@ def make(place: Path) -> None:
     }
     for name, cells in (
         ("one", one),
-        ("two", [new_markdown_cell("# Two\n\nShort"), new_markdown_cell("## Part")]),
+        ("two", [new_markdown_cell("# Two\n\nShort"), new_markdown_cell("## Part of Paper, table1")]),
         ("three", []),
     ):
         source = place / "notebooks" / f"{name}.ipynb"
@@ -339,6 +339,20 @@ def test_numbers_carry_their_intervals_and_their_origin(site):
     assert "<polyline" in models and "3 → 1.5" in models and "f" * 64 in models and "data/list.csv" in models
 
 
+def test_figures_have_what_their_notebook_says_of_them(site):
+    """By notebook, with the heading and the sentence above the cell that saved them; those of no notebook come last."""
+    text = (site / "figures.html").read_text()
+    assert text.index('<a href="one.html">One') < text.index("Of earlier runs") < text.index('id="orphan.jpg"')
+    shown = re.search(r'<h3 id="all-methods-trade-off.png">.*?</p>', text, re.DOTALL)[0]
+    assert ">Crossing</h3>" in shown and "again" in shown and 'href="one.html#cell-5"' in shown
+
+
+def test_the_first_page_says_how_much_the_networks_learned(place):
+    assert "was not measured in this profile" in build_site("smoke").read_text()
+    write_health(place / "results/smoke", {"model-a": "ignores the painting (luma slope 0.02)"})
+    assert "1 of the 1 trained networks that were examined have not learned enough" in build_site("smoke").read_text()
+
+
 def test_a_network_that_is_not_good_enough_is_marked(place):
     """Its row of the first page has a dagger and a line below, its card its measures and the reason."""
     path, fault = place / "results/smoke/workbook-allmethods.csv", "ignores the painting (luma slope 0.02)"
@@ -378,6 +392,7 @@ def test_the_search_knows_titles_headings_text_and_claims(site):
     ) == {
         "one.html#crossing",
         "one.html#crossing-2",
+        "figures.html#all-methods-trade-off.png",
     }
     assert places("Horses") == {"ledger.html#A-02"} and "table-paper-table1.html" in {url for url, *_ in entries}
     assert places("model-a") >= {"models.html#model-a"} and places("orphan.jpg") >= {"figures.html#orphan.jpg"}
@@ -479,6 +494,8 @@ def test_searching(browser, site):
     opened.keyboard.press("ArrowDown")
     opened.keyboard.press("Enter")
     opened.wait_for_url("**/ledger.html#A-01")
+    opened.fill("#search", "Paper: table1")  # of places with these words the one called so
+    opened.wait_for_function("document.querySelector('#results a')?.href.endsWith('table-paper-table1.html')")
     opened.fill("#search", "nothing of the kind")
     opened.wait_for_function("document.getElementById('hits').textContent === '0 places'")
     opened.keyboard.press("Escape")

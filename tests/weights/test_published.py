@@ -216,6 +216,14 @@ class Code:
         return (print, ("code in a checkpoint ran",))
 
 
+@pytest.mark.parametrize("text", ["epoch: 3\n", "编码器" * 200, "x" * 511 + "é"])
+def test_a_text_file_is_named_as_one(text, sanet_files, tmp_path):
+    (tmp_path / "notes.pth").write_text(text, encoding="utf-8")
+    for role in ("decoder", "vgg"):
+        with pytest.raises(UserError, match="notes.pth is a text file, not a checkpoint"):
+            load("sanet", {**sanet_files, role: tmp_path / "notes.pth"})
+
+
 def test_wrong_files_are_explained(sanet_files, tmp_path, capsys):
     with pytest.raises(UserError, match="missing .'transformer'.*unknown .'transform'"):
         load("sanet", {**{k: v for k, v in sanet_files.items() if k != "transformer"}, "transform": tmp_path})

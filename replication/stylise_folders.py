@@ -1,0 +1,274 @@
+"""Stylise many pictures: every photograph with every painting by every method, into a folder.
+
+C photographs and S paintings take C + S encodes a method while S is at most STYLES_AT_ONCE; above, photographs are
+encoded again for each further part of the paintings, so that memory stays bounded. A result that is there already and
+was made of the same files with the same settings and weights is kept: KEPT in the folder says what made each. A
+picture that cannot be read or painted is reported, and the rest is done.
+"""
+
+import glob
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import files, plots
+from .data.images import SUFFIXES, check_format, is_leftover, read_alpha, read_image, write_image
+from .errors import UserError, memory_advice
+from .files import printable
+from .methods import TITLES, Encoded
+from .methods.base import Method
+from .nn.encoder import Image
+from .stylise import Settings, check_size, encode_named, memory_text, options_for, with_colours_of
+from .weights.shipped import pretrained
+
+# Paintings whose codes are in memory together.
+STYLES_AT_ONCE = 16
+KEPT = "stylised.json"
+# Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
+LONGEST_SHEET = 60
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to make."""
+
+    method: str
+    content: Path
+    style: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    status  "painted", "kept" (it was there already), or "failed"
+    error   why it failed
+    """
+
+    job: Job
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+
+    def facts(self) -> dict[str, str | float]:
+        """As JSON holds it."""
+        places = {name: printable(getattr(self.job, name)) for name in ("content", "style", "out")}
+        facts = {"method": self.job.method, **places, "status": self.status, "seconds": round(self.seconds, 2)}
+        return facts | ({"error": self.error} if self.error else {})
+
+
+def is_one_file(given: Sequence[str]) -> bool:
+    """Whether the words of an option name a single file, not a folder, a pattern, or several."""
+    return len(given) == 1 and not Path(given[0]).is_dir() and (Path(given[0]).exists() or not glob.has_magic(given[0]))
+
+
+def pictures(given: Sequence[str], out: Path) -> list[Path]:
+    """Image files that words name: files, folders with all that is below them, and patterns, each file once.
+
+    out  the folder of results: what lies in it is no source
+    Raises UserError for a word that names no picture.
+    """
+    found: dict[Path, Path] = {}
+    for word in given:
+        place = Path(word)
+        if place.is_dir():
+            if place.resolve() == out.resolve():
+                raise UserError(f"{printable(place)} is read, results would lie among its pictures; name another --out")
+            named = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+            named = [path for path in named if not any(map(is_leftover, path.relative_to(place).parts))]
+        elif place.exists() or not glob.has_magic(word):
+            if not place.is_file():
+                raise UserError(f"{printable(place)} does not exist; check the path")
+            named = [place]
+        else:
+            named = [Path(path) for path in sorted(glob.glob(word, recursive=True))]
+            named = [path for path in named if path.suffix.lower() in SUFFIXES and path.is_file()]
+        named = [path for path in named if not path.resolve().is_relative_to(out.resolve())]
+        if not named:
+            raise UserError(f"{printable(word)} holds no image ({', '.join(SUFFIXES)})")
+        for path in named:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def jobs(methods: Sequence[str], contents: Sequence[Path], styles: Sequence[Path], out: Path) -> list[Job]:
+    """Every photograph with every painting by every method; a result's name says all three.
+
+    Raises UserError when two pictures would give results of one name.
+    """
+    names = [_names(paths) for paths in (contents, styles)]
+    return [
+        Job(method, content, style, out / f"{names[0][content]}--{names[1][style]}--{method}.png")
+        for method in dict.fromkeys(methods)
+        for content in contents
+        for style in styles
+    ]
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Short names: without ending where that is enough, else with the folder and the ending."""
+    count = Counter(path.stem for path in paths)
+    names = {
+        path: path.stem if count[path.stem] == 1 else f"{path.absolute().parent.name}-{path.stem}-{path.suffix[1:]}"
+        for path in paths
+    }
+    same = [path for path in paths if list(names.values()).count(names[path]) > 1]
+    if same:
+        raise UserError(
+            f"{printable(same[0])} and {printable(same[1])} would give results of one name; rename one of them"
+        )
+    return names
+
+
+@dataclass
+class _Folder:
+    """What a folder of results holds, and what made it."""
+
+    settings: Settings
+    out: Path
+    made: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        path = self.out / KEPT
+        if path.exists():
+            self.made = files.read_object(path, "remove it; everything is painted again then")
+
+    def key(self, job: Job, model: Method) -> str:
+        """Hash of all that a result depends on but the code."""
+        facts = [*(files.sha256_file(path) for path in (job.content, job.style)), job.method, model.weights]
+        return files.sha256_text(files.canonical_json([*facts, vars(self.settings)]))
+
+    def has(self, job: Job, model: Method) -> bool:
+        """Whether a job is done. A file that cannot be read makes that false; painting then says why."""
+        try:
+            return job.out.is_file() and self.made.get(job.out.name) == self.key(job, model)
+        except OSError:
+            return False
+
+    def keep(self, job: Job, model: Method) -> None:
+        """Record what made a result."""
+        self.made[job.out.name] = self.key(job, model)
+        files.write_json(self.out / KEPT, self.made)
+
+
+def paint(wanted: Sequence[Job], settings: Settings, out: Path, tell: Callable[[Outcome], None]) -> list[Outcome]:
+    """Do the jobs, and tell of each as soon as it is done.
+
+    Raises UserError, before anything is painted, for settings that a method does not have and a folder that cannot be
+    written; what is wrong with a picture is an outcome.
+    """
+    check_size(settings.size)
+    if out.is_file() or out.suffix.lower() in SUFFIXES:
+        raise UserError(f"there are {len(wanted)} results, and {printable(out)} is one file; name a folder with --out")
+    files.check_target(out / KEPT)
+    models = {method: pretrained(method) for method in dict.fromkeys(job.method for job in wanted)}
+    for model in models.values():
+        options_for(model, settings.alpha)
+    folder, outcomes = _Folder(settings, out), []
+    for outcome in _outcomes(wanted, models, folder):
+        outcomes.append(outcome)
+        tell(outcome)
+    return outcomes
+
+
+def _outcomes(wanted: Sequence[Job], models: dict[str, Method], folder: _Folder) -> Iterator[Outcome]:
+    for method, model in models.items():
+        own = [job for job in wanted if job.method == method]
+        styles = list(dict.fromkeys(job.style for job in own))
+        for start in range(0, len(styles), STYLES_AT_ONCE):
+            part = [job for job in own if job.style in styles[start : start + STYLES_AT_ONCE]]
+            done = [job for job in part if folder.has(job, model)]
+            yield from (Outcome(job, "kept") for job in done)
+            yield from _paint_part([job for job in part if job not in done], model, folder)
+
+
+def _paint_part(part: Sequence[Job], model: Method, folder: _Folder) -> Iterator[Outcome]:
+    """Jobs of one method whose paintings' codes fit into memory."""
+    size = folder.settings.size
+    codes = {
+        path: _try(lambda path=path: encode_named(model.encode_style, read_image(path, size)[None], path))
+        for path in dict.fromkeys(job.style for job in part)
+    }
+    for content in dict.fromkeys(job.content for job in part):
+        opened = _try(lambda content=content: _open(content, model, folder.settings))
+        for job in (job for job in part if job.content == content):
+            started, wrong = time.monotonic(), [found for found in (opened, codes[job.style]) if isinstance(found, str)]
+            if not wrong:
+                done = _try(lambda job=job, opened=opened: _paint_one(job, model, opened, codes[job.style], folder))
+                wrong = [done] if isinstance(done, str) else []
+            status = "failed" if wrong else "painted"
+            yield Outcome(job, status, time.monotonic() - started, "; ".join(wrong))
+
+
+def _try(do: Callable[[], Any]) -> Any:
+    """What a function returns, or as text what is wrong with a picture."""
+    try:
+        with torch.inference_mode():
+            return do()
+    except UserError as error:
+        return str(error)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A photograph (1, 3, h, w), its code, and its opacity (1, h, w) where that is kept."""
+
+    image: Image
+    code: Encoded
+    opacity: torch.Tensor | None
+
+
+def _open(path: Path, model: Method, settings: Settings) -> _Opened:
+    image = read_image(path, settings.size)[None]
+    with memory_advice(_too_large(path, image)):
+        code = encode_named(model.encode_content, image, path)
+    return _Opened(image, code, read_alpha(path, settings.size) if settings.keep_transparency else None)
+
+
+def _too_large(path: Path, image: Image) -> str:
+    height, width = image.shape[2:]
+    return f"{printable(path)}: {memory_text(f'{width}x{height}', min(height, width))}"
+
+
+def _paint_one(job: Job, model: Method, content: _Opened, style: Encoded, folder: _Folder) -> None:
+    with memory_advice(_too_large(job.content, content.image)):
+        options = options_for(model, folder.settings.alpha)
+        result = model.decode(model.transfer(content.code, style, **options))
+    if folder.settings.preserve_colour:
+        result = with_colours_of(content.image, result)
+    write_image(job.out, result[0], content.opacity)
+    folder.keep(job, model)
+
+
+def check_sheet(path: Path, wanted: Sequence[Job]) -> None:
+    """Raise UserError for a contact sheet that cannot be written, or that nobody could look at."""
+    check_format(path)
+    files.check_target(path, [place for job in wanted for place in (job.content, job.style)])
+    lines = len({(job.content, job.style) for job in wanted})
+    if lines > LONGEST_SHEET:
+        raise UserError(
+            f"a sheet has a line for each pair, {lines} here, and at most {LONGEST_SHEET}; name fewer pictures"
+        )
+
+
+def write_sheet(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """A contact sheet: a line for each pair, then photograph, painting, and the result of every method.
+
+    A gap stands for what failed.
+    """
+    methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
+    results = {(o.job.content, o.job.style, o.job.method): o.job.out for o in outcomes if o.status != "failed"}
+    lines = []
+    for content, style in dict.fromkeys((outcome.job.content, outcome.job.style) for outcome in outcomes):
+        places = [content, style, *(results.get((content, style, method)) for method in methods)]
+        found = [None if place is None else _try(lambda place=place: read_image(place, 256, True)) for place in places]
+        lines.append([None if isinstance(image, str) else image for image in found])
+    figure = plots.image_grid(lines, ["photograph", "painting", *(TITLES[method] for method in methods)], side=2.2)
+    files.write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=110))
+    plots.close(figure)

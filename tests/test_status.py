@@ -1,0 +1,70 @@
+"""What is current, stale or missing, and which notebook makes which table."""
+
+import pandas as pd
+import pytest
+
+from replication import files
+from replication import status as status_module
+from replication.__main__ import main
+from replication.errors import UserError
+from replication.papers.makers import HEALTH, MAKERS, find_table, notebooks_for
+from replication.run_notebooks import State, states
+from replication.status import status
+
+
+def test_every_committed_table_has_one_maker():
+    committed = {path.name.removesuffix(".csv") for path in files.reference_results("cpu").glob("*.csv")}
+    own = {name for name in committed if not name.endswith((".cells", "-given-pairs"))}
+    assert own == set(MAKERS)
+    assert all((files.ROOT / "notebooks" / f"{maker}.ipynb").is_file() for maker in MAKERS.values())
+    shown = pd.read_csv(files.reference_results("cpu") / "claims.csv").dropna(subset=["table"])
+    made = shown[shown.table.isin(own)].groupby("table").notebook.agg(set)
+    assert not {table: made[table] for table in made.index if MAKERS[table] not in made[table]}
+
+
+@pytest.mark.parametrize("given", ["StyA2K Table 1", "stya2k-table1", "STYA2K, TABLE 1"])
+def test_tables_are_found_as_people_write_them(given):
+    assert find_table(given) == "stya2k-table1" and notebooks_for([given]) == [HEALTH, "20_stya2k_table1"]
+
+
+def test_an_unknown_table_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match="no table 'StyA2K Tabel 1'; did you mean stya2k-table1[?]"):
+        find_table("StyA2K Tabel 1")
+
+
+def test_each_notebook_and_table_has_its_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    files.write_text(tmp_path / "smoke/stya2k-table1.csv", "")
+    files.write_text(tmp_path / "smoke/datnet-table1.csv", "")
+    known = {
+        "12_datnet_table1": ("replication/plots.py changed", 75.0),
+        "20_stya2k_table1": ("", 29.0),
+        "22_stya2k_ablation": ("it has not run", None),
+    }
+    made = [State(tmp_path / f"{name}.ipynb", {}, tmp_path, "", *facts) for name, facts in known.items()]
+    monkeypatch.setattr(status_module, "states", lambda *_: made)
+    lines, current = status("smoke")
+    assert not current and [line.split() for line in lines[:6]] == [
+        ["12_datnet_table1", "stale", "1", "min", "15", "s", "replication/plots.py", "changed"],
+        ["datnet-table1", "stale"],
+        ["20_stya2k_table1", "current", "29", "s"],
+        ["stya2k-table1", "current"],
+        ["22_stya2k_ablation", "missing", "it", "has", "not", "run"],
+        ["stya2k-table2", "missing"],
+    ]
+    assert lines[6].startswith("2 of 3 notebooks of profile smoke have to run; 1 of them took 1 min 15 s last time, 1")
+    monkeypatch.setattr(status_module, "states", lambda *_: made[1:2])
+    assert status("smoke") == ([*lines[2:4], "all 1 notebooks of profile smoke are current"], True)
+
+
+def test_exit_status_says_whether_all_is_current(build_folder, capsys):
+    assert main(["status", "--profile", "smoke"]) == 1
+    count = len(states([], "smoke", []))
+    assert f"{count} of {count} notebooks of profile smoke have to run" in capsys.readouterr().out
+
+
+def test_run_takes_tables(build_folder, capsys):
+    assert main(["run", "--table", "StyA2K Table 1", "--profile", "smoke", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "[1/2] 05_health" in shown and "[2/2] 20_stya2k_table1" in shown
+    assert main(["run", "--table", "Table 99", "--profile", "smoke", "--dry-run"]) == 2
