@@ -1,6 +1,7 @@
 """Command line: python -m replication COMMAND --help."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -239,6 +240,16 @@ def parser() -> argparse.ArgumentParser:
     add.set_defaults(run=_layout)
 
     add = commands.add_parser(
+        "official",
+        help="list the authors' weights in a folder of yours",
+        description=(
+            "List the authors' weights that a folder holds, by method: found with sha256 and licence, missing, or wrong"
+            " and what is wrong. Where they are complete, run and evaluate give them rows of their own."
+        ),
+    )
+    add.set_defaults(run=_official)
+
+    add = commands.add_parser(
         "scales",
         help="measure VGG-19's normalisation",
         description="Make checkpoints/vgg19-scales.safetensors again, from photographs.",
@@ -275,6 +286,13 @@ def parser() -> argparse.ArgumentParser:
     _folders(add)
     add.set_defaults(run=_fit_lpips)
 
+    for name in ("run", "evaluate", "official"):
+        commands.choices[name].add_argument(
+            "--official",
+            type=Path,
+            metavar="FOLDER",
+            help="the folder with the authors' weights, at any depth (default: that of REPLICATION_OFFICIAL, or none)",
+        )
     for command in commands.choices.values():
         command.add_argument(
             "--plugin",
@@ -417,6 +435,12 @@ def _layout(_: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def _official(_: argparse.Namespace) -> None:
+    from .weights.official_folder import listing, official_folder
+
+    print(listing(official_folder()))
+
+
 def _scales(arguments: argparse.Namespace) -> None:
     from .data.images import training_set
     from .training.student import measure_scales
@@ -445,6 +469,8 @@ def _fit_lpips(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status; a user's mistake prints one line and returns 2."""
     arguments = parser().parse_args(argv)
+    if getattr(arguments, "official", None):
+        os.environ["REPLICATION_OFFICIAL"] = str(arguments.official)
     make_places_absolute()
     try:
         add_plugins(arguments.plugin)

@@ -27,7 +27,13 @@ from .profiles import NAMES
 from .sources import code_hash
 
 # Variables that name the user's own files; a notebook that reads them depends on them.
-ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
+ENVIRONMENT = (
+    "REPLICATION_CONTENT",
+    "REPLICATION_STYLE",
+    "REPLICATION_VGG",
+    "REPLICATION_RAFT",
+    "REPLICATION_OFFICIAL",
+)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 

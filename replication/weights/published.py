@@ -65,11 +65,16 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
     if chosen not in kind.variants:
         raise UserError(f"{method} has no variant {chosen!r}; choose {', '.join(kind.variants)}")
     model = kind(load_vgg(files["vgg"]) if layout.vgg else Encoder(name="none"), kind.variants[chosen])
-    for role, submodule in layout.roles.items():
-        state = {**layout.preset, **_renamed(read_state(files[role]), layout.rename)}
-        fill_module(model.get_submodule(submodule), state, files[role])
+    for role in layout.roles:
+        fill_role(model, layout, role, files[role])
     model.weights = {role: sha256_file(path) for role, path in files.items()}
     return model.eval()
+
+
+def fill_role(model: Method, layout: Layout, role: str, path: str | Path) -> None:
+    """Put one published file into its part of a method. Raises UserError for any key or shape that differs."""
+    state = {**layout.preset, **_renamed(read_state(path), layout.rename)}
+    fill_module(model.get_submodule(layout.roles[role]), state, path)
 
 
 def _renamed(state: Mapping[str, Tensor], rename: Mapping[str, str]) -> dict[str, Tensor]:
