@@ -335,11 +335,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from .evaluation.grid import measure_grid
-    from .papers.rows import REFERENCES, method_rows
+    from .papers.rows import REFERENCES, all_method_rows
     from .profiles import Profile
 
     profile = Profile.load(arguments.profile)
-    cells = measure_grid([*method_rows(profile.encoder), *REFERENCES], profile)
+    cells = measure_grid([*all_method_rows(profile.encoder), *REFERENCES], profile)
     print(cells.drop(columns=["content", "style"]).groupby("row", sort=False).mean().round(4).to_string())
 
 

@@ -21,6 +21,7 @@ from ..nn.encoder import vgg19_hash
 from ..papers.rows import Row
 from ..profiles import Profile
 from ..sources import source_hash
+from ..weights.official_folder import official_model, official_of
 from ..weights.shipped import model_card, pretrained
 from .cells import Cell, cell_path, device, measure_missing
 
@@ -31,7 +32,11 @@ def row_key(row: Row, encoder: str) -> dict:
         return {"reference": row.method}
     method, variant, *_ = row.arm
     name = row.checkpoint(encoder)
-    facts = model_card(name)
+    if row.official:
+        hashes = official_of(method, variant).hashes
+        facts = {"sha256": hashes, "encoder_sha256": hashes.get("vgg")}
+    else:
+        facts = model_card(name)
     default = getattr(METHODS[method].variants[variant], "strength", 1.0)
     return {
         "method": method,
@@ -42,6 +47,16 @@ def row_key(row: Row, encoder: str) -> dict:
         "encoder": facts["encoder_sha256"],
         "source": source_hash(METHODS[method]),
     }
+
+
+def network(row: Row, encoder: str) -> Method:
+    """The network of a row, loaded once and shared: the authors' at VGG-19 width, or the one trained here.
+
+    Raises UserError when there are no such weights.
+    """
+    if row.official:
+        return official_model(*row.arm[:2])
+    return pretrained(row.method, row.variant, encoder, row.seed, row.continued)
 
 
 class Stylist:
@@ -63,9 +78,7 @@ class Stylist:
             return content[1]
         if self.row.method == "style":
             return style[1]
-        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed, self.row.continued).to(
-            self.device
-        )
+        model = network(self.row, self.encoder).to(self.device)
         codes = self._code("content", model, *content), self._code("style", model, *style)
         options = {} if self.row.alpha is None else {"alpha": self.row.alpha}
         return model.decode(model.transfer(*codes, **options))

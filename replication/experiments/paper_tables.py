@@ -60,14 +60,14 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
     """
     wanted = rows.table(paper, table)
     sizes = wanted.profile(Profile.load(profile))
-    measured = tuple(rows.shipped_rows(wanted.rows, sizes.encoder))
+    measured = tuple(rows.shipped_rows(rows.with_official(wanted.rows), sizes.encoder))
     if not any(row.method in METHODS and row not in rows.REFERENCES for row in measured):
         raise UserError(
             f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train"
-            f" --profile {profile}`"
+            f" --profile {profile}`, or name a folder with the authors' weights in REPLICATION_OFFICIAL"
         )
     cells = measure_grid(measured, sizes)
     weak = weak_rows(measured, sizes.encoder, read_health(files.RESULTS / sizes.name))
-    frame = tables.paper_table(paper, table, cells, measured, sizes, weak)
+    frame = tables.paper_table(paper, table, cells, measured, sizes, weak, rows.missing_official(wanted.rows))
     tables.write_table(frame, paper, table, cells, measured, sizes)
     return Result(paper, table, sizes, measured, cells, frame)

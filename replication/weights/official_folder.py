@@ -81,10 +81,14 @@ class Official:
         return not self.missing and not self.wrong
 
     @property
+    def other(self) -> str:
+        """The variant in brackets where it is not the layout's, to follow a name; else nothing."""
+        return f" ({self.variant.upper()})" if self.variant != LAYOUTS[self.method].variant else ""
+
+    @property
     def title(self) -> str:
         """The method's title, with the variant where it is not the layout's."""
-        other = self.variant if self.variant != LAYOUTS[self.method].variant else ""
-        return f"{TITLES[self.method]} {other.upper()}".strip()
+        return TITLES[self.method] + self.other
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -120,7 +124,7 @@ def official_folder() -> Path | None:
     value = os.environ.get(VARIABLE)
     if not value:
         return None
-    folder = Path(value)
+    folder = Path(value).absolute()
     if not folder.is_dir():
         raise UserError(f"{VARIABLE}={printable(folder)} is not a folder; name the one with the authors' weights")
     return folder
@@ -146,7 +150,7 @@ def _search(root: Path | None, listed: tuple[tuple[Path, int, int], ...], own_vg
     own_vgg  the user's VGG-19, for a folder without one
     """
     paths = [path for path, *_ in listed if path.is_file()]
-    encoders = [path for path in paths if _split(path, ["vgg"])] or ([Path(own_vgg)] if own_vgg else [])
+    encoders = [path for path in paths if _split(path, ["vgg"])] or ([Path(own_vgg).absolute()] if own_vgg else [])
     sets = _sets(paths)
     owners = {each: _owners(each, root) for each in sets}
     methods = [
@@ -233,7 +237,7 @@ def _of_method(
     """One entry for each variant of a method that a folder has sets of, one with everything missing without any."""
     layout = LAYOUTS[method]
     if not sets:
-        nothing = FileSet(root or Path(), "", {})
+        nothing = FileSet(root or Path.cwd(), "", {})
         return [_checked(method, layout.variant, nothing, [], encoders)]
     by_variant: dict[str, list[Official]] = {}
     for files in sets:

@@ -112,7 +112,7 @@ def test_artflows_networks_are_told_by_their_folders(releases, tmp_path):
     found = of(tmp_path, "artflow")
     assert {each.title: each.files["glow"].parent.name for each in found} == {
         "ArtFlow": "ArtFlow-AdaIN",
-        "ArtFlow WCT": "ArtFlow-WCT",
+        "ArtFlow (WCT)": "ArtFlow-WCT",
     }
     assert "Portrait" in str(*search(tmp_path).unused)
 
