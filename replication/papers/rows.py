@@ -53,6 +53,11 @@ class Row:
             return f"{method}-{variant}-official"
         return run_name(method, variant, encoder, seed, continued)
 
+    @property
+    def file_stem(self) -> str:
+        """Begins the names of files about it."""
+        return self.checkpoint("") if self.official else self.method
+
 
 REFERENCES = (
     Row("content image", "content"),
