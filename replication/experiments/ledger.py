@@ -236,7 +236,7 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     if found.holds is None:
         missing = ", ".join(f"{term.metric}[{ours.row(term)}] of {term.paper} {term.table}" for term in found.missing)
         note = _join(claim.note, f"not measured: {missing}")
-        return (_contradicted_in_part(claim, ours) if ours.official else {}) or line | {"note": note}
+        return line | {"note": note} | (_in_part(claim, ours, note) if ours.official else {})
     comparison, margins = found.weakest
     low, high = stats.interval(margins[1:])
     replicates = found.holds[1:][np.isfinite(found.holds[1:])]
@@ -270,17 +270,21 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     return line | {"trainings": min(trainings) if trainings else None}
 
 
-def _contradicted_in_part(claim: Claim, ours: Ours) -> dict[str, Any]:
-    """The line of a claim that fails already in those comparisons that can be made; empty when it does not."""
+def _in_part(claim: Claim, ours: Ours, note: str) -> dict[str, Any]:
+    """What those comparisons of a claim say that can be made; they may contradict the claim and never support it.
+
+    note  on the claim, with what is missing
+    """
     parts = [each for part in claim.predicate for each in expand(claim, part)]
     known = [part for part in parts if all(ours(term) is not None for term in _terms(claim, part)[1])]
     if claim.at_least or not known:
         return {}
-    line = decide(replace(claim, predicate=tuple(known)), ours)
-    if line["verdict"] != "contradicted":
-        return {}
-    note = f"decided by the {len(known)} of {len(parts)} comparisons that can be made"
-    return line | {"predicate": "; ".join(claim.predicate), "note": _join(line["note"], note)}
+    line = decide(replace(claim, predicate=tuple(known), note=note), ours)
+    found = {name: line[name] for name in ("effect", "low", "high", "of", "trainings")}
+    made = f"{len(known)} of {len(parts)} comparisons can be made"
+    if line["verdict"] == "contradicted":
+        return found | {"verdict": "contradicted", "share": line["share"], "note": _join(line["note"], made)}
+    return found | {"note": _join(line["note"], f"{made}, which is not enough to decide")}
 
 
 def _join(*parts: str) -> str:

@@ -326,9 +326,11 @@ def test_the_second_verdict_stands_on_the_authors_rows_alone(authors):
 def test_what_can_be_compared_may_contradict_and_never_supports(authors):
     others = decide_with_authors(authors, "content_loss[StyA2K] < content_loss[others]")
     assert others["verdict"] == "not testable here" and "not measured" in others["note"]
+    assert others["effect"] == pytest.approx(1, abs=0.2) and "1 of 6 comparisons can be made, which" in others["note"]
+    assert "share" not in others, "it is that of the whole claim"
     worse = decide_with_authors(authors, "content_loss[StyA2K] > content_loss[others]")
     assert worse["verdict"] == "contradicted" and worse["predicate"] == "content_loss[StyA2K] > content_loss[others]"
-    assert "decided by the 1 of 6 comparisons that can be made" in worse["note"]
+    assert "1 of 6 comparisons can be made" in worse["note"] and worse["effect"] == pytest.approx(-1, abs=0.2)
     counted = decide_with_authors(authors, "content_loss[StyA2K] > content_loss[others]", at_least=1)
     assert counted["verdict"] == "not testable here", "one of many may still hold"
 
