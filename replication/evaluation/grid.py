@@ -21,8 +21,9 @@ from ..nn.encoder import vgg19_hash
 from ..papers.rows import Row
 from ..profiles import Profile
 from ..sources import source_hash
-from ..weights.official_folder import official_model, official_of
-from ..weights.shipped import model_card, pretrained
+from ..weights.networks import network
+from ..weights.official_folder import official_of
+from ..weights.shipped import model_card
 from .cells import Cell, cell_path, device, measure_missing
 
 
@@ -49,16 +50,6 @@ def row_key(row: Row, encoder: str) -> dict:
     }
 
 
-def network(row: Row, encoder: str) -> Method:
-    """The network of a row, loaded once and shared: the authors' at VGG-19 width, or the one trained here.
-
-    Raises UserError when there are no such weights.
-    """
-    if row.official:
-        return official_model(*row.arm[:2])
-    return pretrained(row.method, row.variant, encoder, row.seed, row.continued)
-
-
 class Stylist:
     """Results of one row, with every encoding kept; the model is loaded when first needed."""
 
@@ -78,7 +69,7 @@ class Stylist:
             return content[1]
         if self.row.method == "style":
             return style[1]
-        model = network(self.row, self.encoder).to(self.device)
+        model = network(*self.row.arm, official=self.row.official, encoder=self.encoder).to(self.device)
         codes = self._code("content", model, *content), self._code("style", model, *style)
         options = {} if self.row.alpha is None else {"alpha": self.row.alpha}
         return model.decode(model.transfer(*codes, **options))

@@ -19,13 +19,14 @@ from ..data.clips import Clip, Frames, flow_estimator
 from ..data.images import Picture
 from ..evaluation import tables
 from ..evaluation.cells import Cell, measure_missing
-from ..evaluation.grid import network, row_facts, row_key
+from ..evaluation.grid import row_facts, row_key
 from ..evaluation.health import read_health, weak_rows
 from ..metrics import registry
 from ..metrics.flicker import temporal_errors
 from ..papers.rows import Row, missing_official
 from ..profiles import Profile
 from ..sources import source_hash
+from ..weights.networks import network
 
 METRICS = ("flow_error", "flow_error_lai", "adjacent_mean", "adjacent_variance")
 # The clip itself: what flow and interpolation leave of its own motion.
@@ -43,7 +44,7 @@ def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
     """Every frame by itself, clamped; the clip itself for INPUT."""
     if row.method == "content":
         return clip.frames
-    model = network(row, encoder)
+    model = network(*row.arm, official=row.official, encoder=encoder)
     code = model.encode_style(style)
     return torch.cat(
         [model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]
