@@ -201,15 +201,14 @@ def _beside_ours(names: Sequence[str]) -> list[str]:
 def differences(
     frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
 ) -> pd.DataFrame:
-    """Every row minus `base`, on the same pairs, those on the authors' weights left out; see `against`."""
+    """Every row minus `base`, on the same pairs; see `against`."""
 
-    def ours(row: str, metric: str) -> dict[str, float]:
+    def ours(row: str, base: str, metric: str) -> dict[str, float]:
         return stats.difference(
             values_of_row(cells, row, metric), values_of_row(cells, base, metric), profile.bootstrap, seed=0
         )
 
-    rows = [row for row in dict.fromkeys(cells.row) if AUTHORS not in row]
-    return against(frame, rows, base, metric_names, ours)
+    return against(frame, list(dict.fromkeys(cells.row)), base, metric_names, ours)
 
 
 def against(
@@ -217,24 +216,26 @@ def against(
     rows: Sequence[str],
     base: str,
     metric_names: Sequence[str],
-    ours: Callable[[str, str], dict[str, float]],
+    ours: Callable[[str, str, str], dict[str, float]],
 ) -> pd.DataFrame:
     """Rows minus `base`: the paper's difference, ours with its interval, and whether the signs agree.
 
-    ours     difference, low and high of a row and metric
+    Rows on the authors' weights are held against the base's on the authors' weights, ours against ours; without such a
+    base they are left out.
+
+    ours     difference, low and high of a row, a base and a metric
     verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a
              printed
              difference
     """
     by_cell = frame.set_index(["row", "metric"])
+    bases = {row: base + row.removeprefix(without_authors(row)) for row in rows}
     lines = []
     for metric in metric_names:
         source = PRINTED_AS.get(metric, metric)
-        for row in rows:
-            if row == base:
-                continue
-            printed = [by_cell.reported.get((name, source), np.nan) for name in (row, base)]
-            found = ours(row, metric)
+        for row in (row for row in rows if row != bases[row] and bases[row] in rows):
+            printed = [by_cell.reported.get((name, source), np.nan) for name in (row, bases[row])]
+            found = ours(row, bases[row], metric)
             line = {
                 "row": row,
                 "metric": metric,
@@ -249,7 +250,7 @@ def against(
             else:
                 line["verdict"] = "agrees" if line["reported"] * found["difference"] > 0 else "opposite"
             lines.append(line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=["row", "metric", "reported", "measured", "low", "high", "verdict"])
 
 
 def slug(paper: str, table: str) -> str:
@@ -363,6 +364,8 @@ def beyond_the_knob(
     replicate of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of
     them.
     """
+    if not curve:
+        return pd.DataFrame("", index=rows, columns=[METRICS[metric].title for metric in metric_names])
     style = np.stack([replicates(cells, row, "style_loss", profile) for row in curve])
     order = np.argsort(style, axis=0)
     shown = {}

@@ -35,7 +35,7 @@ from ..metrics.semantic import (
 )
 from ..nn.encoder import vgg19_hash
 from ..papers.printed import WORKBOOK
-from ..papers.rows import AUTHORS, Row, missing_official, shipped_rows, with_official
+from ..papers.rows import Row, missing_official, shipped_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
 from ..weights.networks import network
@@ -258,18 +258,14 @@ def semantic_table(
 def differences(
     frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
 ) -> pd.DataFrame:
-    """Every row minus `base`, those on the authors' weights minus their own; see `tables.against`."""
-    parts = []
-    for end in ("", AUTHORS):
-        rows = [row for row in dict.fromkeys(cells.row) if row == tables.without_authors(row) + end]
-        if base + end in rows:
-            found = partial(_difference, cells, base + end, profile)
-            parts.append(tables.against(frame, rows, base + end, metric_names, found))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _difference(cells: pd.DataFrame, base: str, profile: Profile, row: str, metric: str) -> dict[str, float]:
-    return difference(cells, row, base, metric, profile)
+    """Every row minus `base`; see `tables.against`."""
+    return tables.against(
+        frame,
+        list(dict.fromkeys(cells.row)),
+        base,
+        metric_names,
+        lambda row, base, metric: difference(cells, row, base, metric, profile),
+    )
 
 
 def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
@@ -277,7 +273,7 @@ def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str],
     parts = []
     for host in HOST_NAMES:
         names = TITLES[host], f"{TITLES[host]}+SCSA"
-        if set(names) <= set(cells.row):
-            own = cells[cells.row.map(tables.without_authors).isin(names)]  # and those on the authors' weights
+        own = cells[cells.row.map(tables.without_authors).isin(names)]  # ours, and those on the authors' weights
+        if not own.empty:
             parts.append(differences(frame, own, names[0], metric_names, profile))
     return pd.concat(parts, ignore_index=True)

@@ -72,10 +72,10 @@ AUTHORS = ", authors' weights"
 
 def _official(row: Row) -> list[tuple[Row, Official]]:
     """Rows on the authors' weights of the same method, each with what the user's folder has of them."""
-    if row.method not in METHODS or row.official or row.alpha is not None or row.arm != Row("", row.method).arm:
-        return []  # a picture, a knob, or an arm of an ablation: the authors published their default alone
+    if row.method not in METHODS or row.official or row.arm != Row("", row.method).arm:
+        return []  # a picture, or an arm of an ablation: the authors published their default alone
     return [
-        (Row(f"{row.name}{AUTHORS}{found.other}", row.method, found.variant, official=True), found)
+        (Row(f"{row.name}{AUTHORS}{found.other}", row.method, found.variant, row.alpha, official=True), found)
         for found in find_official()
         if found.method == row.method
     ]
@@ -87,8 +87,9 @@ def with_official(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def missing_official(rows: Sequence[Row]) -> dict[str, str]:
-    """Why rows on the authors' weights cannot be measured, by name; nothing where the user names no folder."""
-    return {own.name: found.reason for row in rows for own, found in _official(row) if not found.complete}
+    """Why methods' rows on the authors' weights cannot be measured, by name; nothing where the user names no folder."""
+    methods = [row for row in rows if row not in REFERENCES]
+    return {own.name: found.reason for row in methods for own, found in _official(row) if not found.complete}
 
 
 def shipped_rows(rows: Sequence[Row], encoder: str) -> list[Row]:

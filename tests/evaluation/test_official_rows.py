@@ -15,10 +15,12 @@ from replication.evaluation import tables
 from replication.evaluation.contact_sheets import method_sheet
 from replication.evaluation.grid import Gallery, Stylist, measure_grid, row_key
 from replication.evaluation.health import all_networks, measure_health, rows_on, shipped_networks, weak_rows
-from replication.experiments.paper_tables import fill_table
+from replication.experiments.paper_tables import Result, fill_table
+from replication.papers import rows as rows_module
 from replication.papers.rows import AUTHORS, REFERENCES, TABLES, Row, missing_official, shipped_rows, with_official
 from replication.plots import close
 from replication.profiles import Profile
+from replication.weights.official_folder import Official
 
 OURS = Row("MicroAST", "microast")
 THEIRS = Row("MicroAST" + AUTHORS, "microast", "code", official=True)
@@ -121,6 +123,37 @@ def test_the_printed_order_is_compared_with_each_apart():
     assert found.tau["PSNR"] == 1 and found.tau["PSNR" + AUTHORS] == -1
     ours = cells[~cells.row.str.contains(AUTHORS)]
     assert list(tables.agreement(pd.DataFrame(lines), ours, ["psnr"], SIZES).index) == ["PSNR"]
+
+
+def test_adains_knob_has_the_authors_weights_too(monkeypatch):
+    """And it is the one that methods are held against where ours is not trained at the profile's width."""
+    found = [Official("adain", "code", {})]
+    monkeypatch.setattr(rows_module, "find_official", lambda: found)
+    rows = with_official(TABLES["DatNet", "Table 1"].rows)
+    ours, theirs = (
+        [row.name for row in rows if row.alpha is not None and row.official == one] for one in (False, True)
+    )
+    assert theirs == [name + AUTHORS for name in ours] and len(ours) == 5
+    both = Result("DatNet", "Table 1", SIZES, rows, pd.DataFrame(), pd.DataFrame())
+    assert both.knob == ours and [row.name for row in both.methods][5:8] == ["AdaIN", f"AdaIN{AUTHORS}", "MicroAST"]
+    wide = tuple(row for row in rows if row.official or row.method == "content")
+    assert Result("DatNet", "Table 1", SIZES, wide, pd.DataFrame(), pd.DataFrame()).knob == theirs
+    monkeypatch.setattr(rows_module, "find_official", lambda: [replace(found[0], missing=("vgg",))])
+    assert missing_official(TABLES["DatNet", "Table 1"].rows) == {f"AdaIN{AUTHORS}": "missing vgg"}
+
+
+def test_differences_never_mix_ours_with_the_authors():
+    values = {"A": 1.0, "B": 2.0, "A" + AUTHORS: 10.0, "B" + AUTHORS: 13.0, "C" + AUTHORS: 5.0}
+    cells = pd.DataFrame(
+        {"row": row, "seed": 0, "content": c, "style": s, "psnr": value + 0.01 * (c + s)}
+        for row, value in values.items()
+        for c in range(3)
+        for s in range(3)
+    )
+    frame = pd.DataFrame([{"row": row, "metric": "psnr", "reported": 1.0} for row in values])
+    found = tables.differences(frame, cells, "A", ["psnr"], SIZES).set_index("row").measured
+    assert found.round(6).to_dict() == {"B": 1.0, "B" + AUTHORS: 3.0, "C" + AUTHORS: -5.0}
+    assert tables.differences(frame, cells, "D", ["psnr"], SIZES).empty
 
 
 def test_health_measures_the_authors_networks(microast, build_folder):
