@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import files
 from ..data.map_pairs import Job
+from ..errors import UserError
 from ..evaluation import stats, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_key
@@ -108,12 +109,23 @@ def sweep(
 
 
 def shipped_semantic_rows(rows: Sequence[SemanticRow], encoder: str) -> list[SemanticRow]:
-    """The rows whose host has trained weights at this width, each followed by that on its host's authors' weights."""
-    return [
+    """The rows whose host has trained weights at this width, each followed by that on its host's authors' weights.
+
+    Raises UserError when there is none.
+    """
+    found = [
         replace(row, name=own.name, variant=own.variant, official=own.official)
         for row in rows
         for own in shipped_rows(with_official([row.network]), encoder)
     ]
+    if not found:
+        hosts = ", ".join(dict.fromkeys(row.host for row in rows))
+        raise UserError(
+            f"no host of SCSA ({hosts}) has weights at {encoder} width; train one with `python -m replication train"
+            f" --encoder {encoder} --method {rows[0].host}`, or name a folder with its authors' weights in"
+            " REPLICATION_OFFICIAL"
+        )
+    return found
 
 
 def semantic_row_facts(row: SemanticRow, encoder: str) -> dict:

@@ -77,6 +77,12 @@ def test_a_host_with_its_authors_weights_is_compared_with_itself(tmp_path, monke
     assert list(gain.index) == [ours, theirs, "StyTr2+SCSA"] and gain[theirs] == pytest.approx(difference)
 
 
+def test_without_any_host_the_way_out_is_said(monkeypatch):
+    monkeypatch.setenv("REPLICATION_OFFICIAL", "")
+    with pytest.raises(UserError, match="sanet, stytr2, adaattn, stya2k. has weights at vgg19 width.*--method sanet"):
+        shipped_semantic_rows(comparison(), "vgg19")
+
+
 def test_directions_of_a_pair_stay_together():
     values = np.array([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
     assert (stats.clustered_bootstrap(values, 50, 0) == 5).all()
