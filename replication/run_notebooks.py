@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .errors import UserError
+from .errors import NoWeights, UserError
 from .plugins import plugin_files
 from .profiles import NAMES
 from .sources import code_hash
@@ -182,6 +182,7 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
 
     dry_run  only say which would run, and why
 
+    A notebook that needs trained networks of a width at which there are none is left out, and said so.
     Raises UserError for a wrong notebook, profile or setting, and when a cell fails, after printing the cell and its
     traceback.
     """
@@ -194,7 +195,7 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
         if stems.count(stem) > 1:
             raise UserError(f"two notebooks are called {stem}; their executed copies would have one name: rename one")
     overrides = parse_overrides(settings, known)
-    folder = files.build_dir() / "notebooks" / profile
+    folder, left_out = files.build_dir() / "notebooks" / profile, []
     for position, notebook in enumerate(known, 1):
         values = {"profile": profile, **{name: value for name, value in overrides.items() if name in known[notebook]}}
         if "profile" not in known[notebook]:
@@ -211,7 +212,12 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
                 continue
             print(f"{line} …", flush=True)
             started = time.monotonic()
-            record = _execute(notebook, folder / f"{notebook.stem}.ipynb", values)
+            try:
+                record = _execute(notebook, folder / f"{notebook.stem}.ipynb", values)
+            except NoWeights as error:
+                left_out.append(notebook.stem)
+                print(f"{line}: left out, {error}", flush=True)
+                continue
             results = [path.resolve() for path in (files.RESULTS, files.FIGURES)]
             written = {path for path in record["written"] if any(Path(path).is_relative_to(root) for root in results)}
             facts = {
@@ -223,6 +229,8 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
             }
             files.write_json(stamp, facts)
             print(f"{line}: {time.monotonic() - started:.0f} s", flush=True)
+    if left_out:
+        print(f"left out for want of trained networks at this profile's width: {', '.join(left_out)}", flush=True)
 
 
 @contextmanager
@@ -280,6 +288,10 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
             autosave_cell_every=0,
         )
     except papermill.exceptions.PapermillExecutionError as error:
+        if error.ename == NoWeights.__name__:
+            partial.unlink()
+            record.unlink(missing_ok=True)
+            raise NoWeights(error.evalue) from error
         traceback = "\n".join(error.traceback)
         if not sys.stderr.isatty():
             traceback = ANSI.sub("", traceback)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .. import files
-from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.grid import measure_grid
 from ..evaluation.health import read_health, weak_rows
@@ -15,6 +14,7 @@ from ..metrics.image import perceptual_column
 from ..papers import rows
 from ..papers.rows import Row
 from ..profiles import Profile
+from ..weights.shipped import missing_weights
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
     measured = tuple(rows.shipped_rows(rows.with_official(wanted.rows), sizes.encoder))
     if not any(row.method in METHODS and row.alpha is None for row in measured):
         authors = "" if wanted.ablation else ", or name a folder with the authors' weights in REPLICATION_OFFICIAL"
-        raise UserError(
+        raise missing_weights(
+            sizes.encoder,
             f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train"
-            f" --profile {profile}`{authors}"
+            f" --profile {profile}`{authors}",
         )
     cells = measure_grid(measured, sizes)
     weak = weak_rows(measured, sizes.encoder, read_health(files.RESULTS / sizes.name))

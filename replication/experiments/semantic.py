@@ -17,7 +17,6 @@ from torch import Tensor
 
 from .. import files
 from ..data.map_pairs import Job
-from ..errors import UserError
 from ..evaluation import stats, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_key
@@ -40,6 +39,7 @@ from ..papers.rows import Row, missing_official, shipped_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
 from ..weights.networks import network
+from ..weights.shipped import missing_weights
 
 HOST_NAMES = ("sanet", "stytr2", "adaattn", "stya2k")
 GIVEN = tables.GIVEN
@@ -120,10 +120,11 @@ def shipped_semantic_rows(rows: Sequence[SemanticRow], encoder: str) -> list[Sem
     ]
     if not found:
         hosts = ", ".join(dict.fromkeys(row.host for row in rows))
-        raise UserError(
+        raise missing_weights(
+            encoder,
             f"no host of SCSA ({hosts}) has weights at {encoder} width; train one with `python -m replication train"
             f" --encoder {encoder} --method {rows[0].host}`, or name a folder with its authors' weights in"
-            " REPLICATION_OFFICIAL"
+            " REPLICATION_OFFICIAL",
         )
     return found
 

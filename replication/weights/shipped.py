@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import files
-from ..errors import UserError
+from ..errors import NoWeights, UserError
 from ..methods import BUILT_IN, METHODS, build, default_variant, plugged_in
 from ..methods.base import Method, parameter_count
 from ..nn.encoder import STUDENTS, Encoder, encoder_hash, load_encoder
@@ -176,13 +176,19 @@ def pretrained(
     if not has_card(name):
         words = f"--method {method} --variant {variant or default_variant(method)} --encoder {encoder} --seed {seed}"
         words += " --continued" * continued + " --plugin FILE" * (method in plugged_in())
-        raise UserError(
+        raise missing_weights(
+            encoder,
             f"no checkpoint {name!r}: {card_file(name)} is missing; train it with `python -m replication train"
-            f" {words}`, or restore it with git"
+            f" {words}`, or restore it with git",
         )
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": model_card(name)["sha256"]}
     return model.eval().requires_grad_(False)
+
+
+def missing_weights(encoder: str, reason: str) -> UserError:
+    """The error for weights that are missing: NoWeights where nothing at all is trained at that width."""
+    return UserError(reason) if shipped_names(encoder) else NoWeights(reason)
 
 
 def trained_or_fresh(
