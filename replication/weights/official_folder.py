@@ -138,9 +138,10 @@ def find_official() -> tuple[Official, ...]:
 
 def search(folder: Path | None) -> Folder:
     """What a folder has of every method with a published layout; without a folder everything is missing."""
-    paths = sorted(path for path in folder.rglob("*") if path.name.endswith(ENDINGS)) if folder else []
+    root = folder.absolute() if folder else None
+    paths = sorted(path for path in root.rglob("*") if path.name.endswith(ENDINGS) and path.is_file()) if root else []
     listed = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
-    return _search(folder, listed, os.environ.get("REPLICATION_VGG"))
+    return _search(root, listed, os.environ.get("REPLICATION_VGG"))
 
 
 @lru_cache(maxsize=8)
@@ -149,7 +150,7 @@ def _search(root: Path | None, listed: tuple[tuple[Path, int, int], ...], own_vg
 
     own_vgg  the user's VGG-19, for a folder without one
     """
-    paths = [path for path, *_ in listed if path.is_file()]
+    paths = [path for path, *_ in listed]
     encoders = [path for path in paths if _split(path, ["vgg"])] or ([Path(own_vgg).absolute()] if own_vgg else [])
     sets = _sets(paths)
     owners = {each: _owners(each, root) for each in sets}

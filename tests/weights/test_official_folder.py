@@ -1,6 +1,7 @@
 """The authors' weights in a folder: every release is found by names, keys and shapes, and what is wrong is said."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -141,6 +142,16 @@ def test_the_command_lists_and_names_the_variable(monkeypatch, capsys, tmp_path)
     said = capsys.readouterr().out
     assert "AdaIN: missing" in said and "0 of 11" in said and "set REPLICATION_OFFICIAL" in said
     assert main(["official", "--official", str(tmp_path / "no")]) == 2
+
+
+def test_links_to_nothing_and_relative_folders_are_no_fault(releases, tmp_path, monkeypatch):
+    _, made = releases
+    copy(made["microast"], tmp_path / "here")
+    (tmp_path / "here" / "decoder.pth").symlink_to(tmp_path / "gone.pth")
+    monkeypatch.setenv("REPLICATION_VGG", str(made["adain"]["vgg"]))
+    monkeypatch.chdir(tmp_path)
+    (microast,) = of(Path("here"), "microast")
+    assert microast.complete and microast.files["decoder"] == tmp_path / "here" / "decoder_iter_160000.pth.tar"
 
 
 def test_the_real_files_are_found(shared):
