@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -317,6 +318,16 @@ def parser() -> argparse.ArgumentParser:
     add.set_defaults(run=_layout)
 
     add = commands.add_parser(
+        "official",
+        help="list the authors' weights in a folder of yours",
+        description=(
+            "List the authors' weights that a folder holds, by method: found with sha256 and licence, missing, or wrong"
+            " and what is wrong. Where they are complete, run and evaluate give them rows of their own."
+        ),
+    )
+    add.set_defaults(run=_official)
+
+    add = commands.add_parser(
         "scales",
         help="measure VGG-19's normalisation",
         description="Make checkpoints/vgg19-scales.safetensors again, from photographs.",
@@ -353,6 +364,13 @@ def parser() -> argparse.ArgumentParser:
     _folders(add)
     add.set_defaults(run=_fit_lpips)
 
+    for name in ("run", "evaluate", "official"):
+        commands.choices[name].add_argument(
+            "--official",
+            type=Path,
+            metavar="FOLDER",
+            help="the folder with the authors' weights, at any depth (default: that of REPLICATION_OFFICIAL, or none)",
+        )
     for command in commands.choices.values():
         command.add_argument(
             "--plugin",
@@ -444,11 +462,11 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from .evaluation.grid import measure_grid
-    from .papers.rows import REFERENCES, method_rows
+    from .papers.rows import REFERENCES, all_method_rows
     from .profiles import Profile
 
     profile = Profile.load(arguments.profile)
-    cells = measure_grid([*method_rows(profile.encoder), *REFERENCES], profile)
+    cells = measure_grid([*all_method_rows(profile.encoder), *REFERENCES], profile)
     print(cells.drop(columns=["content", "style"]).groupby("row", sort=False).mean().round(4).to_string())
 
 
@@ -553,6 +571,12 @@ def _layout(_: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def _official(_: argparse.Namespace) -> None:
+    from .weights.official_folder import listing, official_folder
+
+    print(listing(official_folder()))
+
+
 def _scales(arguments: argparse.Namespace) -> None:
     from .data.images import training_set
     from .training.student import measure_scales
@@ -581,6 +605,8 @@ def _fit_lpips(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status; a user's mistake prints one line and returns 2."""
     arguments = parser().parse_args(argv)
+    if getattr(arguments, "official", None):
+        os.environ["REPLICATION_OFFICIAL"] = str(arguments.official)
     make_places_absolute()
     try:
         add_plugins(arguments.plugin)

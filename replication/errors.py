@@ -14,6 +14,13 @@ class UserError(ValueError):
     """
 
 
+class NoWeights(UserError):
+    """Nothing is trained at a profile's width, and no authors' weights stand in.
+
+    A notebook that needs such a network is left out, and the others run.
+    """
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there was not enough memory, on the processor or on an accelerator."""
     if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):

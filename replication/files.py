@@ -32,7 +32,14 @@ def build_dir() -> Path:
 
 
 # Variables that name a user's folders and files.
-PLACES = ("REPLICATION_BUILD", "REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
+PLACES = (
+    "REPLICATION_BUILD",
+    "REPLICATION_CONTENT",
+    "REPLICATION_STYLE",
+    "REPLICATION_VGG",
+    "REPLICATION_RAFT",
+    "REPLICATION_OFFICIAL",
+)
 
 
 def make_places_absolute() -> None:

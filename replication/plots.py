@@ -169,7 +169,7 @@ def trade_off(
     style: str = "style_loss",
 ) -> Figure:
     """Style loss (lower is better) against content metrics, one panel each: methods with intervals, AdaIN's alpha curve
-    as the reference line.
+    as the reference line, where it was measured.
 
     against  label by metric
     """
@@ -178,7 +178,8 @@ def trade_off(
     figure, axes = plt.subplots(1, len(against), figsize=(3.4 * len(against) + 1.2, 3.6), squeeze=False, sharey=True)
     for axis, (metric, label) in zip(axes[0], against.items(), strict=True):
         line = [(cells.loc[(row, metric), "measured"], cells.loc[(row, style), "measured"]) for row in curve]
-        axis.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label="AdaIN, α from 0 to 1")
+        if line:
+            axis.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label="AdaIN, α from 0 to 1")
         for (colour, marker), row in zip(_markers(len(methods)), methods, strict=True):
             x, y = cells.loc[(row, metric)], cells.loc[(row, style)]
             axis.errorbar(

@@ -23,13 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .errors import UserError
+from .errors import NoWeights, UserError
 from .plugins import plugin_files
 from .profiles import NAMES
 from .sources import code_hash
 
 # Variables that name the user's own files; a notebook that reads them depends on them.
-ENVIRONMENT = ("REPLICATION_CONTENT", "REPLICATION_STYLE", "REPLICATION_VGG", "REPLICATION_RAFT")
+ENVIRONMENT = (
+    "REPLICATION_CONTENT",
+    "REPLICATION_STYLE",
+    "REPLICATION_VGG",
+    "REPLICATION_RAFT",
+    "REPLICATION_OFFICIAL",
+)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -235,9 +241,10 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
 
     dry_run  only say which would run, and why
 
+    A notebook that needs trained networks of a width at which there are none is left out, and said so.
     Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
     """
-    chosen = states(notebooks, profile, settings)
+    chosen, left_out = states(notebooks, profile, settings), []
     for position, state in enumerate(chosen, 1):
         notebook, stamp = state.notebook, state.stamp
         line = f"[{position}/{len(chosen)}] {notebook.stem}"
@@ -251,7 +258,12 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
                 continue
             print(f"{line} …", flush=True)
             started = time.monotonic()
-            record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values)
+            try:
+                record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values)
+            except NoWeights as error:
+                left_out.append(notebook.stem)
+                print(f"{line}: left out, {error}", flush=True)
+                continue
             results = [path.resolve() for path in (files.RESULTS, files.FIGURES)]
             written = {path for path in record["written"] if any(Path(path).is_relative_to(root) for root in results)}
             facts = {
@@ -263,6 +275,8 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
             }
             files.write_json(stamp, facts)
             print(f"{line}: {time.monotonic() - started:.0f} s", flush=True)
+    if left_out:
+        print(f"left out for want of trained networks at this profile's width: {', '.join(left_out)}", flush=True)
 
 
 @contextmanager
@@ -326,6 +340,10 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise
     except papermill.exceptions.PapermillExecutionError as error:
+        if error.ename == NoWeights.__name__:
+            partial.unlink()
+            record.unlink(missing_ok=True)
+            raise NoWeights(error.evalue) from error
         traceback = "\n".join(error.traceback)
         if not sys.stderr.isatty():
             traceback = ANSI.sub("", traceback)

@@ -76,6 +76,22 @@ def test_runs_skips_and_runs_again(place, capsys):
     assert log.read_text().count(";") == 3
 
 
+def test_a_notebook_without_trained_networks_is_left_out_and_the_next_one_runs(place, capsys):
+    needs = 'from replication import pretrained\npretrained("sanet", encoder="vgg19")'
+    first, second = notebook(place / "a.ipynb", needs), notebook(place / "b.ipynb", "1 + 1")
+    run_notebooks([first, second], "paper", [])
+    said = capsys.readouterr().out
+    assert "a: left out, no checkpoint 'sanet-code-vgg19-seed0'" in said and "b: unchanged" not in said
+    assert said.endswith("left out for want of trained networks at this profile's width: a\n")
+    made = {path.name for path in (place / "build/notebooks/paper").iterdir() if path.suffix in (".ipynb", ".json")}
+    assert made == {"b.ipynb", "b.json"}
+    run_notebooks([first], "paper", [])
+    assert "a: left out" in capsys.readouterr().out, "it is tried again"
+    missing = 'from replication import pretrained\npretrained("sanet", seed=7)'
+    with pytest.raises(UserError, match="a.ipynb stopped at cell 1 with UserError: no checkpoint"):
+        run_notebooks([notebook(place / "a.ipynb", missing)], "cpu", [])
+
+
 def test_a_failing_cell_stops_the_run(place, capsys):
     bad = notebook(place / "bad.ipynb", "x = 1", "raise ValueError('no such painting')")
     later = notebook(place / "later.ipynb", f"open({str(place / 'ran')!r}, 'w')")

@@ -21,7 +21,9 @@ from ..nn.encoder import vgg19_hash
 from ..papers.rows import Row
 from ..profiles import Profile
 from ..sources import source_hash
-from ..weights.shipped import model_card, pretrained
+from ..weights.networks import network
+from ..weights.official_folder import official_of
+from ..weights.shipped import model_card
 from .cells import Cell, cell_path, device, measure_missing
 
 
@@ -31,7 +33,11 @@ def row_key(row: Row, encoder: str) -> dict:
         return {"reference": row.method}
     method, variant, *_ = row.arm
     name = row.checkpoint(encoder)
-    facts = model_card(name)
+    if row.official:
+        hashes = official_of(method, variant).hashes
+        facts = {"sha256": hashes, "encoder_sha256": hashes.get("vgg")}
+    else:
+        facts = model_card(name)
     default = getattr(METHODS[method].variants[variant], "strength", 1.0)
     return {
         "method": method,
@@ -63,9 +69,7 @@ class Stylist:
             return content[1]
         if self.row.method == "style":
             return style[1]
-        model = pretrained(self.row.method, self.row.variant, self.encoder, self.row.seed, self.row.continued).to(
-            self.device
-        )
+        model = network(*self.row.arm, official=self.row.official, encoder=self.encoder).to(self.device)
         codes = self._code("content", model, *content), self._code("style", model, *style)
         options = {} if self.row.alpha is None else {"alpha": self.row.alpha}
         return model.decode(model.transfer(*codes, **options))

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from ..data.images import Picture, contents, styles, to_uint8
 from ..errors import UserError
-from ..papers.rows import TABLES, Row
+from ..papers.rows import TABLES, Row, all_method_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
 from ..weights.shipped import model_card, run_name, shipped_names
@@ -217,6 +217,12 @@ def shipped_networks(encoder: str) -> dict[str, Row]:
     return found
 
 
+def all_networks(encoder: str) -> dict[str, Row]:
+    """`shipped_networks`, and those with the authors' weights of the user's folder, whose names end in "official"."""
+    authors = [row for row in all_method_rows(encoder) if row.official]
+    return shipped_networks(encoder) | {row.checkpoint(encoder): row for row in authors}
+
+
 def measure_health(networks: Mapping[str, Row], profile: Profile) -> dict[str, Health]:
     """Health of networks, by name; computes what is not stored. Raises UserError for a damaged cell."""
     where = device()
@@ -249,9 +255,9 @@ def measure_health(networks: Mapping[str, Row], profile: Profile) -> dict[str, H
         name: summarise(
             frame[frame.network == name].to_dict("records"),
             *pictures,
-            [point["loss"] for point in model_card(name).get("loss_curve", [])],
+            [] if row.official else [point["loss"] for point in model_card(name).get("loss_curve", [])],
         )
-        for name in networks
+        for name, row in networks.items()
     }
 
 
@@ -259,18 +265,18 @@ def rows_on(networks: Mapping[str, Row], encoder: str) -> dict[str, list[str]]:
     """Names of the rows of the papers' tables that stand on each network."""
     found: dict[str, dict[str, None]] = {name: {} for name in networks}
     for wanted in TABLES.values():
-        for row in wanted.rows:
+        for row in with_official(wanted.rows):
             if row.method not in ("content", "style") and row.checkpoint(encoder) in found:
                 found[row.checkpoint(encoder)][row.name] = None
     return {name: list(rows) for name, rows in found.items()}
 
 
 def health_table(profile: Profile) -> pd.DataFrame:
-    """Every shipped network of the profile's width with its measures; written to results/<profile>/health.csv.
+    """Every network of the profile's width, and the authors', with its measures; results/<profile>/health.csv.
 
     Columns: network; rows, of the papers' tables, that stand on it; the measures; healthy; reason, when it is not.
     """
-    networks = shipped_networks(profile.encoder)
+    networks = all_networks(profile.encoder)
     rows = rows_on(networks, profile.encoder)
     lines = [
         {

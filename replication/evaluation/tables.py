@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..methods import METHODS
 from ..metrics.registry import METRICS, SUBSTITUTES
 from ..papers.printed import printed_numbers
-from ..papers.rows import Row
+from ..papers.rows import AUTHORS, Row
 from ..profiles import Profile
 from ..provenance import provenance
 from . import stats
@@ -116,7 +116,8 @@ def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) ->
     weak  the reasons, by row
     """
     encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
-    notes = {row.name: encoder if row.method in METHODS else "" for row in rows}
+    authors = f"authors' weights at their own width, {profile.size} px"
+    notes = {row.name: authors if row.official else encoder if row.method in METHODS else "" for row in rows}
     return {row: with_weakness(note, weak.get(row, "")) for row, note in notes.items()}
 
 
@@ -138,32 +139,42 @@ def paper_table(
     rows: Sequence[Row],
     profile: Profile,
     weak: Mapping[str, str] = MappingProxyType({}),
+    absent: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours.
 
-    weak  why rows are not good enough, of those that are not
+    weak    why rows are not good enough, of those that are not
+    absent  why rows on the authors' weights cannot be measured, of `missing_official`
     """
     notes = row_notes(rows, profile, weak)
     measured = [name for name in METRICS if name in cells.columns]
-    return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile))
+    return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile), absent)
 
 
 def assemble(
-    paper: str, table: str, notes: dict[str, str], measured: Sequence[str], number: Callable[[str, str], dict]
+    paper: str,
+    table: str,
+    notes: dict[str, str],
+    measured: Sequence[str],
+    number: Callable[[str, str], dict],
+    absent: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """A table's lines: printed rows and metrics first, then ours.
+    """A table's lines: printed rows and metrics first, then ours; a row on the authors' weights follows its method's.
 
     notes     of every row that is measured
     measured  metrics that are
     number    measured, low, high, n and trainings of a row and metric
+    absent    why rows on the authors' weights cannot be measured, by row
     """
     printed = printed_numbers(paper, table).set_index(["row", "metric"]).reported
     of_paper = dict.fromkeys(printed.index.get_level_values("metric"))
     lines = []
-    for name in dict.fromkeys([*printed.index.get_level_values("row"), *notes]):
+    for name in _beside_ours([*printed.index.get_level_values("row"), *notes, *absent]):
         for metric in of_paper if name not in notes else dict.fromkeys([*of_paper, *measured]):
-            line = {"row": name, "metric": metric, "reported": printed.get((name, metric), np.nan)}
-            if name not in notes:
+            line = {"row": name, "metric": metric, "reported": printed.get((without_authors(name), metric), np.nan)}
+            if name in absent:
+                line["note"] = f"authors' weights: {absent[name]}"
+            elif name not in notes:
                 line["note"] = MISSING.get(name, "no trained weights of this method")
             elif metric not in measured:
                 line["note"] = NOT_MEASURED[metric]
@@ -174,12 +185,25 @@ def assemble(
     return pd.DataFrame(lines, columns=COLUMNS).astype({"n": "Int64", "trainings": "Int64"})
 
 
+def without_authors(row: str) -> str:
+    """The name of our row beside one on the authors' weights; of any other row, its own."""
+    return row.partition(AUTHORS)[0]
+
+
+def _beside_ours(names: Sequence[str]) -> list[str]:
+    """The names, once each, those on the authors' weights right after ours."""
+    places: dict[str, int] = {}
+    for name in names:
+        places.setdefault(without_authors(name), len(places))
+    return sorted(dict.fromkeys(names), key=lambda name: places[without_authors(name)])
+
+
 def differences(
     frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
 ) -> pd.DataFrame:
     """Every row minus `base`, on the same pairs; see `against`."""
 
-    def ours(row: str, metric: str) -> dict[str, float]:
+    def ours(row: str, base: str, metric: str) -> dict[str, float]:
         return stats.difference(
             values_of_row(cells, row, metric), values_of_row(cells, base, metric), profile.bootstrap, seed=0
         )
@@ -192,24 +216,26 @@ def against(
     rows: Sequence[str],
     base: str,
     metric_names: Sequence[str],
-    ours: Callable[[str, str], dict[str, float]],
+    ours: Callable[[str, str, str], dict[str, float]],
 ) -> pd.DataFrame:
     """Rows minus `base`: the paper's difference, ours with its interval, and whether the signs agree.
 
-    ours     difference, low and high of a row and metric
+    Rows on the authors' weights are held against the base's on the authors' weights, ours against ours; without such a
+    base they are left out.
+
+    ours     difference, low and high of a row, a base and a metric
     verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a
              printed
              difference
     """
     by_cell = frame.set_index(["row", "metric"])
+    bases = {row: base + row.removeprefix(without_authors(row)) for row in rows}
     lines = []
     for metric in metric_names:
         source = PRINTED_AS.get(metric, metric)
-        for row in rows:
-            if row == base:
-                continue
-            printed = [by_cell.reported.get((name, source), np.nan) for name in (row, base)]
-            found = ours(row, metric)
+        for row in (row for row in rows if row != bases[row] and bases[row] in rows):
+            printed = [by_cell.reported.get((name, source), np.nan) for name in (row, bases[row])]
+            found = ours(row, bases[row], metric)
             line = {
                 "row": row,
                 "metric": metric,
@@ -224,7 +250,7 @@ def against(
             else:
                 line["verdict"] = "agrees" if line["reported"] * found["difference"] > 0 else "opposite"
             lines.append(line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=["row", "metric", "reported", "measured", "low", "high", "verdict"])
 
 
 def slug(paper: str, table: str) -> str:
@@ -288,17 +314,18 @@ def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[s
     metric.
 
     A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN
-    otherwise.
+    otherwise. Rows on the authors' weights are ordered among themselves, in lines of their own.
     """
-    lines = {}
-    for metric in metric_names:
-        printed = frame[
-            (frame.metric == PRINTED_AS.get(metric, metric)) & frame.reported.notna() & frame.row.isin(cells.row)
-        ]
-        values = [values_of_row(cells, row, metric) for row in printed.row]
-        lines[METRICS[metric].title] = stats.rank_agreement(
-            printed.reported.to_numpy(), values, profile.bootstrap, seed=0
-        )
+    lines, authors = {}, frame.row.str.contains(AUTHORS, regex=False)
+    for chosen, end in ((frame[~authors], ""), (frame[authors], AUTHORS)):
+        for metric in metric_names if chosen.row.isin(cells.row).any() else ():
+            printed = chosen[
+                (chosen.metric == PRINTED_AS.get(metric, metric)) & chosen.reported.notna() & chosen.row.isin(cells.row)
+            ]
+            values = [values_of_row(cells, row, metric) for row in printed.row]
+            lines[METRICS[metric].title + end] = stats.rank_agreement(
+                printed.reported.to_numpy(), values, profile.bootstrap, seed=0
+            )
     return pd.DataFrame(lines).T
 
 
@@ -345,6 +372,8 @@ def beyond_the_knob(
     replicate of the bootstrap has a curve of its own; an interval is given when the curve reaches in at least half of
     them.
     """
+    if not curve:
+        return pd.DataFrame("", index=rows, columns=[METRICS[metric].title for metric in metric_names])
     style = np.stack([replicates(cells, row, "style_loss", profile) for row in curve])
     order = np.argsort(style, axis=0)
     shown = {}

@@ -29,7 +29,7 @@ from ..nn.encoder import Encoder, Image
 from ..nn.layers import pad_to_multiple
 from ..papers.rows import TABLES, Row, shipped_rows
 from ..profiles import Profile
-from ..weights.shipped import pretrained
+from ..weights.shipped import pretrained, trained_or_fresh
 
 WEIGHTS = (0.0, 0.5, 1.0)
 # (paper, table): rows and metrics.
@@ -223,7 +223,8 @@ def counts(profile: Profile) -> pd.DataFrame:
     shallow = (512 // 4) ** 4 * (sum(wide.channels[:3]) + 2 * wide.channels[2])
     datnet_macs = count_macs(datnet.to("meta"), *(torch.empty(1, 3, 512, 512, device="meta") for _ in range(2)))
     decoder = [layer for layer in stya2k.decoder.modules() if isinstance(layer, torch.nn.Conv2d)]
-    host, job = pretrained("sanet", encoder=profile.encoder), scene_job(0, profile.size)
+    # What is counted is the same for any weights, so a width at which nothing is trained has counts too.
+    host, job = trained_or_fresh("sanet", encoder=profile.encoder), scene_job(0, profile.size)
     semantic = SCSA(host)
     found = {
         ("A2K", "macs"): at_512["eq_15"],
@@ -232,7 +233,7 @@ def counts(profile: Profile) -> pd.DataFrame:
         ("relu4_1", "side"): at_512["positions"] ** 0.5,
         ("A2K", "slope"): _slope((facts["all_steps"] for facts in best), positions),
         ("all-to-all", "slope"): _slope((facts["all_to_all"] for facts in best), positions),
-        ("PA", "constancy"): constancy(pretrained("stya2k", encoder=profile.encoder), job.content, job.style),
+        ("PA", "constancy"): constancy(trained_or_fresh("stya2k", encoder=profile.encoder), job.content, job.style),
         ("decoder in", "channels"): decoder[0].in_channels,
         ("decoder out", "channels"): decoder[-1].out_channels,
         **{(f"DatNet {size}", "attention_macs"): count for size, count in products.items()},

@@ -13,6 +13,10 @@ positive where it holds, and evaluated on every replicate of the bootstrap, not 
                          measured; the note says which and why. Costs and counts do not depend on it
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
+A second ledger decides the same claims on the rows with the authors' weights, where the user's folder has them. It
+never mixes them with ours: a claim on a method whose authors' weights are missing is not testable there, unless it is
+contradicted already by those of its comparisons that can be made.
+
 Replicates of all rows of a grid draw the same images, so differences are paired. Where an arm was trained once, the
 spread over trainings is not in any interval; the ledger shows the number of trainings.
 """
@@ -20,6 +24,7 @@ spread over trainings is not in any interval; the ledger shows the number of tra
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -32,10 +37,12 @@ from ..errors import UserError
 from ..evaluation import stats, tables
 from ..evaluation.efficiency import TIMES
 from ..evaluation.health import NAME as HEALTH
-from ..evaluation.health import read_health, weak_rows
+from ..evaluation.health import UNMEASURED, read_health, weak_rows
 from ..metrics.image import perceptual_column
 from ..metrics.registry import METRICS
+from ..papers.rows import AUTHORS, Row, with_official
 from ..profiles import Profile
+from ..weights.official_folder import official_folder
 from .claims import COSTS, COUNTS, Claim, Term, _terms, evaluate_claim, expand, load_claims, printed_value
 from .networks import rows_behind
 
@@ -62,16 +69,19 @@ COLUMNS = [
     "note",
 ]
 LEVEL = 0.975
+# Stem of the file of the second ledger.
+OFFICIAL = "claims-official"
 
 
 class Ours:
     """Our values: replicates of the cells that the notebooks of a profile have written.
 
-    read     the files that were read, with their hashes
+    official  asks the rows on the authors' weights instead of ours
+    read      the files that were read, with their hashes
     """
 
-    def __init__(self, profile: Profile, folder: Path | None = None):
-        self.profile, self.folder = profile, folder or files.RESULTS / profile.name
+    def __init__(self, profile: Profile, folder: Path | None = None, official: bool = False):
+        self.profile, self.folder, self.official = profile, folder or files.RESULTS / profile.name, official
         self.read: dict[str, str] = {}
         self._frames: dict[str, pd.DataFrame | None] = {}
         self._values: dict[Term, np.ndarray | None] = {}
@@ -100,12 +110,23 @@ class Ours:
         }
         return stand_ins.get(term.metric, term.metric)
 
+    def row(self, term: Term) -> str:
+        """The measured row that a term is asked of; a picture is the same whoever trained the networks."""
+        if not self.official or not rows_behind(term.paper, term.table).get(term.row, [term.row]):
+            return term.row
+        return term.row + AUTHORS
+
+    def _networks(self, term: Term) -> list[Row]:
+        """The trained rows that a term stands on; none for a picture."""
+        networks = rows_behind(term.paper, term.table)[term.row]
+        return [row for row in with_official(networks) if row.official == self.official]
+
     def trainings(self, term: Term) -> int | None:
         """How many trainings a row's cells come from."""
         cells = self._frame(f"{tables.slug(term.paper, term.table)}.cells.csv")
         if term.metric in COSTS or cells is None or "seed" not in cells:
             return None
-        return cells[cells.row == term.row].seed.nunique()
+        return cells[cells.row == self.row(term)].seed.nunique()
 
     @cached_property
     def _health(self) -> dict[str, str]:
@@ -117,8 +138,10 @@ class Ours:
         if term.table == COUNTS or term.metric in COSTS:
             return ""
         cells = self._frame(f"{tables.slug(term.paper, term.table)}.cells.csv")
-        seeds = set(cells[cells.row == term.row].seed) if cells is not None and "seed" in cells else {0}
-        networks = [row for row in rows_behind(term.paper, term.table)[term.row] if row.seed in seeds]
+        seeds = set(cells[cells.row == self.row(term)].seed) if cells is not None and "seed" in cells else {0}
+        networks = [row for row in self._networks(term) if row.seed in seeds]
+        if self.official and not networks and self.row(term) != term.row:
+            return UNMEASURED  # the files that it was measured with are gone
         return ", ".join(weak_rows(networks, self.profile.encoder, self._health).values())
 
     def __call__(self, term: Term) -> np.ndarray | None:
@@ -167,11 +190,12 @@ class Ours:
     def _quality(self, term: Term) -> np.ndarray | None:
         name, column = tables.slug(term.paper, term.table), self.column(term)
         cells = self._frame(f"{name}.cells.csv")
-        if cells is None or term.row not in set(cells.row):
+        row = self.row(term)
+        if cells is None or row not in set(cells.row):
             return None
         if column not in cells:
-            return self._without_cells(name, term.row, column)
-        found = tables.replicates(cells, term.row, column, self.profile)
+            return self._without_cells(name, row, column)
+        found = tables.replicates(cells, row, column, self.profile)
         return found if np.isfinite(found[0]) else None
 
     def _without_cells(self, name: str, row: str, column: str) -> np.ndarray | None:
@@ -210,8 +234,9 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
         }
     found = evaluate_claim(claim, ours)
     if found.holds is None:
-        missing = ", ".join(f"{term.metric}[{term.row}] of {term.paper} {term.table}" for term in found.missing)
-        return line | {"note": _join(claim.note, f"not measured: {missing}")}
+        missing = ", ".join(f"{term.metric}[{ours.row(term)}] of {term.paper} {term.table}" for term in found.missing)
+        note = _join(claim.note, f"not measured: {missing}")
+        return line | {"note": note} | (_in_part(claim, ours, note) if ours.official else {})
     comparison, margins = found.weakest
     low, high = stats.interval(margins[1:])
     replicates = found.holds[1:][np.isfinite(found.holds[1:])]
@@ -245,6 +270,23 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     return line | {"trainings": min(trainings) if trainings else None}
 
 
+def _in_part(claim: Claim, ours: Ours, note: str) -> dict[str, Any]:
+    """What those comparisons of a claim say that can be made; they may contradict the claim and never support it.
+
+    note  on the claim, with what is missing
+    """
+    parts = [each for part in claim.predicate for each in expand(claim, part)]
+    known = [part for part in parts if all(ours(term) is not None for term in _terms(claim, part)[1])]
+    if claim.at_least or not known:
+        return {}
+    line = decide(replace(claim, predicate=tuple(known), note=note), ours)
+    found = {name: line[name] for name in ("effect", "low", "high", "of", "trainings")}
+    made = f"{len(known)} of {len(parts)} comparisons can be made"
+    if line["verdict"] == "contradicted":
+        return found | {"verdict": "contradicted", "share": line["share"], "note": _join(line["note"], made)}
+    return found | {"note": _join(line["note"], f"{made}, which is not enough to decide")}
+
+
 def _join(*parts: str) -> str:
     return "; ".join(part.rstrip(". ") for part in parts if part)
 
@@ -267,13 +309,14 @@ def _cell(notebook: str) -> str:
 
 
 def decide_all(
-    profile: Profile, folder: Path | None = None, claims: Sequence[Claim] | None = None
+    profile: Profile, folder: Path | None = None, claims: Sequence[Claim] | None = None, official: bool = False
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The ledger, one line per claim, and the files that it was decided on with their hashes.
 
-    folder  with the results; that of the profile when not given
+    folder    with the results; that of the profile when not given
+    official  on the rows with the authors' weights instead of ours
     """
-    ours = Ours(profile, folder)
+    ours = Ours(profile, folder, official)
     frame = pd.DataFrame([decide(claim, ours) for claim in claims or load_claims()], columns=COLUMNS).astype(
         {"trainings": "Int64"}
     )
@@ -294,6 +337,28 @@ def write_ledger(profile: Profile) -> pd.DataFrame:
         frame, "claims", profile, bootstrap={"resamples": profile.bootstrap, "seed": 0}, level=LEVEL, read=read
     )
     return frame
+
+
+def write_official_ledger(profile: Profile) -> pd.DataFrame:
+    """Decide the claims about trained networks with the authors' weights: results/<profile>/claims-official.csv.
+
+    Empty when the user names no folder with authors' weights; verdicts of an earlier one are removed then.
+    """
+    if official_folder() is None:
+        for ending in ("csv", "json"):
+            (files.RESULTS / profile.name / f"{OFFICIAL}.{ending}").unlink(missing_ok=True)
+        return pd.DataFrame(columns=COLUMNS)
+    claims = [claim for claim in load_claims() if _asks_networks(claim)]
+    frame, read = decide_all(profile, claims=claims, official=True)
+    bootstrap = {"resamples": profile.bootstrap, "seed": 0}
+    tables.write_results(frame, OFFICIAL, profile, bootstrap=bootstrap, level=LEVEL, read=read)
+    return frame
+
+
+def _asks_networks(claim: Claim) -> bool:
+    """Whether a claim is about what trained networks paint; costs and counts are the same with any weights."""
+    terms = [term for part in claim.predicate for each in expand(claim, part) for term in _terms(claim, each)[1]]
+    return claim.needs == "runs" and any(term.metric not in COSTS for term in terms)
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .. import files
-from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.grid import measure_grid
 from ..evaluation.health import read_health, weak_rows
@@ -15,6 +14,7 @@ from ..metrics.image import perceptual_column
 from ..papers import rows
 from ..papers.rows import Row
 from ..profiles import Profile
+from ..weights.shipped import missing_weights
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,16 @@ class Result:
     @property
     def methods(self) -> list[Row]:
         """The paper's rows that are measured."""
-        return [row for row in self.rows if row not in rows.REFERENCES]
+        return [row for row in self.rows if row not in rows.with_official(rows.REFERENCES)]
+
+    @property
+    def knob(self) -> list[str]:
+        """Names of the rows of AdaIN at every alpha: ours, or the authors' where ours is not trained at this width."""
+        curves = [
+            [row.name for row in self.rows if row.alpha is not None and row.official == official]
+            for official in (False, True)
+        ]
+        return curves[0] or curves[1]
 
     def show(self, *names: str) -> pd.DataFrame:
         """The table as people read it; see `tables.show`."""
@@ -60,14 +69,16 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
     """
     wanted = rows.table(paper, table)
     sizes = wanted.profile(Profile.load(profile))
-    measured = tuple(rows.shipped_rows(wanted.rows, sizes.encoder))
-    if not any(row.method in METHODS and row not in rows.REFERENCES for row in measured):
-        raise UserError(
+    measured = tuple(rows.shipped_rows(rows.with_official(wanted.rows), sizes.encoder))
+    if not any(row.method in METHODS and row.alpha is None for row in measured):
+        authors = "" if wanted.ablation else ", or name a folder with the authors' weights in REPLICATION_OFFICIAL"
+        raise missing_weights(
+            sizes.encoder,
             f"no method of {paper}, {table} has weights at {sizes.encoder} width; run `python -m replication train"
-            f" --profile {profile}`"
+            f" --profile {profile}`{authors}",
         )
     cells = measure_grid(measured, sizes)
     weak = weak_rows(measured, sizes.encoder, read_health(files.RESULTS / sizes.name))
-    frame = tables.paper_table(paper, table, cells, measured, sizes, weak)
+    frame = tables.paper_table(paper, table, cells, measured, sizes, weak, rows.missing_official(wanted.rows))
     tables.write_table(frame, paper, table, cells, measured, sizes)
     return Result(paper, table, sizes, measured, cells, frame)

@@ -19,6 +19,7 @@ from .. import files
 from ..data.map_pairs import Job
 from ..evaluation import stats, tables
 from ..evaluation.cells import Cell, measure_missing
+from ..evaluation.grid import row_key
 from ..evaluation.health import read_health, weak_rows
 from ..methods import METHODS, TITLES
 from ..methods.scsa import HOSTS, SCSA, Settings
@@ -34,10 +35,11 @@ from ..metrics.semantic import (
 )
 from ..nn.encoder import vgg19_hash
 from ..papers.printed import WORKBOOK
-from ..papers.rows import Row
+from ..papers.rows import Row, missing_official, shipped_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
-from ..weights.shipped import model_card, pretrained, run_name, shipped_names
+from ..weights.networks import network
+from ..weights.shipped import missing_weights
 
 HOST_NAMES = ("sanet", "stytr2", "adaattn", "stya2k")
 GIVEN = tables.GIVEN
@@ -47,11 +49,22 @@ SETS = {"frechet_substitute": frechet_distance, "kernel_distance": kernel_distan
 
 @dataclass(frozen=True)
 class SemanticRow:
-    """A host, and the settings of SCSA inside it; None is the host by itself."""
+    """A host, and the settings of SCSA inside it; None is the host by itself.
+
+    variant   of the host; None is its default
+    official  whether the host has its authors' weights
+    """
 
     name: str
     host: str
     settings: Settings | None = None
+    variant: str | None = None
+    official: bool = False
+
+    @property
+    def network(self) -> Row:
+        """The network that it stands on."""
+        return Row(self.name, self.host, self.variant, official=self.official)
 
 
 def published(host: str) -> Settings:
@@ -96,20 +109,31 @@ def sweep(
 
 
 def shipped_semantic_rows(rows: Sequence[SemanticRow], encoder: str) -> list[SemanticRow]:
-    """The rows whose host has trained weights at this width."""
-    there = shipped_names(encoder)
-    return [row for row in rows if _checkpoint(row, encoder) in there]
+    """The rows whose host has trained weights at this width, each followed by that on its host's authors' weights.
 
-
-def _checkpoint(row: SemanticRow, encoder: str) -> str:
-    return run_name(row.host, next(iter(METHODS[row.host].variants)), encoder, 0)
+    Raises UserError when there is none.
+    """
+    found = [
+        replace(row, name=own.name, variant=own.variant, official=own.official)
+        for row in rows
+        for own in shipped_rows(with_official([row.network]), encoder)
+    ]
+    if not found:
+        hosts = ", ".join(dict.fromkeys(row.host for row in rows))
+        raise missing_weights(
+            encoder,
+            f"no host of SCSA ({hosts}) has weights at {encoder} width; train one with `python -m replication train"
+            f" --encoder {encoder} --method {rows[0].host}`, or name a folder with its authors' weights in"
+            " REPLICATION_OFFICIAL",
+        )
+    return found
 
 
 def semantic_row_facts(row: SemanticRow, encoder: str) -> dict:
     """What determines a row's results, apart from the images."""
     return {
         "host": row.host,
-        "weights": model_card(_checkpoint(row, encoder))["sha256"],
+        "weights": row_key(row.network, encoder)["weights"],
         "settings": row.settings and asdict(row.settings),
     }
 
@@ -124,7 +148,7 @@ def _hash(job: Job) -> str:
 
 def stylise_job(row: SemanticRow, job: Job, encoder: str) -> Tensor:
     """The result (1, 3, size, size), unclamped."""
-    host = pretrained(row.host, encoder=encoder)
+    host = network(*row.network.arm, official=row.official, encoder=encoder)
     return (
         host(job.content, job.style)
         if row.settings is None
@@ -217,19 +241,22 @@ def semantic_table(
 
     given  the jobs are a user's: the file's name says so
     """
-    base = f"{tables.ENCODERS[profile.encoder]}, {profile.size} px"
-    hosts = [Row(row.name, row.host) for row in rows]
+    hosts = [row.network for row in rows]
+    base = tables.row_notes(hosts, profile, {})
     weak = weak_rows(hosts, profile.encoder, read_health(files.RESULTS / profile.name))
     notes = {
         row.name: tables.with_weakness(
-            "; ".join([base, *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])]),
+            "; ".join([base[row.name], *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])]),
             weak.get(row.name, ""),
         )
         for row in rows
     }
     measured = [metric for metric in METRICS if metric in cells.columns or metric in SETS]
     paper = WORKBOOK if name == "Sweep" else "SCSA"
-    frame = tables.assemble(paper, name, notes, measured, lambda row, metric: number(cells, row, metric, profile))
+    absent = missing_official(hosts) if paper == "SCSA" else {}
+    frame = tables.assemble(
+        paper, name, notes, measured, lambda row, metric: number(cells, row, metric, profile), absent
+    )
     sizes = {
         "size": profile.size,
         "jobs": list(dict.fromkeys(cells.job)),
@@ -250,7 +277,7 @@ def differences(
         list(dict.fromkeys(cells.row)),
         base,
         metric_names,
-        lambda row, metric: difference(cells, row, base, metric, profile),
+        lambda row, base, metric: difference(cells, row, base, metric, profile),
     )
 
 
@@ -259,6 +286,7 @@ def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str],
     parts = []
     for host in HOST_NAMES:
         names = TITLES[host], f"{TITLES[host]}+SCSA"
-        if set(names) <= set(cells.row):
-            parts.append(differences(frame, cells[cells.row.isin(names)], names[0], metric_names, profile))
+        own = cells[cells.row.map(tables.without_authors).isin(names)]  # ours, and those on the authors' weights
+        if not own.empty:
+            parts.append(differences(frame, own, names[0], metric_names, profile))
     return pd.concat(parts, ignore_index=True)

@@ -23,10 +23,10 @@ from ..evaluation.grid import row_facts, row_key
 from ..evaluation.health import read_health, weak_rows
 from ..metrics import registry
 from ..metrics.flicker import temporal_errors
-from ..papers.rows import Row
+from ..papers.rows import Row, missing_official
 from ..profiles import Profile
 from ..sources import source_hash
-from ..weights.shipped import pretrained
+from ..weights.networks import network
 
 METRICS = ("flow_error", "flow_error_lai", "adjacent_mean", "adjacent_variance")
 # The clip itself: what flow and interpolation leave of its own motion.
@@ -44,7 +44,7 @@ def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
     """Every frame by itself, clamped; the clip itself for INPUT."""
     if row.method == "content":
         return clip.frames
-    model = pretrained(row.method, row.variant, encoder, row.seed, row.continued)
+    model = network(*row.arm, official=row.official, encoder=encoder)
     code = model.encode_style(style)
     return torch.cat(
         [model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]
@@ -86,7 +86,12 @@ def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> p
     """
     notes = tables.row_notes(rows, profile, weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name)))
     frame = tables.assemble(
-        "StyA2K", "Table 3", notes, METRICS, lambda row, metric: tables.estimate(cells, row, metric, profile)
+        "StyA2K",
+        "Table 3",
+        notes,
+        METRICS,
+        lambda row, metric: tables.estimate(cells, row, metric, profile),
+        missing_official(rows),
     )
     facts = {
         **tables.grid_facts(profile),

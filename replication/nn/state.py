@@ -1,5 +1,6 @@
 """State dictionaries: read the files that people have, pack and unpack those that the project ships, fill a module."""
 
+import codecs
 import lzma
 import pickle
 import warnings
@@ -188,6 +189,18 @@ def _check_kind(path: Path) -> None:
         )
     if start.startswith(b"PK"):
         _check_zip(path)
+    elif _is_text(start):  # read as a checkpoint it would seem a damaged one, to be downloaded again
+        raise UserError(f"{printable(path)} is a text file, not a checkpoint; give the file with the weights")
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether a file that begins so is text for people."""
+    try:
+        # A character of several bytes may be cut at the end of what was read.
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(character.isprintable() or character.isspace() for character in text)
 
 
 def _check_zip(path: Path) -> None:

@@ -9,6 +9,7 @@ as long. `definitions` compares definitions of one metric by the order of method
 
 from dataclasses import dataclass, field
 
+from ..weights.shipped import missing_weights
 from .rows import Row, shipped_rows
 
 
@@ -102,5 +103,12 @@ CHOICES = (
 
 
 def possible_choices(encoder: str) -> list[Choice]:
-    """The choices whose trainings are shipped at this width."""
-    return [choice for choice in CHOICES if len(shipped_rows(choice.rows, encoder)) == 2]
+    """The choices whose trainings are shipped at this width. Raises UserError when there is none."""
+    found = [choice for choice in CHOICES if len(shipped_rows(choice.rows, encoder)) == 2]
+    if not found:
+        raise missing_weights(
+            encoder,
+            f"no method whose open choices are measured has weights at {encoder} width; run `python -m replication"
+            f" train --encoder {encoder}`",
+        )
+    return found

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ..errors import UserError
 from ..methods import BUILT_IN, METHODS, TITLES, default_variant, plugged_in
 from ..profiles import Profile
+from ..weights.official_folder import Official, find_official
 from ..weights.shipped import run_name, shipped_names
 from .printed import WORKBOOK
 
@@ -29,6 +30,7 @@ class Row:
     alpha    strength of the style; None leaves it at the method's default
     seed     of the training
     continued  weights trained on for as long as the ablation arms
+    official   on the authors' weights of the user's folder, at VGG-19 width, instead of those trained here
     """
 
     name: str
@@ -37,6 +39,7 @@ class Row:
     alpha: float | None = None
     seed: int = 0
     continued: bool = False
+    official: bool = False
 
     @property
     def arm(self) -> tuple[str, str, int, bool]:
@@ -44,9 +47,16 @@ class Row:
         return self.method, self.variant or next(iter(METHODS[self.method].variants)), self.seed, self.continued
 
     def checkpoint(self, encoder: str) -> str:
-        """Name of its weights at a width."""
+        """Name of its weights at a width; the authors' have their own."""
         method, variant, seed, continued = self.arm
+        if self.official:
+            return f"{method}-{variant}-official"
         return run_name(method, variant, encoder, seed, continued)
+
+    @property
+    def file_stem(self) -> str:
+        """Begins the names of files about it."""
+        return self.checkpoint("") if self.official else self.method
 
 
 REFERENCES = (
@@ -56,15 +66,46 @@ REFERENCES = (
 )
 
 
+# In the name of a row on the authors' weights; before it stands the name of ours.
+AUTHORS = ", authors' weights"
+
+
+def _official(row: Row) -> list[tuple[Row, Official]]:
+    """Rows on the authors' weights of the same method, each with what the user's folder has of them."""
+    if row.method not in METHODS or row.official or row.arm != Row("", row.method).arm:
+        return []  # a picture, or an arm of an ablation: the authors published their default alone
+    return [
+        (Row(f"{row.name}{AUTHORS}{found.other}", row.method, found.variant, row.alpha, official=True), found)
+        for found in find_official()
+        if found.method == row.method
+    ]
+
+
+def with_official(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, each followed by that on the authors' weights where the user's folder has them."""
+    return tuple(each for row in rows for each in (row, *(own for own, found in _official(row) if found.complete)))
+
+
+def missing_official(rows: Sequence[Row]) -> dict[str, str]:
+    """Why methods' rows on the authors' weights cannot be measured, by name; nothing where the user names no folder."""
+    methods = [row for row in rows if row not in REFERENCES]
+    return {own.name: found.reason for row in methods for own, found in _official(row) if not found.complete}
+
+
 def shipped_rows(rows: Sequence[Row], encoder: str) -> list[Row]:
-    """The rows that can be measured: references, and methods whose weights are shipped at this width."""
+    """The rows that can be measured: references, methods whose weights are shipped at this width, and the authors'."""
     there = shipped_names(encoder)
-    return [row for row in rows if row.method not in METHODS or row.checkpoint(encoder) in there]
+    return [row for row in rows if row.method not in METHODS or row.official or row.checkpoint(encoder) in there]
 
 
 def method_rows(encoder: str) -> list[Row]:
     """One row for each method whose default variant has shipped weights at this width."""
     return shipped_rows([Row(TITLES[name], name) for name in METHODS], encoder)
+
+
+def all_method_rows(encoder: str) -> list[Row]:
+    """`method_rows`, and one row for each method whose authors' weights the user's folder has."""
+    return shipped_rows(with_official([Row(TITLES[name], name) for name in METHODS]), encoder)
 
 
 # DatNet's two attention arms differ by 0.008 SSIM in the paper: less than one training may differ from the next.

@@ -47,7 +47,9 @@ def weak_methods(profile: str, folder: Path) -> dict[str, str]:
 
     folder  with the results of the profile
     """
-    return weak_rows(rows.table(WORKBOOK, "All methods").rows, Profile.load(profile).encoder, read_health(folder))
+    return weak_rows(
+        rows.with_official(rows.table(WORKBOOK, "All methods").rows), Profile.load(profile).encoder, read_health(folder)
+    )
 
 
 def marked(frame: pd.DataFrame, names: Sequence[str], weak: Mapping[str, str]) -> pd.DataFrame:

@@ -9,14 +9,13 @@ the checkpoints, so a role is a sub-module and a key is a parameter; where a fil
 says how. Files are PyTorch state dictionaries, loaded without running code from them, or safetensors.
 """
 
-import codecs
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import printable, sha256_file, wrong_kind
+from ..files import sha256_file
 from ..methods import METHODS, method_name
 from ..methods.base import Layout, Method
 from ..nn.encoder import Encoder, load_vgg
@@ -63,32 +62,20 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
             f"{method} needs the roles {sorted(roles)}; missing {sorted(roles - files.keys())}, unknown"
             f" {sorted(files.keys() - roles)}"
         )
-    for path in map(Path, files.values()):
-        _refuse_text(path)
     chosen = variant or layout.variant
     if chosen not in kind.variants:
         raise UserError(f"{method} has no variant {chosen!r}; choose {', '.join(kind.variants)}")
     model = kind(load_vgg(files["vgg"]) if layout.vgg else Encoder(name="none"), kind.variants[chosen])
-    for role, submodule in layout.roles.items():
-        state = {**layout.preset, **_renamed(read_state(files[role]), layout.rename)}
-        fill_module(model.get_submodule(submodule), state, files[role])
+    for role in layout.roles:
+        fill_role(model, layout, role, files[role])
     model.weights = {role: sha256_file(path) for role, path in files.items()}
     return model.eval()
 
 
-def _refuse_text(path: Path) -> None:
-    """Raise UserError for a text file: read as a checkpoint it would seem a damaged one, to be downloaded again."""
-    if not path.is_file() or wrong_kind(path):  # which `read_state` explains
-        return
-    with open(path, "rb") as file:
-        start = file.read(512)
-    try:
-        # A character of several bytes may be cut at the end of what was read.
-        text = codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return
-    if all(character.isprintable() or character.isspace() for character in text):
-        raise UserError(f"{printable(path)} is a text file, not a checkpoint; give the file with the weights")
+def fill_role(model: Method, layout: Layout, role: str, path: str | Path) -> None:
+    """Put one published file into its part of a method. Raises UserError for any key or shape that differs."""
+    state = {**layout.preset, **_renamed(read_state(path), layout.rename)}
+    fill_module(model.get_submodule(layout.roles[role]), state, path)
 
 
 def _renamed(state: Mapping[str, Tensor], rename: Mapping[str, str]) -> dict[str, Tensor]:

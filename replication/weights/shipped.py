@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import files
-from ..errors import UserError
-from ..methods import BUILT_IN, METHODS, build, default_variant, plugged_in
+from ..errors import NoWeights, UserError
+from ..methods import BUILT_IN, METHODS, build, default_variant, method_name, plugged_in
 from ..methods.base import Method, parameter_count
 from ..nn.encoder import STUDENTS, Encoder, encoder_hash, load_encoder
 from ..nn.state import read_weights, trained_state
@@ -175,8 +175,6 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
 def widest_encoder(method: str, variant: str | None = None, seed: int = 0, continued: bool = False) -> str:
     """The widest encoder on which an arm has shipped weights; the narrowest where it has none."""
     *wider, narrowest = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
-    if method not in METHODS:
-        return narrowest
     chosen = variant or default_variant(method)
     return next((name for name in wider if has_card(run_name(method, chosen, name, seed, continued))), narrowest)
 
@@ -193,6 +191,7 @@ def pretrained(
     A plug-in has the weights that were trained here, or needs none when nothing in it is trained.
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
     """
+    method = method_name(method)
     if encoder is None:
         encoder = widest_encoder(method, variant, seed, continued)
     model = build(method, encoder, variant)
@@ -203,13 +202,19 @@ def pretrained(
     if not has_card(name):
         words = f"--method {method} --variant {variant or default_variant(method)} --encoder {encoder} --seed {seed}"
         words += " --continued" * continued + " --plugin FILE" * (method in plugged_in())
-        raise UserError(
+        raise missing_weights(
+            encoder,
             f"no checkpoint {name!r}: {card_file(name)} is missing; train it with `python -m replication train"
-            f" {words}`, or restore it with git"
+            f" {words}`, or restore it with git",
         )
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": model_card(name)["sha256"]}
     return model.eval().requires_grad_(False)
+
+
+def missing_weights(encoder: str, reason: str) -> UserError:
+    """The error for weights that are missing: NoWeights where nothing at all is trained at that width."""
+    return UserError(reason) if shipped_names(encoder) else NoWeights(reason)
 
 
 def trained_or_fresh(

@@ -14,10 +14,21 @@ from replication import files, plots
 from replication.errors import UserError
 from replication.experiments import ledger
 from replication.experiments.claims import COSTS, Claim, Term, _terms, expand, known_terms, load_claims, margin
-from replication.experiments.ledger import NOT_DECIDED, VERDICTS, Ours, decide_all, show_ledger, summary
+from replication.experiments.ledger import (
+    NOT_DECIDED,
+    VERDICTS,
+    Ours,
+    decide_all,
+    show_ledger,
+    summary,
+    write_official_ledger,
+)
 from replication.experiments.networks import rows_behind
+from replication.papers import rows
 from replication.papers.printed import all_printed
+from replication.papers.rows import AUTHORS
 from replication.profiles import Profile
+from replication.weights.official_folder import Official
 
 SIZES = replace(Profile.load("smoke"), name="made-up", bootstrap=400)
 ROWS = ("StyA2K", "StyTr2", "AdaAttN", "SANet", "MST", "Avatar-Net", "AdaIN")
@@ -283,6 +294,69 @@ def test_of_several_trainings_one_bad_one_is_enough(tmp_path):
     for seed, verdict in ((2, "supported"), (1, NOT_DECIDED)):  # the third training has no cells here
         write_health(tmp_path, {f"datnet-dual-student-seed{seed}": IGNORES})
         assert decide(tmp_path, part, **place)["verdict"] == verdict
+
+
+@pytest.fixture
+def authors(tmp_path, monkeypatch):
+    """Cells of ours and, of two methods, of the authors': StyA2K is better there and worse here."""
+    names = [f"{name}{AUTHORS}" for name in ("StyA2K", "SANet")]
+    offsets = {"StyA2K": 5.0, "SANet": 0.0, names[0]: 0.0, names[1]: 1.0}
+    write_cells(tmp_path, rows=(*offsets, "content image"), offsets=offsets)
+    healthy = {"stya2k-code-official": "", "sanet-code-official": ""}
+    write_health(tmp_path, healthy)
+    found = [Official(method, "code", {}) for method in ("stya2k", "sanet")]
+    monkeypatch.setattr(rows, "find_official", lambda: found)
+    return tmp_path
+
+
+def decide_with_authors(folder, *predicate, **changes):
+    return ledger.decide(claim(*predicate, **changes), Ours(SIZES, folder, official=True))
+
+
+def test_the_second_verdict_stands_on_the_authors_rows_alone(authors):
+    assert decide(authors, BETTER)["verdict"] == "contradicted"
+    line = decide_with_authors(authors, BETTER)
+    assert line["verdict"] == "supported" and line["effect"] == pytest.approx(1, abs=0.2) and line["trainings"] == 1
+    missing = decide_with_authors(authors, "content_loss[StyA2K] < content_loss[AdaIN]")
+    assert missing["verdict"] == "not testable here" and f"content_loss[AdaIN{AUTHORS}]" in missing["note"]
+    picture = decide_with_authors(authors, "content_loss[StyA2K] < content_loss[content image]")
+    assert picture["verdict"] == "supported", "a picture is the same for all"
+
+
+def test_what_can_be_compared_may_contradict_and_never_supports(authors):
+    others = decide_with_authors(authors, "content_loss[StyA2K] < content_loss[others]")
+    assert others["verdict"] == "not testable here" and "not measured" in others["note"]
+    assert others["effect"] == pytest.approx(1, abs=0.2) and "1 of 6 comparisons can be made, which" in others["note"]
+    assert "share" not in others, "it is that of the whole claim"
+    worse = decide_with_authors(authors, "content_loss[StyA2K] > content_loss[others]")
+    assert worse["verdict"] == "contradicted" and worse["predicate"] == "content_loss[StyA2K] > content_loss[others]"
+    assert "1 of 6 comparisons can be made" in worse["note"] and worse["effect"] == pytest.approx(-1, abs=0.2)
+    counted = decide_with_authors(authors, "content_loss[StyA2K] > content_loss[others]", at_least=1)
+    assert counted["verdict"] == "not testable here", "one of many may still hold"
+
+
+def test_the_authors_networks_must_be_good_enough_too(authors):
+    write_health(authors, {"stya2k-code-official": IGNORES, "sanet-code-official": ""})
+    line = decide_with_authors(authors, BETTER)
+    assert line["verdict"] == NOT_DECIDED and IGNORES in line["note"]
+    write_health(authors, {"sanet-code-official": ""})
+    assert "health not measured" in decide_with_authors(authors, BETTER)["note"]
+
+
+def test_the_second_ledger_is_a_file_of_its_own(authors, monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "RESULTS", authors)
+    authors.joinpath("smoke").mkdir()
+    for name in ("stya2k-table1.cells.csv", "health.csv"):
+        shutil.copy(authors / name, authors / "smoke" / name)
+    sizes = replace(SIZES, name="smoke")
+    monkeypatch.setattr(ledger, "official_folder", lambda: tmp_path)
+    frame = write_official_ledger(sizes)
+    written = pd.read_csv(authors / "smoke/claims-official.csv")
+    assert list(written.id) == list(frame.id) and set(frame.needs) == {"runs"}
+    assert "A2K-01" in set(frame.id) and "A2K-06" not in set(frame.id), "times are the same with any weights"
+    assert not (authors / "smoke/claims.csv").exists()
+    monkeypatch.setattr(ledger, "official_folder", lambda: None)
+    assert write_official_ledger(sizes).empty and not (authors / "smoke/claims-official.csv").exists()
 
 
 def test_costs_and_counts_ask_no_network(tmp_path):

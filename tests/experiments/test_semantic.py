@@ -5,14 +5,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.published_files import released_files
 
 from replication import files
 from replication.data.map_pairs import both_directions, scene_job
 from replication.errors import UserError
 from replication.evaluation import stats
 from replication.experiments import semantic
-from replication.experiments.semantic import ablation, comparison, gains, measure_jobs, semantic_table, sweep
+from replication.experiments.semantic import (
+    ablation,
+    comparison,
+    gains,
+    measure_jobs,
+    semantic_table,
+    shipped_semantic_rows,
+    sweep,
+)
 from replication.papers.printed import printed_numbers
+from replication.papers.rows import AUTHORS
 from replication.profiles import Profile
 
 SIZES = replace(Profile.load("smoke"), bootstrap=200)
@@ -42,6 +52,35 @@ def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(cells, measure_jobs(rows, jobs, "student"))
     gain = gains(cells, frame, ["ssl"], SIZES).iloc[0]
     assert gain.reported == pytest.approx(0.8762 - 1.6583) and gain.low <= gain.measured <= gain.high
+
+
+def test_a_host_with_its_authors_weights_is_compared_with_itself(tmp_path, monkeypatch):
+    """SANet's files are there, StyTr2's are not."""
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    monkeypatch.setenv("REPLICATION_OFFICIAL", str(tmp_path))
+    released_files(tmp_path, "sanet", vgg=True)
+    hosts = [row for row in comparison() if row.host in ("sanet", "stytr2")]
+    rows = shipped_semantic_rows(hosts, "student")
+    ours, theirs = "SANet+SCSA", f"SANet+SCSA{AUTHORS}"
+    assert [row.name for row in rows if row.host == "sanet"] == ["SANet", f"SANet{AUTHORS}", ours, theirs]
+    assert shipped_semantic_rows(hosts, "vgg19") == [row for row in rows if row.official]
+    jobs = both_directions([scene_job(0, 64), scene_job(1, 64)])
+    cells = measure_jobs(rows, jobs, "student")
+    frame = semantic_table("Comparison", rows, cells, SIZES)
+    shown = frame.set_index(["row", "metric"])
+    assert shown.reported[theirs, "ssl"] == shown.reported[ours, "ssl"] == 0.8762
+    assert shown.measured[theirs, "ssl"] != shown.measured[ours, "ssl"]
+    assert shown.note[theirs, "ssl"].startswith("authors' weights at their own width")
+    assert shown.note[f"StyTr2+SCSA{AUTHORS}", "ssl"] == "authors' weights: missing embedding, transformer, decoder"
+    gain = gains(cells, frame, ["ssl"], SIZES).set_index("row").measured
+    difference = shown.measured[theirs, "ssl"] - shown.measured[f"SANet{AUTHORS}", "ssl"]
+    assert list(gain.index) == [ours, theirs, "StyTr2+SCSA"] and gain[theirs] == pytest.approx(difference)
+
+
+def test_without_any_host_the_way_out_is_said(monkeypatch):
+    monkeypatch.setenv("REPLICATION_OFFICIAL", "")
+    with pytest.raises(UserError, match="sanet, stytr2, adaattn, stya2k. has weights at vgg19 width.*--method sanet"):
+        shipped_semantic_rows(comparison(), "vgg19")
 
 
 def test_directions_of_a_pair_stay_together():

@@ -23,6 +23,7 @@ from replication.experiments.verify import (
     sentence,
     verify,
 )
+from replication.papers.rows import AUTHORS
 
 TABLE = pd.DataFrame(
     {
@@ -186,6 +187,13 @@ def test_what_cannot_be_compared_is_said(place, capsys):
         verify("cpu")
 
 
+def test_lines_on_the_authors_weights_are_no_difference(place):
+    theirs = TABLE.assign(row=TABLE.row + AUTHORS, measured=9.0)
+    write(place, "quality", pd.concat([TABLE, theirs]))
+    write(place, "claims-official", CLAIMS)
+    assert {one.status for one in verify("cpu")} == {EQUAL}
+
+
 def test_a_finished_make_becomes_the_reference(place, build_folder):
     reference = files.reference_results("cpu")
     write(reference, "old", TABLE)
@@ -199,6 +207,10 @@ def test_a_finished_make_becomes_the_reference(place, build_folder):
         renew_reference("cpu")
     for path in (files.ROOT / "notebooks").glob("*.ipynb"):
         files.write_text(build_folder / "notebooks/cpu" / path.name, "")
+    write(place, "claims-official", CLAIMS)
+    with pytest.raises(UserError, match="unset REPLICATION_OFFICIAL"):
+        renew_reference("cpu")
+    (place / "claims-official.csv").unlink()
     renew_reference("cpu")
     assert (reference / "quality.csv").read_bytes() == (place / "quality.csv").read_bytes()
     assert not (reference / "old.csv").exists() and (reference / "scsa-gains-given-pairs.csv").exists()
