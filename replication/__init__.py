@@ -1,7 +1,7 @@
 """Replication workbook for attention-based arbitrary style transfer.
 
     from replication import pretrained, read_image, write_image
-    result = pretrained("adaattn")(read_image("photo.jpg")[None], read_image("painting.jpg")[None])
+    result = pretrained("stya2k")(read_image("photo.jpg")[None], read_image("painting.jpg")[None])
     write_image("stylised.png", result[0])
 
 The public names below are imported when first asked for, so that `import replication` costs nothing.
