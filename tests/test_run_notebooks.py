@@ -112,7 +112,14 @@ def test_an_interrupted_run_says_so_and_nothing_else(place):
     command = [sys.executable, "-m", "replication", "run", str(path), "--profile", "smoke"]
     environment = {**os.environ, "PYTHONPATH": str(files.ROOT)}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs the tests in the background lets its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as run:
         while not begun.exists() and run.poll() is None:
             time.sleep(0.05)

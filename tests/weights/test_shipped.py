@@ -131,8 +131,7 @@ def test_everything_shipped_is_in_the_manifest_and_small():
     written = pd.read_csv(files.CHECKPOINTS / "manifest.csv", keep_default_na=False).astype(str)
     now = manifest().astype(object).where(lambda frame: frame.notna(), "").astype(str)
     assert written.equals(now.reset_index(drop=True))
-    assert (
-        sum(path.stat().st_size for path in files.CHECKPOINTS.glob("*.safetensors*")) < 50e6
-    )  # 60 MB with all else that is tracked
+    # 60 MB with all else that is tracked
+    assert sum(path.stat().st_size for path in files.CHECKPOINTS.glob("*.safetensors*")) < 54e6
     for path in files.CHECKPOINTS.glob("*.safetensors*"):
         assert model_card(path.name.partition(".safetensors")[0])["sha256"] == files.sha256_file(path), path.name
