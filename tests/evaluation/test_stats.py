@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from replication.errors import UserError
-from replication.evaluation.stats import crossed_bootstrap, difference, interval, monotone, rank_agreement
+from replication.evaluation.stats import (
+    clustered_bootstrap,
+    crossed_bootstrap,
+    difference,
+    interval,
+    monotone,
+    rank_agreement,
+)
 
 
 def grid(rng, contents=8, styles=10, effect=1.0):
@@ -105,3 +112,11 @@ def test_rank_agreement():
     assert agree["tau"] == agree["low"] == agree["high"] == 1 and agree["rows"] == 3
     assert rank_agreement(np.array([0.9, 0.6, 0.5]), grids, 200, seed=0)["tau"] == -1
     assert np.isnan(rank_agreement(np.array([0.9, 0.6]), grids[:2], 200, seed=0)["tau"])
+
+
+def test_clusters_are_drawn_whole_and_as_many_as_there_are():
+    """Two clusters with means 0 and 1: a resample has none, one or both of either, so nothing between the halves."""
+    drawn = clustered_bootstrap(np.array([[-1.0, 1.0], [0.0, 2.0]]), 400, seed=0)
+    values, counts = np.unique(drawn, return_counts=True)
+    assert list(values) == [0, 0.5, 1] and abs(counts / 400 - [0.25, 0.5, 0.25]).max() < 0.1
+    assert np.isnan(clustered_bootstrap(np.ones((1, 3)), 5, seed=0)).all()
