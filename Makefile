@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test stress lint smoke status verify reference bench train study tables report readme lab lock clean distclean help
+.PHONY: all env test stress mutate lint smoke status verify reference bench train study tables report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)

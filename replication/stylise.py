@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .data.images import SUFFIXES, WITH_ALPHA, check_format, read_alpha, read_image, write_image
+from .data.images import LUMA, SUFFIXES, WITH_ALPHA, check_format, read_alpha, read_image, write_image
 from .data.video_files import CLIP_SUFFIXES, Shown, Video, write_video
 from .errors import UserError, memory_advice
 from .files import check_target, printable
@@ -71,7 +71,7 @@ def with_colours_of(content: Image, stylised: Image) -> Image:
 
     The luma of ITU-R BT.601 is the result's, both chroma are the photograph's; unclamped.
     """
-    weights = content.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    weights = content.new_tensor(LUMA).view(1, 3, 1, 1)
     return content + ((stylised - content) * weights).sum(dim=1, keepdim=True)
 
 

@@ -32,6 +32,8 @@ LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 # What operating systems and programs leave in folders, beside all names that begin with a dot.
 LEFTOVERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+# Shares of red, green and blue in the luma of ITU-R BT.601.
+LUMA = (0.299, 0.587, 0.114)
 
 
 def read_image(
@@ -92,7 +94,7 @@ def to_uint8(image: Float[Tensor, "*batch 3 height width"]) -> np.ndarray:
 
 def grey(pixels: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width"]:
     """Luma of ITU-R BT.601 in bytes, rounded to the nearest."""
-    return (pixels @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    return (pixels @ np.array(LUMA)).round().astype(np.uint8)
 
 
 def check_values(image: Tensor, name: str) -> None:

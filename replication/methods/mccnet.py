@@ -66,6 +66,8 @@ class Variant:
 
 CODE = Variant()
 PAPER = Variant(content=4.0, style=15.0, total_variation=0.0)
+# Of Adam, that fit a start to 16 pictures each.
+FIT_STEPS = 1000
 
 
 class MultiChannelCorrelation(nn.Module):
@@ -83,7 +85,7 @@ class MultiChannelCorrelation(nn.Module):
         return g.square().mean(dim=(2, 3)) / full_precision(self.g.bias)
 
     @torch.enable_grad()
-    def fit(self, features: Sequence[Float[Tensor, "1 c _ _"]], strength: float, steps: int = 1000) -> None:
+    def fit(self, features: Sequence[Float[Tensor, "1 c _ _"]], strength: float) -> None:
         """Start as near to AdaIN as the block's form allows: strength (N(F_c) + k) w + F_c with w near sigma(F_s).
 
         f and W become identities, and the bias of f is k, the usual mu / sigma of a channel. N(F_s) has no deviation,
@@ -102,8 +104,8 @@ class MultiChannelCorrelation(nn.Module):
         usual, unit = energies.mean(0), energies.std(0).mean() * len(g) ** 0.5
         fc, bias = torch.zeros_like(g, requires_grad=True), torch.zeros_like(centre, requires_grad=True)
         optimizer = torch.optim.Adam((g, fc, bias), lr=1e-2)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / steps)
+        for step in range(FIT_STEPS):
+            optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / FIT_STEPS)
             chosen = torch.randint(len(features), (16,))
             guess = (((g @ correlations[chosen]) * g).sum(2) - usual) / unit @ fc.T + bias
             error = (guess - (deviations[chosen] - centre) / spread).square().mean()

@@ -190,6 +190,7 @@ def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path,
     if size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
     files.check_target(out, (content, style))
+    # The networks of the tables; a page holds queries and keys of every position, twice as heavy at half width.
     models = {TITLES[name]: pretrained(name, encoder="student") for name in map(method_name, methods)}
     images = [read_image(path, size, True) for path in (content, style)]
     return files.write_text(
