@@ -11,8 +11,10 @@ from replication import files
 from replication.data import assets
 from replication.data.images import (
     contents,
+    grey,
     read_folder_of_pictures,
     read_image,
+    spread,
     styles,
     to_uint8,
     training_set,
@@ -222,3 +224,8 @@ def test_a_damaged_cache_is_made_again(build_folder):
     cached.write_bytes(cached.read_bytes()[:1000])
     again = vgg19_state()
     assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_luma_of_the_three_primaries_and_pictures_spread_over_a_list():
+    assert grey(255 * np.eye(3, dtype=np.uint8)[None]).tolist() == [[76, 150, 29]]
+    assert spread(list(range(10)), 4) == [0, 2, 5, 7]

@@ -64,6 +64,9 @@ def test_mccnet_guesses_a_style_s_deviations_and_takes_three_parts_of_them():
         stylised = made.transfer(content, made.encode_style(examples[0])).features["relu4_1"]
     missed = (guessed - wanted).square().mean() / (wanted - wanted.mean(0)).square().mean()
     assert missed < 0.2
+    moments = [mean_std(style) for style in styles]
+    usual = torch.cat([mean / deviation for mean, deviation in moments]).flatten(1).median(0).values
+    assert torch.allclose(block.f.bias, usual, rtol=1e-4, atol=1e-5)
     added = mean_std(stylised - content.features["relu4_1"])[1].flatten()
     alive = mean_std(content.features["relu4_1"])[1].flatten() > 0.1
     assert alive.sum() > 5 and torch.allclose(added[alive], 3 * guessed[0][alive], rtol=0.01)
