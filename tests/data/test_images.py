@@ -228,4 +228,5 @@ def test_a_damaged_cache_is_made_again(build_folder):
 
 def test_luma_of_the_three_primaries_and_pictures_spread_over_a_list():
     assert grey(255 * np.eye(3, dtype=np.uint8)[None]).tolist() == [[76, 150, 29]]
-    assert spread(list(range(10)), 4) == [0, 2, 5, 7]
+    pictures = styles(10)
+    assert len(pictures) == 10 and spread(pictures, 4) == [pictures[place] for place in (0, 2, 5, 7)]
