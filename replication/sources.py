@@ -39,6 +39,7 @@ FLOORS = (
     "kernel",
     "run_notebooks",
     "status",
+    "commands",
     "__main__",
 )
 # Public names of the package, above everything; nothing in it imports them.

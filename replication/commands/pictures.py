@@ -1,0 +1,168 @@
+"""Commands for a person's own pictures: stylise, explore."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import printable
+from .options import Commands
+
+
+def add_stylise(commands: Commands) -> None:
+    command = commands.add_parser(
+        "stylise",
+        help="paint photographs in the style of paintings",
+        description=(
+            "Paint a photograph in the style of a painting with the shipped weights. Several photographs, paintings or"
+            " methods, also folders and patterns, give every combination, as PNG in the folder --out: what is finished"
+            " is kept, a picture that cannot be read is reported and the rest is done (exit status 1)."
+        ),
+    )
+    command.add_argument(
+        "--method",
+        required=True,
+        nargs="+",
+        metavar="METHOD",
+        help="adain, sanet, adaattn, …: any method with shipped weights, or several",
+    )
+    given = command.add_mutually_exclusive_group()
+    given.add_argument(
+        "--content",
+        nargs="+",
+        metavar="IMAGE",
+        help="the photograph (JPEG, PNG, WebP, TIFF, BMP); or several, a folder, a pattern such as 'holiday/*.jpg'",
+    )
+    given.add_argument(
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="or a video, frame by frame; the result is .mp4 (H.264, with the video's sound), .webp or .gif (no sound)",
+    )
+    command.add_argument(
+        "--style", required=True, nargs="+", metavar="IMAGE", help="the painting; or several, as --content"
+    )
+    command.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        help="where to write: a file whose ending chooses the format, or for several results a folder",
+    )
+    command.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="resize photograph and painting to this shorter side first (default: keep their sizes)",
+    )
+    command.add_argument(
+        "--alpha", type=float, help="strength of the style from 0 to 1, for methods that have it (default: 1)"
+    )
+    command.add_argument(
+        "--keep-transparency",
+        action="store_true",
+        help="the result is as transparent as the photograph (.png, .webp, .tif); else transparent parts are white",
+    )
+    command.add_argument(
+        "--preserve-colour",
+        action="store_true",
+        help="keep the photograph's colours: only light and dark come from the style",
+    )
+    command.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="for several results: also write a contact sheet, a line for each pair and a column for each method",
+    )
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object for each result instead of text, as soon as it is done",
+    )
+    command.set_defaults(run=_stylise)
+
+
+def _stylise(arguments: argparse.Namespace) -> int:
+    from .. import stylise_folders as many
+    from ..methods import method_name
+    from ..stylise import Settings, stylise_file, stylise_video
+
+    settings = Settings(arguments.size, arguments.alpha, arguments.keep_transparency, arguments.preserve_colour)
+    methods = list(dict.fromkeys(map(method_name, arguments.method)))
+    if arguments.content is None and arguments.video is None:
+        raise UserError("name what to paint: --content or --video")
+    single = len(methods) == 1 and many.is_one_file(arguments.style)
+    if arguments.video is not None:
+        if arguments.keep_transparency:
+            raise UserError("--keep-transparency is for photographs; leave it out with --video")
+        if not single or arguments.sheet or arguments.json:
+            raise UserError("--video takes one method and one painting, and neither --sheet nor --json")
+        notes = stylise_video(methods[0], arguments.video, Path(arguments.style[0]), arguments.out, settings)
+        print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
+        return 0
+    if single and many.is_one_file(arguments.content):
+        if arguments.sheet:
+            raise UserError("--sheet is for several results; there is one")
+        job = many.Job(methods[0], Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
+        stylise_file(job.method, job.content, job.style, job.out, settings)
+        print(
+            json.dumps(many.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}"
+        )
+        return 0
+    contents, styles = (many.pictures(words, arguments.out) for words in (arguments.content, arguments.style))
+    wanted = many.jobs(methods, contents, styles, arguments.out)
+    if arguments.sheet:
+        many.check_sheet(arguments.sheet, wanted)
+    done = 0
+
+    def tell(outcome: many.Outcome) -> None:
+        nonlocal done
+        done += 1
+        if arguments.json:
+            print(json.dumps(outcome.facts()), flush=True)
+        else:
+            said = {"painted": f"{outcome.seconds:.1f} s", "kept": "kept", "failed": f"failed: {outcome.error}"}
+            print(f"[{done}/{len(wanted)}] {printable(outcome.job.out.name)}: {said[outcome.status]}", flush=True)
+
+    outcomes = many.paint(wanted, settings, arguments.out, tell)
+    if arguments.sheet:
+        many.write_sheet(arguments.sheet, outcomes)
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if failed:
+        print(
+            f"{failed} of {len(outcomes)} results failed; the others are in {printable(arguments.out)}", file=sys.stderr
+        )
+    return int(failed > 0)
+
+
+def add_explore(commands: Commands) -> None:
+    command = commands.add_parser(
+        "explore",
+        help="write a page to look at attention with",
+        description=(
+            "Write one HTML file, which opens without server or network, that shows for any point of a photograph where"
+            " each method looks on a painting."
+        ),
+    )
+    command.add_argument("--content", required=True, type=Path, metavar="FILE", help="the photograph")
+    command.add_argument("--style", required=True, type=Path, metavar="FILE", help="the painting")
+    command.add_argument(
+        "--methods",
+        nargs="+",
+        default=["sanet", "adaattn", "stya2k"],
+        metavar="METHOD",
+        help="methods with attention over positions (default: sanet adaattn stya2k)",
+    )
+    command.add_argument("--out", required=True, type=Path, metavar="PAGE", help="the page to write (.html)")
+    command.add_argument(
+        "--size", type=int, default=256, help="side of the square that both images are cut to, in pixels (default: 256)"
+    )
+    command.set_defaults(run=_explore)
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    from ..report.explorer import explore_files
+
+    page = explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)
+    print(f"wrote {printable(page)}")
