@@ -38,6 +38,7 @@ COMMANDS = (
     measure.add_official,
     maintain.add_scales,
     train.add_distil,
+    train.add_pack_pictures,
     maintain.add_fit_lpips,
 )
 

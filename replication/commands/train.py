@@ -1,7 +1,10 @@
-"""Commands that train networks: train, distil."""
+"""Commands that train networks: train, distil, pack-pictures."""
 
 import argparse
+from pathlib import Path
 
+from ..errors import UserError
+from ..files import printable
 from .options import Commands, profile_option, training_folder_options
 
 
@@ -15,12 +18,28 @@ def add_train(commands: Commands) -> None:
             " processes: under torchrun, because accelerate launch --cpu starts only one."
         ),
     )
-    command.add_argument("--method", default="all", help="a method, autoencoder, or all (default)")
+    command.add_argument(
+        "--method",
+        nargs="+",
+        default=["all"],
+        metavar="METHOD",
+        help="a method or several, autoencoder, or all with the arms of their ablations (default)",
+    )
     command.add_argument("--variant", help="variant of the method (default: its first)")
     command.add_argument("--encoder", choices=("student", "half", "vgg19"), help="width (default: the profile's)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(
         "--continued", action="store_true", help="train a trained default variant on, for as long as the ablation arms"
+    )
+    command.add_argument(
+        "--arms", action="store_true", help="also the arms of the methods' ablations and sweeps, and their other seeds"
+    )
+    command.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="trainings at a time, each in a process with its share of the cores, all on the same card (default: 1)",
     )
     command.add_argument("--steps", type=int, help="optimiser steps (default: the profile's)")
     command.add_argument("--batch", type=int, help="images per step (default: the profile's)")
@@ -34,11 +53,18 @@ def add_train(commands: Commands) -> None:
     command.set_defaults(run=_train)
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from ..training.runs import train_arms
+def _train(arguments: argparse.Namespace) -> int:
+    from ..training.runs import train_arms, wanted_arms
 
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {arguments.jobs}")
+    if len(arguments.method) > 1 and (arguments.variant or arguments.continued):
+        raise UserError("--variant and --continued belong to one method; name one")
+    if arguments.jobs > 1 or len(arguments.method) > 1 or arguments.arms:
+        arms = wanted_arms(arguments.method, arguments.variant, arguments.seed, arguments.continued, arguments.arms)
+        return _train_side_by_side(arguments, arms)
     train_arms(
-        arguments.method,
+        arguments.method[0],
         arguments.variant,
         arguments.profile,
         arguments.encoder,
@@ -50,6 +76,25 @@ def _train(arguments: argparse.Namespace) -> None:
         continued=arguments.continued,
         skip_unreadable=arguments.skip_unreadable,
     )
+    return 0
+
+
+def _train_side_by_side(arguments: argparse.Namespace, arms: list[tuple[str, str, int, bool]]) -> int:
+    from ..profiles import Profile
+    from ..training.side_by_side import run_side_by_side, training_jobs
+
+    width = arguments.encoder or Profile.load(arguments.profile).encoder
+    options = ["--profile", arguments.profile, "--encoder", width]
+    options += ["--content", *arguments.content, "--style", *arguments.style]
+    for name in ("steps", "batch"):
+        if getattr(arguments, name) is not None:
+            options += [f"--{name}", str(getattr(arguments, name))]
+    options += ["--skip-unreadable"] * arguments.skip_unreadable
+    options += [word for plugin in arguments.plugin for word in ("--plugin", str(plugin))]
+    jobs = training_jobs(arms, width)
+    print(f"{len(jobs)} trainings, {arguments.jobs} at a time")
+    failed = run_side_by_side(jobs, arguments.jobs, options)
+    return int(bool(failed))
 
 
 def add_distil(commands: Commands) -> None:
@@ -75,3 +120,35 @@ def _distil(arguments: argparse.Namespace) -> None:
     make_student(
         arguments.encoder, training_set("photograph", arguments.content), training_set("painting", arguments.style)
     )
+
+
+def add_pack_pictures(commands: Commands) -> None:
+    command = commands.add_parser(
+        "pack-pictures",
+        help="put training pictures into a small folder",
+        description=(
+            "Write the training pictures, smaller and as JPEG, with their licences, to a folder that can be taken to"
+            " another machine; train there with --content FOLDER/content --style FOLDER/style."
+        ),
+    )
+    training_folder_options(command)
+    command.add_argument("--size", type=int, default=288, metavar="PX", help="shorter side in pixels (default: 288)")
+    command.add_argument(
+        "--count",
+        type=int,
+        metavar="N",
+        help="so many photographs and so many paintings, spread over all (default: all)",
+    )
+    command.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="the new folder")
+    command.set_defaults(run=_pack_pictures)
+
+
+def _pack_pictures(arguments: argparse.Namespace) -> None:
+    from ..data.images import spread, training_set
+    from ..training.packed_pictures import pack_pictures
+
+    sets = training_set("photograph", arguments.content), training_set("painting", arguments.style)
+    if arguments.count is not None:
+        sets = tuple(spread(pictures, arguments.count) for pictures in sets)
+    total = pack_pictures(*sets, arguments.out, arguments.size)
+    print(f"wrote {sum(map(len, sets))} pictures, {total / 1e6:.1f} MB, to {printable(arguments.out)}")

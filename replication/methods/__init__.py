@@ -209,6 +209,13 @@ def default_variant(method: str) -> str:
     return next(iter(METHODS[method].variants))
 
 
+def check_variant(method: str, variant: str | None) -> None:
+    """Raise UserError unless a method, a key of METHODS, has the variant; None is its default."""
+    variants = METHODS[method].variants
+    if variant is not None and variant not in variants:
+        raise UserError(f"{method} has no variant {variant!r}; choose {', '.join(variants)}")
+
+
 def build(method: str, encoder: str | Encoder = "student", variant: str | None = None) -> Method:
     """A method with fresh weights (drawn from torch's global generator) around a frozen encoder.
 
@@ -222,8 +229,7 @@ def build(method: str, encoder: str | Encoder = "student", variant: str | None =
     """
     method = method_name(method)
     kind = METHODS[method]
-    name = default_variant(method) if variant is None else variant
-    if name not in kind.variants:
-        raise UserError(f"{method} has no variant {name!r}; choose {', '.join(kind.variants)}")
-    model = kind(load_encoder(encoder) if isinstance(encoder, str) else encoder, kind.variants[name])
+    check_variant(method, variant)
+    chosen = kind.variants[default_variant(method) if variant is None else variant]
+    model = kind(load_encoder(encoder) if isinstance(encoder, str) else encoder, chosen)
     return model.eval()

@@ -9,7 +9,7 @@ import torch
 from .. import files, plots
 from ..data.images import Picture, spread, training_set
 from ..errors import UserError
-from ..methods import METHODS, build, default_variant, method_name
+from ..methods import METHODS, build, check_variant, default_variant, method_name
 from ..methods.base import Method, parameter_count
 from ..nn.encoder import encoder_hash, load_encoder
 from ..nn.state import trained_state
@@ -35,6 +35,28 @@ def wanted_trainings() -> list[tuple[str, str, int, bool]]:
     rows = [row for found in tables for row in found.rows] + [row for choice in CHOICES for row in choice.rows]
     arms = dict.fromkeys(row.arm for row in rows if row.method in METHODS)
     return [arm for arm in arms if is_trained(*arm[:2])]
+
+
+def wanted_arms(
+    methods: Sequence[str], variant: str | None, seed: int, continued: bool, with_arms: bool
+) -> list[tuple[str, str, int, bool]]:
+    """(method, variant, seed, continued) of the trainings that a person asks for.
+
+    methods    names as `method_name` takes them; "all" is everything that the tables need, "autoencoder" nothing more
+               than what they start from
+    with_arms  also what the tables need of these methods
+
+    Raises UserError for an unknown method or variant.
+    """
+    names = [method_name(name, "autoencoder", "all") for name in methods]
+    if "all" in names:
+        return wanted_trainings()
+    named = [name for name in names if name != "autoencoder"]
+    for name in named:
+        check_variant(name, variant)
+    arms = [Row("", name, variant, seed=seed, continued=continued).arm for name in named]
+    arms += [arm for arm in wanted_trainings() if with_arms and arm[0] in named]
+    return list(dict.fromkeys(arms))
 
 
 class MethodObjective(Objective):
