@@ -12,6 +12,7 @@ from replication.errors import UserError
 from replication.metrics.semantic import (
     frechet_distance,
     kernel_distance,
+    pooled,
     region_colour,
     semantic_style_loss,
     structure_distance,
@@ -95,6 +96,37 @@ def test_distances_between_sets_have_their_known_answers():
     assert abs(same) < 0.1 < 0.3 < shifted
     with pytest.raises(UserError, match="at least four"):
         frechet_distance(a[:3], a)
+
+
+def test_frechet_distance_shrinks_a_tenth_of_the_covariances_to_their_diagonals():
+    rng = np.random.default_rng(0)
+    mix = np.array([[1.0, 0.9, 0.0], [0.0, 0.4, 0.2], [0.0, 0.0, 1.0]])
+    a, b = rng.standard_normal((50, 3)) @ mix, rng.standard_normal((60, 3))
+    # In as many directions as there are dimensions the basis is a rotation; here it is made the identity.
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    (m1, s1), (m2, s2) = ((x.mean(axis=0), np.cov(x, rowvar=False, ddof=1)) for x in (a, b))
+    s1, s2 = (s * (0.9 + 0.1 * np.eye(3)) for s in (s1, s2))
+    both = np.sqrt(np.linalg.eigvals(s1 @ s2).real).sum()
+    expected = ((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * both
+    assert frechet_distance(a @ basis.T, b @ basis.T) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sets_are_compared_by_the_channel_means_of_the_two_deepest_levels():
+    found = features(0)
+    expected = [found[tap][0, channel].mean().item() for tap in TAPS[3:] for channel in range(found[tap].shape[1])]
+    assert pooled(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_kernel_distance_is_the_loop():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((5, 3)), rng.standard_normal((6, 3))
+
+    def kernel(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    inside = [np.mean([kernel(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j]) for x in (a, b)]
+    between = np.mean([kernel(x, y) for x in a for y in b])
+    assert kernel_distance(a, b) == pytest.approx(sum(inside) - 2 * between)
 
 
 def test_scene_pairs_know_their_classes():
