@@ -17,6 +17,7 @@ from replication.metrics.image import (
     content_loss,
     content_loss_b,
     detail,
+    directions,
     lpips,
     lpips_vgg_substitute,
     measure_image,
@@ -72,6 +73,13 @@ def ssim_by_windows(a: np.ndarray, b: np.ndarray, kernel: np.ndarray, unbiased: 
             )
             values.append((2 * mp * mq + c1) * (2 * covariance + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2)))
     return float(np.mean(values))
+
+
+def test_directions_are_vectors_of_length_one_at_every_position():
+    given = {tap: 0.1 + torch.rand(2, 5, 4, 3, generator=torch.Generator().manual_seed(0)) for tap in TAPS}
+    for tap, found in directions(given).items():
+        length = given[tap].square().sum(dim=1, keepdim=True).sqrt()
+        assert torch.allclose(found * length, given[tap]) and torch.allclose(found.norm(dim=1), torch.ones(2, 4, 3))
 
 
 def gaussian_window() -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.maps import stripes
+from helpers.maps import PALETTE, stripes
 
 from replication.data.map_pairs import drawn_job, own_jobs, scene_job
 from replication.data.maps import SemanticMap
@@ -26,17 +26,20 @@ def features(seed: int, size: int = 48, channels: int = 3) -> dict[str, torch.Te
 
 
 MAPS = stripes(96, True), stripes(96, False)
+# A sixth, a third and a half of the picture.
+UNEVEN = SemanticMap(PALETTE[torch.tensor([0] * 16 + [1] * 32 + [2] * 48)].T[:, None].expand(3, 96, 96), PALETTE)
 
 
-def test_ssl_is_the_loop():
+@pytest.mark.parametrize("maps", [MAPS, (UNEVEN, MAPS[1])], ids=["even", "uneven"])
+def test_ssl_is_the_loop(maps):
     result, style = features(0), features(1)
-    found = semantic_style_loss(result, style, MAPS)
+    found = semantic_style_loss(result, style, maps)
     classes, grams = [], []
     for label in range(3):
         total = gram = 0.0
         for tap in TAPS:
             parts = []
-            for x, semantic in zip((result, style), MAPS, strict=True):
+            for x, semantic in zip((result, style), maps, strict=True):
                 labels = semantic.labels(tuple(x[tap].shape[2:])).numpy()
                 parts.append(x[tap][0].double().numpy()[:, labels == label])
             means, stds = [p.mean(axis=1) for p in parts], [np.sqrt(p.var(axis=1) + 1e-5) for p in parts]
@@ -51,7 +54,7 @@ def test_ssl_is_the_loop():
         classes.append(total)
         grams.append(gram)
     assert found["ssl"] == pytest.approx(np.mean(classes)) and found["ssl_gram"] == pytest.approx(np.mean(grams))
-    area = [(MAPS[0].labels((48, 48)) == label).double().mean().item() for label in range(3)]
+    area = [(maps[0].labels((48, 48)) == label).double().mean().item() for label in range(3)]
     assert found["ssl_area"] == pytest.approx(np.dot(area, classes) / sum(area))
 
 
