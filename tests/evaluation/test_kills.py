@@ -37,7 +37,8 @@ def logged(*arguments):
 def work():
     grid.measure_pair = logged
     cells = measure_grid(rows, sizes)
-    tables.write_table(tables.paper_table("StyA2K", "Table 1", cells, rows, sizes), "StyA2K", "Table 1", cells, rows, sizes)
+    table = "StyA2K", "Table 1"
+    tables.write_table(tables.paper_table(*table, cells, rows, sizes), *table, cells, rows, sizes)
 
 def whole_files():
     "Every file under a real name is whole; what a kill left has a hidden one."

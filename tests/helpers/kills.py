@@ -17,7 +17,7 @@ import pytest
 from replication import files
 
 # A few in `make test`, many in `make stress`.
-KILLS = pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.stress)])
+KILLS = pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.stress)])
 
 
 def survive_kills(
