@@ -49,7 +49,7 @@ case "$*" in
   *"-m pip --version"*) test -f .venv/bin/pip && echo "pip 1" ;;
   *"pip install"*)
     test -f .venv/bin/pip || exit 1
-    for package in one two; do sleep 0.03; echo whole > .venv/$package.part; mv .venv/$package.part .venv/$package; done ;;
+    for name in one two; do sleep 0.03; echo whole > .venv/$name.part; mv .venv/$name.part .venv/$name; done ;;
 esac
 """
 
