@@ -6,6 +6,7 @@ a full disk never leaves half a file under the real name.
 
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -175,6 +176,21 @@ def wrong_kind(path: str | Path) -> str | None:
     if not start.strip(b"\0"):
         return "holds zeros alone, as a download or a copy that was broken off leaves; download it again"
     return None
+
+
+def write_encoded(path: str | Path, encode: Callable[[io.BytesIO], object]) -> Path:
+    """Call `encode` with a buffer in memory and write what it holds, atomically.
+
+    Pillow, and matplotlib by it, give files their bytes without asking how many found room, so that on a full disk
+    half a picture would pass for a whole one.
+    """
+
+    def write(temporary: Path) -> None:
+        buffer = io.BytesIO()
+        encode(buffer)
+        temporary.write_bytes(buffer.getbuffer())
+
+    return write_atomic(path, write)
 
 
 def write_text(path: str | Path, text: str) -> Path:

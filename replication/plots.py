@@ -60,7 +60,7 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
     else:
         dots = min(mpl.rcParams["savefig.dpi"], LONGEST / max(figure.get_size_inches()))
         options = {"dpi": dots, "pil_kwargs": {"quality": 82}}
-    files.write_atomic(path, lambda temporary: figure.savefig(temporary, **options))
+    files.write_encoded(path, lambda buffer: figure.savefig(buffer, format=path.suffix[1:], **options))
     files.write_json(
         path.with_suffix(".json"),
         provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts),

@@ -270,5 +270,5 @@ def write_sheet(path: Path, outcomes: Sequence[Outcome]) -> None:
         found = [None if place is None else _try(lambda place=place: read_image(place, 256, True)) for place in places]
         lines.append([None if isinstance(image, str) else image for image in found])
     figure = plots.image_grid(lines, ["photograph", "painting", *(TITLES[method] for method in methods)], side=2.2)
-    files.write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=110))
+    files.write_encoded(path, lambda buffer: figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110))
     plots.close(figure)

@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from helpers.kills import KILLS, run_script
 
 from replication import files
 from replication import run_notebooks as run_module
@@ -292,6 +293,56 @@ def test_outputs_belong_to_the_notebook_that_writes_them(place):
     for name in "ab":
         stamp = json.loads((place / f"build/notebooks/smoke/{name}.json").read_text())
         assert [Path(path).name for path in stamp["outputs"]] == [f"{name}.csv"]
+
+
+KILLED = """
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+from helpers.kills import survive_kills
+
+from replication import files, provenance
+from replication.run_notebooks import run_notebooks
+
+files.RESULTS, files.FIGURES = Path("results").absolute(), Path("figures").absolute()
+provenance.commit()
+notebooks = [Path(f"{name}.ipynb").absolute() for name in "ab"]
+place, log = files.build_dir() / "notebooks" / "smoke", Path("log")
+
+def work():
+    run_notebooks(notebooks, "smoke", [])
+
+def finished(kills):
+    assert {path.name: path.read_text() for path in (files.RESULTS / "smoke").iterdir()} == {
+        "a.csv": "a" * 100_000, "b.csv": "b" * 100_000
+    }
+    made = {path.name for path in place.iterdir() if path.suffix != ".lock" and not path.name.startswith(".")}
+    assert made == {"a.ipynb", "a.json", "b.ipynb", "b.json"}
+    assert len(log.read_text()) <= 2 + kills, "a kill costs the notebook in work and no other"
+    for path in place.glob("*.ipynb"):
+        nbformat.read(path, as_version=4)
+
+def wipe():
+    for folder in (place, files.RESULTS):
+        shutil.rmtree(folder, ignore_errors=True)
+    log.unlink(missing_ok=True)
+
+survive_kills(work, finished, wipe, int(sys.argv[1]))
+print("survived")
+"""
+
+
+@KILLS
+def test_a_killed_run_loses_the_notebook_in_work_and_nothing_else(kills, place):
+    code = "from replication import files\nfiles.write_text({folder!r} + f'/smoke/{{name}}.csv', name * 100_000)"
+    code = f"with open({str(place / 'log')!r}, 'a') as log:\n    log.write('.')\n" + code
+    for name in "ab":
+        source = code.format(folder=str(place / "results"))
+        notebook(place / f"{name}.ipynb", source, parameters=f'profile = "cpu"\nname = "{name}"')
+    assert run_script(place, KILLED, kills).endswith("survived\n")
 
 
 def test_relative_places_are_made_absolute(monkeypatch, tmp_path):

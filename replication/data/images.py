@@ -22,7 +22,7 @@ from PIL import ImageOps
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import printable, sha256_file, write_atomic
+from ..files import printable, sha256_file, write_encoded
 from . import assets
 from .decode import FULL_READ, decode
 
@@ -150,12 +150,9 @@ def write_image(path: str | Path, image: Tensor, alpha: Tensor | None = None) ->
         if alpha.shape != (1, *image.shape[1:]):
             raise UserError(f"alpha must have shape {(1, *image.shape[1:])}, got {tuple(alpha.shape)}")
         pixels.putalpha(PIL.fromarray(to_uint8(alpha.expand(3, -1, -1))[:, :, 0]))
-    return write_atomic(
-        path,
-        lambda temporary: pixels.save(
-            temporary, PIL.registered_extensions()[path.suffix.lower()], **_options(path.suffix.lower())
-        ),
-    )
+    suffix = path.suffix.lower()
+    kind = PIL.registered_extensions()[suffix]
+    return write_encoded(path, lambda buffer: pixels.save(buffer, kind, **_options(suffix)))
 
 
 def _options(suffix: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ writes WebP and GIF, and reads animated WebP, which FFmpeg does not.
 Only the file itself is opened: a playlist that names other files or addresses is refused.
 """
 
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import write_atomic
+from ..files import write_atomic, write_encoded
 from .images import to_uint8
 
 CLIP_SUFFIXES = (".mp4", ".webp", ".gif")
@@ -235,13 +236,10 @@ def write_video(
         yield first
         yield from frames
 
-    def write(temporary: Path) -> None:
-        if kind == ".mp4":
-            _write_mp4(temporary, every(), (height, width), sound, notes)
-        else:
-            _write_moving(temporary, every(), kind, quality, notes)
-
-    write_atomic(path, write)
+    if kind == ".mp4":
+        write_atomic(path, lambda temporary: _write_mp4(temporary, every(), (height, width), sound, notes))
+    else:
+        write_encoded(path, lambda buffer: _write_moving(buffer, every(), kind, quality, notes))
     if kind == ".mp4" and (height % 2 or width % 2):
         notes.append(f"padded from {width}x{height} to {width + width % 2}x{height + height % 2} px, which H.264 needs")
     if kind != ".mp4" and sound is not None and sound.sound:
@@ -256,7 +254,7 @@ def write_clip(
     return write_video(path, steady(frames, rate), quality=quality)[0]
 
 
-def _write_moving(temporary: Path, frames: Iterator[Shown], kind: str, quality: int, notes: list[str]) -> None:
+def _write_moving(buffer: io.BytesIO, frames: Iterator[Shown], kind: str, quality: int, notes: list[str]) -> None:
     unit = 0.01 if kind == ".gif" else 0.001
     durations: list[int] = []  # milliseconds; Pillow asks for a frame's after it took the frame
 
@@ -277,7 +275,8 @@ def _write_moving(temporary: Path, frames: Iterator[Shown], kind: str, quality: 
             notes.append(f"frames left out: {left_out}, because {kind} shows at most {1 / SHORTEST[kind]:.0f} a second")
 
     images = pictures()
-    next(images).save(temporary, save_all=True, append_images=images, duration=durations, loop=0, quality=quality)
+    options = {"append_images": images, "duration": durations, "loop": 0, "quality": quality}
+    next(images).save(buffer, kind[1:].upper(), save_all=True, **options)
 
 
 def _whole(start: float, end: float, unit: float, kind: str) -> int:

@@ -373,4 +373,4 @@ def write_readme_figure(path: Path) -> Path:
         picture = image.convert("RGB")
     picture.thumbnail((README_WIDTH, 2 * README_WIDTH), Image.Resampling.LANCZOS)
     target = files.FIGURES / "readme" / f"{path.stem}.webp"
-    return files.write_atomic(target, lambda temporary: picture.save(temporary, quality=80, method=6))
+    return files.write_encoded(target, lambda buffer: picture.save(buffer, "WEBP", quality=80, method=6))

@@ -150,7 +150,7 @@ def draw_progress(
         ("samples", plots.image_grid(lines, ["content", "style", "result"])),
         ("losses", plots.loss_curves({folder.name: curve})),
     ):
-        files.write_atomic(folder / f"{name}.png", figure.savefig)
+        files.write_encoded(folder / f"{name}.png", figure.savefig)
         plots.close(figure)
 
 

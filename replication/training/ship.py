@@ -12,7 +12,15 @@ from torch import Tensor
 from .. import files
 from ..data.images import Picture
 from ..nn.state import write_weights
-from ..weights.shipped import card_file, load_checkpoint, model_card, shipped_names, weights_file, write_manifest
+from ..weights.shipped import (
+    card_file,
+    load_checkpoint,
+    model_card,
+    packed_file,
+    shipped_names,
+    weights_file,
+    write_manifest,
+)
 from .loop import read_losses, read_run, read_seconds
 
 # What a card says of weights that `pack_shipped` has rewritten.
@@ -65,15 +73,29 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
     return path
 
 
+def _take_packed(name: str) -> None:
+    """Put packed weights in their place, when the card is theirs already; remove them when it is not."""
+    packed = packed_file(name)
+    if packed.is_file():
+        if files.sha256_file(packed) == model_card(name)["sha256"]:
+            packed.replace(weights_file(name))
+        else:
+            packed.unlink()
+
+
 def pack_shipped(encoder: str) -> tuple[int, int]:
     """Store the methods' weights of a width in checkpoints/ as 8-bit integers; bytes before and after.
 
     Weights that went on from a method's are stored as steps from them, once those are packed themselves. A card keeps
     the hash of the file that training had written, which cards of later trainings name as their start. Encoders and the
     LPIPS substitute stay as they are, because cells and cards hold the hashes of their numbers.
+
+    A killed run is finished by the next: packed weights wait under a hidden name until their card is written.
     """
     before = after = 0
     names = shipped_names(encoder)
+    for name in names:
+        _take_packed(name)
     for name in sorted(names, key=lambda name: (model_card(name).get("start") in names, name)):
         card, path = model_card(name), weights_file(name)
         before += path.stat().st_size
@@ -83,8 +105,9 @@ def pack_shipped(encoder: str) -> tuple[int, int]:
             if card.get("start") in names:
                 start = load_checkpoint(card["start"])
                 card["stored_from_sha256"] = model_card(card["start"])["sha256"]
-            write_weights(path, state, torch.int8, start)
-            files.write_json(card_file(name), card | {"sha256": files.sha256_file(path)})
+            packed = write_weights(packed_file(name), state, torch.int8, start)
+            files.write_json(card_file(name), card | {"sha256": files.sha256_file(packed)})
+            _take_packed(name)
         after += path.stat().st_size
     write_manifest()
     return before, after

@@ -50,6 +50,11 @@ def weights_file(name: str) -> Path:
     return _shelf_of(name) / f"{name}.safetensors.xz"
 
 
+def packed_file(name: str) -> Path:
+    """Where packed weights of a checkpoint wait until its card describes them."""
+    return _shelf_of(name) / f".{name}.safetensors.xz"
+
+
 def card_files() -> list[Path]:
     """Every card, those of plugged-in methods last."""
     own = [path for method in plugged_in() for path in sorted(shelf(method).glob(f"{method}-*.json"))]
@@ -146,7 +151,8 @@ def load_checkpoint(name: str) -> dict[str, Tensor]:
     """
     facts, path = model_card(name), weights_file(name)
     if path.is_file() and files.sha256_file(path) != facts["sha256"]:
-        raise UserError(f"{path} is not the file its card describes (sha256 differs); restore both with git")
+        way_out = "run `python -m replication pack` again" if packed_file(name).is_file() else "restore both with git"
+        raise UserError(f"{path} is not the file its card describes (sha256 differs); {way_out}")
     return read_weights(path, _stored_from(facts))
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchvision.models.optical_flow import raft_small
 
+from replication.data import assets
 from replication.data.clips import (
     Clip,
     _raft,
@@ -16,6 +17,7 @@ from replication.data.clips import (
     visible,
 )
 from replication.data.images import contents
+from replication.data.video_files import frames_of
 from replication.errors import UserError
 from replication.experiments import video
 from replication.experiments.video import INPUT, by_flow, measure_clips, over_time, side_by_side
@@ -76,6 +78,8 @@ def test_errors_are_the_loop():
     assert found["steps"] == pytest.approx([100 * s**0.5 for s in steps], rel=1e-4)
     difference = (frames[1:] - frames[:-1]).abs().mean(dim=1) * 100
     assert found["adjacent_mean"] == pytest.approx(difference.mean().item(), rel=1e-5)
+    pixels = difference.flatten(1).double().numpy()
+    assert found["adjacent_variance"] == pytest.approx(pixels.var(axis=1, ddof=1).mean(), rel=1e-5)
 
 
 def test_estimated_flow_finds_a_known_motion_and_hides_what_is_covered():
@@ -86,6 +90,10 @@ def test_estimated_flow_finds_a_known_motion_and_hides_what_is_covered():
     forward = optical_flow(made.frames[0], made.frames[1])
     assert visible(flow, forward)[20:-20, 20:-20].float().mean() > 0.7
     assert visible(torch.zeros(2, 8, 8), torch.full((2, 8, 8), 3.0)).sum() == 0
+    for miss, seen in ((0.6, True), (0.8, False)):  # flow and counter-flow may differ by half a pixel, squared
+        counter_flow = torch.zeros(2, 8, 8)
+        counter_flow[0] = miss
+        assert (visible(torch.zeros(2, 8, 8), counter_flow) == seen).all()
     torn = torch.zeros(2, 8, 8)
     torn[0, :, 4:] = 5.0
     assert not visible(torn, -torn)[:, 3:5].any()
@@ -94,6 +102,12 @@ def test_estimated_flow_finds_a_known_motion_and_hides_what_is_covered():
 def test_registered_clips_are_read_from_the_middle():
     made = registered_clip("carphone", 64, 3)
     assert made.frames.shape == (3, 3, 64, 64) and made.flow.shape == (2, 2, 64, 64)
+    every = list(frames_of(assets.find("carphone").path()))
+    middle = every[(len(every) - 3) // 2]
+    side, left = middle.shape[1], (middle.shape[2] - middle.shape[1]) // 2
+    square = torch.nn.functional.interpolate(middle[None, :, :, left : left + side], 64, mode="area")[0]
+    assert (made.frames[0] - square).abs().mean() < 0.02
+    assert (made.frames[0] - square).abs().mean() < (made.frames[2] - square).abs().mean()
     assert temporal_errors(made.frames, made)["flow_error"] < 6
     assert [c.name for c in evaluation_clips(64, 2, contents(2))][-3:] == ["bikes", "carphone", "bigbuckbunny"]
 

@@ -84,6 +84,10 @@ def test_sizes(picture):
     Image.fromarray(pixels).save(folder / "a.png")
     assert read_image(folder / "a.png", 64).shape == (3, 64, 96)
     assert read_image(folder / "a.png", 64, square=True).shape == (3, 64, 64)
+    middle = torch.from_numpy(pixels[:, 5:25]).movedim(2, 0) / 255
+    assert torch.equal(read_image(folder / "a.png", 20, square=True), middle)
+    Image.fromarray(pixels.transpose(1, 0, 2)).save(folder / "b.png")
+    assert torch.equal(read_image(folder / "b.png", 20, square=True), middle.transpose(1, 2))
 
 
 def test_wrong_files_are_named(picture):

@@ -103,6 +103,12 @@ def test_maps_keep_the_shape_of_their_photograph(tmp_path):
     save(tmp_path / "b.png", labels(80, 80), "clear")
     whole, square = (read_maps(tmp_path / "a.png", tmp_path / "b.png", square=x)[0] for x in (False, True))
     assert whole.image.shape == (3, 60, 120) and square.image.shape == (3, 60, 60)
+    save(tmp_path / "c.png", labels(120, 60), "clear")
+    for one, other in (("c.png", "a.png"), ("a.png", "c.png")):
+        found = read_maps(tmp_path / one, tmp_path / other, square=True)[0]
+        # Of three stripes over 120 pixels, the middle 60 have the second's 40 between halves of the others.
+        expected = labels(120, 60)[30:90] if one == "c.png" else labels(60, 120)[:, 30:90]
+        assert torch.equal(found.image.movedim(0, 2), COLOURS[torch.from_numpy(expected)])
     check_aspect(whole, (256, 512), "content")
     check_aspect(whole, (37, 75), "content")
     check_aspect(square, (256, 256), "content")

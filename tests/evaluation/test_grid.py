@@ -134,6 +134,17 @@ def test_a_change_recomputes_exactly_its_row(sizes, store, monkeypatch):
     assert missing == ["AdaIN"] * sizes.contents * sizes.styles
 
 
+def test_a_cell_of_its_own_for_every_pair_and_size(sizes):
+    def paths(**changes) -> list:
+        return [cell.path for cell in grid_cells(ROWS, replace(sizes, **changes))]
+
+    assert len(set(paths())) == len(ROWS) * sizes.contents * sizes.styles >= 12
+    assert not set(paths()) & set(paths(size=sizes.size + 8))
+    assert paths(bootstrap=7) == paths(), "a mean's interval is none of a cell's business"
+    cell = next(grid_cells(ROWS, sizes))
+    assert cell.key["content"] == contents(1)[0].sha256 and cell.key["style"] == styles(1)[0].sha256
+
+
 def test_a_damaged_cell_is_named(sizes, store):
     store("damaged")
     measure_grid(ROWS, sizes)

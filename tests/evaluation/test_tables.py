@@ -11,6 +11,7 @@ from replication.evaluation import benchmark, tables
 from replication.evaluation.efficiency import efficiency_table
 from replication.experiments.paper_tables import fill_table
 from replication.methods import METHODS
+from replication.metrics.registry import SUBSTITUTES
 from replication.papers.printed import printed_numbers
 from replication.papers.rows import TABLES, Row
 from replication.training.runs import wanted_trainings
@@ -110,6 +111,14 @@ def test_differences_carry_the_papers_sign_and_a_verdict():
     undecided = found.assign(content_loss=np.random.default_rng(1).normal(size=len(found)))
     lines = tables.differences(frame, undecided, "Full model", ["content_loss"], SIZES)
     assert lines.verdict.tolist() == ["undecided"]
+
+
+def test_a_substitute_says_what_it_stands_for_and_no_other_metric_does():
+    found = cells(SANet=(0.5, 1.0, 0.5)).assign(lpips_vgg_substitute=0.4)
+    frame = tables.paper_table("StyA2K", "Table 1", found, [Row("SANet", "sanet")], SIZES).set_index(["row", "metric"])
+    assert frame.loc[("SANet", "lpips_vgg_substitute"), "note"].endswith(SUBSTITUTES["lpips_vgg_substitute"])
+    assert np.isfinite(frame.loc[("SANet", "lpips_vgg_substitute"), "low"])
+    assert "substitute: not" not in frame.loc[("SANet", "style_loss"), "note"]
 
 
 def test_several_trainings_are_one_line():

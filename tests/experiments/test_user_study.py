@@ -2,10 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from helpers.browser import open_page
 
+from replication.data.images import write_image
 from replication.errors import UserError
 from replication.experiments.user_study import QUESTIONS, read_votes, shares, simulate, write_study
 from replication.papers.rows import REFERENCES
@@ -22,6 +26,25 @@ def kit(tmp_path_factory):
         patch.setenv("REPLICATION_BUILD", str(tmp_path_factory.mktemp("build")))
         page = write_study(ROWS, Profile.load("smoke"), folder, groups=6)
     return page, folder / "key.json"
+
+
+@pytest.mark.parametrize(
+    "markup", ["</script><script>window.ran = 1</script>", "<img src=x onerror='window.ran = 1'>", "<!-- <script>"]
+)
+def test_markup_in_questions_and_names_is_text_and_runs_nothing(markup, browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLICATION_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr("replication.experiments.user_study.QUESTIONS", {"user_style": markup})
+    monkeypatch.setenv("REPLICATION_CONTENT", str(tmp_path / "photographs"))
+    write_image(tmp_path / "photographs" / f"{markup.replace('/', ':')}.png", torch.rand(3, 64, 64))
+    rows = [replace(row, name=f"{markup} {row.name}") for row in ROWS[:2]]
+    page = write_study(rows, Profile.load("smoke"), tmp_path, groups=2)
+    opened, errors = open_page(browser, page.as_uri())
+    opened.wait_for_selector("fieldset")
+    assert opened.locator("legend").all_inner_texts() == [markup] and errors == []
+    opened.click("#next")
+    assert opened.locator("#state").inner_text() == "Page 2 of 2"
+    assert opened.evaluate("window.ran") is None and opened.locator("img[src=x]").count() == 0
+    opened.context.close()
 
 
 def utilities(*best: float) -> dict[str, dict[str, float]]:

@@ -178,6 +178,14 @@ def test_without_mask_and_with_all_keys_ssa_is_the_hosts_attention(name):
     assert torch.allclose(found, host(name)(content, style), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights"), [("sanet", (0.7, 0.3, 1.0)), ("stytr2", (1.2, 0.5, 0.7)), ("adaattn", (0.7, 0.3, 1.0))]
+)
+def test_the_weights_of_both_attentions_are_the_published_ones(name, weights):
+    settings = SCSA(host(name)).settings
+    assert (settings.sca, settings.ssa, settings.blend) == weights
+
+
 def test_without_attention_sanet_decodes_the_modulated_content():
     model, (content, style) = host("sanet"), pair()
     features = {}

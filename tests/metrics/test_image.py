@@ -17,6 +17,7 @@ from replication.metrics.image import (
     content_loss,
     content_loss_b,
     detail,
+    directions,
     lpips,
     lpips_vgg_substitute,
     measure_image,
@@ -60,20 +61,32 @@ def test_losses_agree_with_the_reference():
         assert style_loss(a, statistics(b))[index].item() == pytest.approx(reference.losses.style(x, y), rel=1e-10)
 
 
-def gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Wang et al. 2004, one 11x11 window after the other, borders left out."""
-    offsets = range(-5, 6)
-    kernel = np.array([[math.exp(-(y * y + x * x) / (2 * 1.5**2)) for x in offsets] for y in offsets])
-    kernel /= kernel.sum()
-    c1, c2, values = (0.01 * 255) ** 2, (0.03 * 255) ** 2, []
-    for y in range(5, a.shape[0] - 5):
-        for x in range(5, a.shape[1] - 5):
-            p, q = (image[y - 5 : y + 6, x - 5 : x + 6] for image in (a, b))
+def ssim_by_windows(a: np.ndarray, b: np.ndarray, kernel: np.ndarray, unbiased: float = 1.0) -> float:
+    """Wang et al. 2004, one window after the other, borders left out; `unbiased` multiplies all variances."""
+    c1, c2, values, half = (0.01 * 255) ** 2, (0.03 * 255) ** 2, [], len(kernel) // 2
+    for y in range(half, a.shape[0] - half):
+        for x in range(half, a.shape[1] - half):
+            p, q = (image[y - half : y + half + 1, x - half : x + half + 1] for image in (a, b))
             mp, mq = (kernel * p).sum(), (kernel * q).sum()
-            vp, vq = (kernel * (p - mp) ** 2).sum(), (kernel * (q - mq) ** 2).sum()
-            covariance = (kernel * (p - mp) * (q - mq)).sum()
+            vp, vq, covariance = (
+                unbiased * (kernel * product).sum() for product in ((p - mp) ** 2, (q - mq) ** 2, (p - mp) * (q - mq))
+            )
             values.append((2 * mp * mq + c1) * (2 * covariance + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2)))
     return float(np.mean(values))
+
+
+def test_directions_are_vectors_of_length_one_at_every_position():
+    given = {tap: 0.1 + torch.rand(2, 5, 4, 3, generator=torch.Generator().manual_seed(0)) for tap in TAPS}
+    for tap, found in directions(given).items():
+        length = given[tap].square().sum(dim=1, keepdim=True).sqrt()
+        assert torch.allclose(found * length, given[tap]) and torch.allclose(found.norm(dim=1), torch.ones(2, 4, 3))
+
+
+def gaussian_window() -> np.ndarray:
+    """11x11, sigma 1.5."""
+    offsets = range(-5, 6)
+    kernel = np.array([[math.exp(-(y * y + x * x) / (2 * 1.5**2)) for x in offsets] for y in offsets])
+    return kernel / kernel.sum()
 
 
 def grey(image: torch.Tensor) -> np.ndarray:
@@ -82,14 +95,19 @@ def grey(image: torch.Tensor) -> np.ndarray:
 
 
 def test_ssim_and_psnr_by_hand():
+    """On pictures of little contrast, where the constants of SSIM and the bias of its variances show."""
     generator = torch.Generator().manual_seed(0)
-    a = torch.rand(1, 3, 20, 22, generator=generator)
-    b = (a + 0.1 * torch.randn(1, 3, 20, 22, generator=generator)).clamp(0, 1)
-    assert ssim_gaussian(b, a).item() == pytest.approx(gaussian_ssim(grey(a[0]), grey(b[0])), abs=2e-3)
+    a = 0.5 + 0.04 * torch.rand(1, 3, 20, 22, generator=generator)
+    b = (a + 0.02 * torch.randn(1, 3, 20, 22, generator=generator)).clamp(0, 1)
+    x, y = (grey(image[0]) for image in (a, b))
+    assert ssim_gaussian(b, a).item() == pytest.approx(ssim_by_windows(x, y, gaussian_window()), abs=1e-4)
+    square = np.full((7, 7), 1 / 49), 49 / 48
+    assert ssim_grey(b, a).item() == pytest.approx(ssim_by_windows(x, y, *square), abs=1e-4)
+    planes = [np.floor(image[0].numpy() * 255 + 0.5) for image in (a, b)]
+    by_channel = [ssim_by_windows(*channel, *square) for channel in zip(*planes, strict=True)]
+    assert ssim_rgb(b, a).item() == pytest.approx(np.mean(by_channel), abs=1e-4)
     difference = np.floor(a.numpy() * 255 + 0.5) - np.floor(b.numpy() * 255 + 0.5)
     assert psnr(b, a).item() == pytest.approx(10 * math.log10(255**2 / (difference**2).mean()), abs=1e-3)
-    values = [m(b, a).item() for m in (ssim_grey, ssim_rgb, ssim_gaussian)]
-    assert len({round(v, 6) for v in values}) == 3 and all(0 < v < 1 for v in values)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +124,7 @@ def test_known_answers(pair):
     other = measure_image(style, c, s)
     assert other["style_loss"] == 0 and 0.5 < other["content_loss"] < 4 and other["ssim_grey"] < 0.7
     assert own.keys() <= METRICS.keys() and own["style_loss"] > 0
+    assert own["style_loss_b"].item() == pytest.approx(own["style_loss"].item() / 5)
 
 
 def test_style_loss_ignores_positions():
@@ -187,6 +206,9 @@ def test_detail_is_that_of_a_fine_pattern_and_none_of_a_slope():
     checks = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float()
     assert detail(slope).item() < 0.6
     assert detail(0.5 + 0.1 * (checks - 0.5).expand(1, 3, 64, 64)).item() == pytest.approx(5, rel=0.05)
+    wave = 0.2 * torch.cos(2 * math.pi * (torch.arange(64) + 0.5) / 8)  # a period of 8 px, even at the borders
+    kept = 1 - math.exp(-2 * (math.pi * 2 / 8) ** 2)  # what a Gaussian of 2 px leaves of it
+    assert detail(0.5 + wave.expand(1, 3, 64, 64)).item() == pytest.approx(20 * kept / 2**0.5, rel=0.02)
 
 
 def test_style_spread_is_that_of_the_tiles():

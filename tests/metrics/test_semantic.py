@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.maps import stripes
+from helpers.maps import PALETTE, stripes
 
 from replication.data.map_pairs import drawn_job, own_jobs, scene_job
 from replication.data.maps import SemanticMap
@@ -12,6 +12,7 @@ from replication.errors import UserError
 from replication.metrics.semantic import (
     frechet_distance,
     kernel_distance,
+    pooled,
     region_colour,
     semantic_style_loss,
     structure_distance,
@@ -25,17 +26,20 @@ def features(seed: int, size: int = 48, channels: int = 3) -> dict[str, torch.Te
 
 
 MAPS = stripes(96, True), stripes(96, False)
+# A sixth, a third and a half of the picture.
+UNEVEN = SemanticMap(PALETTE[torch.tensor([0] * 16 + [1] * 32 + [2] * 48)].T[:, None].expand(3, 96, 96), PALETTE)
 
 
-def test_ssl_is_the_loop():
+@pytest.mark.parametrize("maps", [MAPS, (UNEVEN, MAPS[1])], ids=["even", "uneven"])
+def test_ssl_is_the_loop(maps):
     result, style = features(0), features(1)
-    found = semantic_style_loss(result, style, MAPS)
+    found = semantic_style_loss(result, style, maps)
     classes, grams = [], []
     for label in range(3):
         total = gram = 0.0
         for tap in TAPS:
             parts = []
-            for x, semantic in zip((result, style), MAPS, strict=True):
+            for x, semantic in zip((result, style), maps, strict=True):
                 labels = semantic.labels(tuple(x[tap].shape[2:])).numpy()
                 parts.append(x[tap][0].double().numpy()[:, labels == label])
             means, stds = [p.mean(axis=1) for p in parts], [np.sqrt(p.var(axis=1) + 1e-5) for p in parts]
@@ -50,7 +54,7 @@ def test_ssl_is_the_loop():
         classes.append(total)
         grams.append(gram)
     assert found["ssl"] == pytest.approx(np.mean(classes)) and found["ssl_gram"] == pytest.approx(np.mean(grams))
-    area = [(MAPS[0].labels((48, 48)) == label).double().mean().item() for label in range(3)]
+    area = [(maps[0].labels((48, 48)) == label).double().mean().item() for label in range(3)]
     assert found["ssl_area"] == pytest.approx(np.dot(area, classes) / sum(area))
 
 
@@ -95,6 +99,37 @@ def test_distances_between_sets_have_their_known_answers():
     assert abs(same) < 0.1 < 0.3 < shifted
     with pytest.raises(UserError, match="at least four"):
         frechet_distance(a[:3], a)
+
+
+def test_frechet_distance_shrinks_a_tenth_of_the_covariances_to_their_diagonals():
+    rng = np.random.default_rng(0)
+    mix = np.array([[1.0, 0.9, 0.0], [0.0, 0.4, 0.2], [0.0, 0.0, 1.0]])
+    a, b = rng.standard_normal((50, 3)) @ mix, rng.standard_normal((60, 3))
+    # In as many directions as there are dimensions the basis is a rotation; here it is made the identity.
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    (m1, s1), (m2, s2) = ((x.mean(axis=0), np.cov(x, rowvar=False, ddof=1)) for x in (a, b))
+    s1, s2 = (s * (0.9 + 0.1 * np.eye(3)) for s in (s1, s2))
+    both = np.sqrt(np.linalg.eigvals(s1 @ s2).real).sum()
+    expected = ((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * both
+    assert frechet_distance(a @ basis.T, b @ basis.T) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sets_are_compared_by_the_channel_means_of_the_two_deepest_levels():
+    found = features(0)
+    expected = [found[tap][0, channel].mean().item() for tap in TAPS[3:] for channel in range(found[tap].shape[1])]
+    assert pooled(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_kernel_distance_is_the_loop():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((5, 3)), rng.standard_normal((6, 3))
+
+    def kernel(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    inside = [np.mean([kernel(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j]) for x in (a, b)]
+    between = np.mean([kernel(x, y) for x in a for y in b])
+    assert kernel_distance(a, b) == pytest.approx(sum(inside) - 2 * between)
 
 
 def test_scene_pairs_know_their_classes():

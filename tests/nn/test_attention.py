@@ -47,6 +47,15 @@ def test_attend_is_the_dense_definition(dtype, tolerance):
         assert torch.allclose(a, b, rtol=100 * tolerance, atol=100 * tolerance)
 
 
+def test_attention_that_drops_weights_is_the_dense_definition_when_none_falls():
+    q, k, v = (x.detach() for x in qkv())
+    expected = (0.3 * q @ k.transpose(1, 2)).softmax(dim=2) @ v
+    assert torch.allclose(attend(q, k, v, scale=0.3), expected)
+    assert torch.allclose(attend(q, k, v, scale=0.3, dropout=1e-9), expected)
+    torch.manual_seed(0)
+    assert not torch.allclose(attend(q, k, v, scale=0.3, dropout=0.5), expected)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_moments_are_the_dense_definition(dtype, tolerance):
     inputs = qkv(k=6)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from helpers.browser import open_page
 from helpers.cells import write_health
+from helpers.kills import KILLS, run_script
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -604,6 +605,42 @@ def test_what_a_killed_report_left_is_removed_by_the_next(place):
     build_site("smoke")
     # A report that runs at the same time keeps its folder; another profile's is not ours.
     assert not gone.parent.exists() and not old.exists() and others.exists() and paper.exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+
+from helpers.kills import survive_kills
+
+from replication import files
+from replication.report.site import build_site
+
+for name in ("ROOT", "RESULTS", "FIGURES", "CHECKPOINTS"):
+    setattr(files, name, Path("" if name == "ROOT" else name.lower()).absolute())
+report, seen = files.build_dir() / "report", []
+
+def content():
+    return {str(path.relative_to(report)): path.read_bytes() for path in report.rglob("*") if path.is_file()}
+
+def finished(kills):
+    seen.append(content())
+    assert seen[-1] == seen[0] and [path.name for path in report.iterdir()] == ["smoke"]
+
+def left():
+    "What stands under the report's own name is a whole one, the old or the new."
+    found = {name: text for name, text in content().items() if name.startswith("smoke/")}
+    assert found in ({}, seen[0])
+
+survive_kills(lambda: build_site("smoke"), finished, lambda: None, int(sys.argv[1]), left)
+print("survived")
+"""
+
+
+@KILLS
+def test_a_killed_report_leaves_the_old_one_and_the_next_is_whole(kills, tmp_path):
+    make(tmp_path)
+    assert run_script(tmp_path, KILLED, kills).endswith("survived\n")
 
 
 def test_temporaries_of_killed_commands_are_not_reported(place):

@@ -2,6 +2,7 @@
 
 import lzma
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -56,6 +57,65 @@ def test_packed_weights_are_those_of_their_cards_and_name_what_training_wrote(tm
     assert model_card(name)["trained_sha256"] == trained and "int8" in model_card(name)["stored"]
     assert pd.read_csv(tmp_path / "manifest.csv").sha256[0] == model_card(name)["sha256"] != trained
     assert pack_shipped("student") == (after, after)  # packing twice changes nothing
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package catches it."""
+
+
+def shelf_of_two(folder) -> None:
+    """A method's weights and those of an arm that went on from them."""
+    torch.manual_seed(0)
+    folder.mkdir()
+    for name, facts in (("b-code-half-seed0", {}), ("a-arm-half-seed0", {"start": "b-code-half-seed0"})):
+        file = write_weights(folder / f"{name}.safetensors.xz", {"weight": torch.randn(90, 80)}, torch.half)
+        card = {"name": name, "sha256": files.sha256_file(file), "commit": "c", "licence": "MIT", **facts}
+        files.write_json(folder / f"{name}.json", card)
+
+
+def test_a_killed_packing_is_finished_by_the_next_one(tmp_path, monkeypatch):
+    """Killed at every write and every rename in turn, before it and after it."""
+
+    def pack(folder, kill_at: int | None = None) -> int:
+        steps = 0
+
+        def killable(function):
+            def step(*arguments):
+                nonlocal steps
+                for moment in range(2):
+                    if steps == kill_at:
+                        raise Killed
+                    steps += 1
+                    if moment == 0:
+                        result = function(*arguments)
+                return result
+
+            return step
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "CHECKPOINTS", folder)
+            patch.setattr("pathlib.Path.replace", killable(Path.replace))
+            pack_shipped("half")
+        return steps
+
+    shelf_of_two(tmp_path / "whole")
+    moments = pack(tmp_path / "whole")
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert moments == 14 and not any(name.startswith(".") for name in expected)
+    for moment in range(moments):
+        folder = tmp_path / str(moment)
+        shelf_of_two(folder)
+        with pytest.raises(Killed):
+            pack(folder, moment)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "CHECKPOINTS", folder)
+            for name in ("b-code-half-seed0", "a-arm-half-seed0"):
+                try:
+                    load_checkpoint(name)
+                except UserError as error:
+                    assert "run `python -m replication pack` again" in str(error)
+        pack(folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected, moment
 
 
 def test_weights_that_went_on_from_others_are_stored_as_steps_from_them(tmp_path, monkeypatch):
