@@ -29,6 +29,7 @@ FLOORS = (
     "weights",
     "papers",
     "metrics",
+    "stylise_jobs",
     "stylise",
     "stylise_folders",
     "training",

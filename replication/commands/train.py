@@ -35,6 +35,9 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from ..methods import method_name
+
+    method_name(arguments.method, "autoencoder", "all")  # a mistyped name is said before torch is imported
     from ..training.runs import train_arms
 
     train_arms(
