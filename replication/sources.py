@@ -38,6 +38,7 @@ FLOORS = (
     "audit",
     "report",
     "kernel",
+    "warm_kernels",
     "run_notebooks",
     "status",
     "commands",
