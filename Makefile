@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test stress mutate lint smoke status verify reference bench train study tables report readme lab lock clean distclean help
+.PHONY: all env test stress mutate lint smoke quick status verify reference bench train study tables report readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -41,6 +41,9 @@ mutate: $(READY)  ## break the package on purpose, edit by edit, and see which t
 
 smoke: $(READY)  ## run every notebook in minutes, at sizes that say nothing
 	$(BIN)/python -m replication run --profile smoke
+
+quick: $(READY)  ## every table in minutes and coarsely, for a first look
+	$(BIN)/python -m replication run --profile quick
 
 status: $(READY)  ## say which notebooks and tables of PROFILE are current, and how long the others took last time
 	@$(BIN)/python -m replication status --profile $(PROFILE) || test $$? = 1

@@ -13,7 +13,8 @@ from .plugins import add_plugins
 EXIT_STATUS = (
     "Exit status: 0 when all is well; 1 when the command ran and something is not as asked, which it names (a picture"
     " that failed, a table that differs, a notebook that is not current, an import that goes up); 2 for a mistake in"
-    " the command, a file or the setup, and for a notebook that stopped; 130 after Ctrl-C."
+    " the command, a file or the setup, and for a notebook that stopped; 130 after Ctrl-C; 141 when nobody reads"
+    " the output any more, as behind `| head`."
 )
 DESCRIPTION = "Replication workbook for attention-based arbitrary style transfer."
 
@@ -74,6 +75,11 @@ def main(argv: list[str] | None = None) -> int:
 
             len(METHODS)  # a plug-in that cannot be used is said before anything else
         status = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough; what Python flushes at its end goes nowhere, or it would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,7 @@ def build_dir() -> Path:
     return Path(os.environ.get("REPLICATION_BUILD", ROOT / "build"))
 
 
+OFFICIAL = "REPLICATION_OFFICIAL"
 # Variables that name a user's folders and files.
 PLACES = (
     "REPLICATION_BUILD",
@@ -39,7 +40,7 @@ PLACES = (
     "REPLICATION_STYLE",
     "REPLICATION_VGG",
     "REPLICATION_RAFT",
-    "REPLICATION_OFFICIAL",
+    OFFICIAL,
 )
 
 
@@ -48,6 +49,17 @@ def make_places_absolute() -> None:
     for name in PLACES:
         if os.environ.get(name):
             os.environ[name] = os.path.abspath(os.environ[name])
+
+
+def official_folder() -> Path | None:
+    """The folder of REPLICATION_OFFICIAL; None without it. Raises UserError when it is not a folder."""
+    value = os.environ.get(OFFICIAL)
+    if not value:
+        return None
+    folder = Path(value).absolute()
+    if not folder.is_dir():
+        raise UserError(f"{OFFICIAL}={printable(folder)} is not a folder; name the one with the authors' weights")
+    return folder
 
 
 def reference_results(profile: str) -> Path:

@@ -2,14 +2,17 @@
 
     REPLICATION_RECORD=FILE python -m replication.kernel -f CONNECTION_FILE
 
+`warm_kernels` starts it without a new interpreter.
+
 After every cell it writes FILE: modules of the package that were imported, files that were opened, also one that
 was not there, folders that were listed, and files that took their name by renaming, which is how the package writes.
-What child processes open is not seen; they import what their parent does.
+What child processes open is not seen; they import what their parent does. The processor time so far stands there too.
 """
 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -44,6 +47,7 @@ class Record:
             "read": sorted(self.opened - self.written | set(package) | set(plugins)),
             "listed": sorted(self.listed),
             "written": sorted(self.written),
+            "processor_seconds": round(time.process_time(), 1),
         }
         temporary = Path(f"{path}.new")
         temporary.write_text(json.dumps(facts), encoding="utf-8", errors="surrogateescape")

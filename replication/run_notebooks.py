@@ -36,6 +36,11 @@ ENVIRONMENT = (
     "REPLICATION_RAFT",
     "REPLICATION_OFFICIAL",
 )
+# A kernel that is ended while a cell runs logs a traceback of its sockets; papermill tells what fails in a cell.
+# What is written to the process's own standard error, such as a bar, goes to the terminal.
+KERNEL_OPTIONS = ("--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False")
+# How long notebooks took for the reference, beside its tables.
+DURATIONS = "durations.json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -142,7 +147,7 @@ def _state_of(path: str) -> str | None:
     return code_hash(place) if place.is_file() else None
 
 
-def _inputs(record: dict[str, list[str]], outputs: set[str]) -> list[str]:
+def _inputs(record: dict[str, Any], outputs: set[str]) -> list[str]:
     """Of all that a notebook has opened and listed, what it depends on: the project's files and the user's."""
     own, build = _own_folders(), files.build_dir().resolve()
     listable = [*own, files.CHECKPOINTS]
@@ -245,6 +250,13 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
     Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
     """
     chosen, left_out = states(notebooks, profile, settings), []
+    if not dry_run and any(state.reason for state in chosen):
+        from .warm_kernels import warm_up
+
+        print(cost(chosen, profile), flush=True)
+
+        _kernel_environment()
+        warm_up()
     for position, state in enumerate(chosen, 1):
         notebook, stamp = state.notebook, state.stamp
         line = f"[{position}/{len(chosen)}] {notebook.stem}"
@@ -272,11 +284,51 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
                 "inputs": {path: _state_of(path) for path in _inputs(record, written)},
                 "outputs": {path: _state_of(path) for path in sorted(written) if Path(path).is_file()},
                 "seconds": round(time.monotonic() - started, 1),
+                "processor_seconds": record["processor_seconds"],
             }
             files.write_json(stamp, facts)
-            print(f"{line}: {time.monotonic() - started:.0f} s", flush=True)
+            pictures = [path for path in facts["outputs"] if Path(path).is_relative_to(files.FIGURES.resolve())]
+            shown = [os.path.relpath(path) for path in pictures if not path.endswith(".json")][:1]
+            print(", ".join([f"{line}: {time.monotonic() - started:.0f} s", *shown]), flush=True)
     if left_out:
         print(f"left out for want of trained networks at this profile's width: {', '.join(left_out)}", flush=True)
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in minutes and seconds; blank when it is not known."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def cost(chosen: list[State], profile: str) -> str:
+    """How long the notebooks that have to run will take, in a sentence.
+
+    What a notebook took here last time counts, and otherwise what it took for the reference, on another machine.
+    """
+    waiting = [state for state in chosen if state.reason]
+    path = files.reference_results(profile) / DURATIONS
+    reference = files.read_object(path, "restore it with git") if path.is_file() else {}
+    here = [state.seconds for state in waiting if state.has_run]
+    there = [reference.get("seconds", {}).get(state.notebook.stem) for state in waiting if not state.has_run]
+    known = [seconds for seconds in there if seconds is not None]
+    text = f"{len(waiting)} of {len(chosen)} notebooks have to run"
+    if here or known:
+        text += f", about {duration(sum(here) + sum(known))}"
+    if known:
+        text += f" ({len(known)} as long as they took for the reference, on {reference['hardware']})"
+    new = len(there) - len(known)
+    return text + (f"; nobody knows how long {new} of them take" if new else "")
+
+
+def keep_durations(profile: str) -> None:
+    """Write how long every notebook of a profile took beside the reference's tables, as processor and cores say."""
+    from .provenance import hardware
+
+    took = {state.notebook.stem: state.seconds for state in states([], profile, []) if state.has_run}
+    facts = hardware()
+    shown = f"{facts['cores']} cores of {facts['cpu']}"
+    files.write_json(files.reference_results(profile) / DURATIONS, {"hardware": shown, "seconds": took})
 
 
 @contextmanager
@@ -297,17 +349,18 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, list[str]]:
+def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Run a notebook, write its executed copy to `target`, and return the kernel's record."""
     import nbclient
     import nbformat
     import papermill
 
     from .provenance import provenance
+    from .warm_kernels import WarmKernelManager
 
     partial, record = target.with_suffix(".partial.ipynb"), target.with_suffix(".record")
     record.unlink(missing_ok=True)
-    _own_kernel(record)
+    os.environ["REPLICATION_RECORD"] = str(record.resolve())
     source = nbformat.from_dict(read_notebook(notebook))
     source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     files.write_text(partial, nbformat.writes(source))
@@ -334,6 +387,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
             language="python",
             progress_bar=sys.stderr.isatty(),
             autosave_cell_every=0,
+            kernel_manager_class=WarmKernelManager,
         )
     except KeyboardInterrupt:
         # The task that waited for the kernel is dropped, and asyncio would print how it ended.
@@ -375,18 +429,16 @@ def _printed_error(notebook: Path) -> str:
     return ANSI.sub("", texts[-1]).strip() if texts else ""
 
 
-def _own_kernel(record: Path) -> None:
-    """Make `python3` the kernel of this interpreter, whatever kernels the user has installed; it writes `record`."""
+def _kernel_environment() -> None:
+    """Make `python3` the kernel of this interpreter, whatever kernels the user has installed."""
     folder = files.build_dir().resolve() / "jupyter"
-    # A kernel that is ended while a cell runs logs a traceback of its sockets; papermill tells what fails in a cell.
     spec = {
-        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", "--log-level=CRITICAL"],
+        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", *KERNEL_OPTIONS],
         "display_name": "Python 3",
         "language": "python",
     }
     files.write_json(folder / "kernels" / "python3" / "kernel.json", spec)
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
-    os.environ["REPLICATION_RECORD"] = str(record.resolve())
     # Progress bars in a headless run are text; a missing widget is nothing to warn about.
     os.environ["PYTHONWARNINGS"] = ",".join(
         filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"])

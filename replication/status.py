@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from . import files
 from .papers.makers import MAKERS
-from .run_notebooks import State, states
+from .run_notebooks import State, cost, duration, states
 
 
 def status(profile: str, settings: Sequence[str] = ()) -> tuple[list[str], bool]:
@@ -14,28 +14,19 @@ def status(profile: str, settings: Sequence[str] = ()) -> tuple[list[str], bool]
     """
     found, lines = states([], profile, list(settings)), []
     for state in found:
-        lines.append(f"{state.notebook.stem:<30}{_word(state):<9}{_time(state.seconds):>10}  {state.reason}".rstrip())
+        lines.append(
+            f"{state.notebook.stem:<30}{_word(state):<9}{duration(state.seconds):>10}  {state.reason}".rstrip()
+        )
         for table in (table for table, maker in MAKERS.items() if maker == state.notebook.stem):
             path = files.RESULTS / profile / f"{table}.csv"
             lines.append(f"    {table:<26}{_word(state) if path.is_file() else 'missing'}")
     waiting = [state for state in found if state.reason]
     if not waiting:
         return [*lines, f"all {len(found)} notebooks of profile {profile} are current"], True
-    known = [state.seconds for state in waiting if state.seconds is not None]
-    took = f"; {len(known)} of them took {_time(sum(known))} last time" if known else ""
-    new = len(waiting) - len(known)
-    never = f", {new} have not run here, so nobody knows how long they take" if new else ""
-    return [*lines, f"{len(waiting)} of {len(found)} notebooks of profile {profile} have to run{took}{never}"], False
+    return [*lines, f"profile {profile}: {cost(found, profile)}"], False
 
 
 def _word(state: State) -> str:
     if not state.reason:
         return "current"
     return "stale" if state.has_run else "missing"
-
-
-def _time(seconds: float | None) -> str:
-    """A duration in minutes and seconds; blank when it is not known."""
-    if seconds is None:
-        return ""
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

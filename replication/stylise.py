@@ -1,43 +1,26 @@
 """Stylise an image or video file with the shipped weights; many pictures: `stylise_folders`."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .data.images import LUMA, SUFFIXES, WITH_ALPHA, check_format, read_alpha, read_image, write_image
-from .data.video_files import CLIP_SUFFIXES, Shown, Video, write_video
+from .data.formats import check_format
+from .data.images import LUMA, read_alpha, read_image, write_image
+from .data.video_files import Shown, Video, write_video
 from .errors import UserError, memory_advice
-from .files import check_target, printable
+from .files import printable
 from .methods import METHODS, Encoded
 from .methods.base import Method
 from .nn.encoder import AnyImage, Image
+from .stylise_jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
 from .weights.shipped import pretrained
 
 # The method that needs the least memory per pixel.
 LIGHTEST = "microast"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to stylise.
-
-    size               shorter side that photograph and painting are resized to first; None keeps their sizes
-    alpha              strength of the style, for methods that have it; None is the method's default
-    keep_transparency  the result is as transparent as the photograph
-    preserve_colour    the result has the photograph's colours: only its light and dark come from the style
-    """
-
-    size: int | None = None
-    alpha: float | None = None
-    keep_transparency: bool = False
-    preserve_colour: bool = False
-
-
-DEFAULTS = Settings()
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
@@ -47,8 +30,7 @@ def options_for(model: Method, alpha: float | None) -> dict[str, float]:
     """
     if alpha is None:
         return {}
-    if not 0 <= alpha <= 1:
-        raise UserError(f"alpha must be between 0 and 1, got {alpha}")
+    check_settings(Settings(alpha=alpha))
     if "alpha" not in model.transfer.__annotations__:
         known = [name for name, kind in METHODS.items() if "alpha" in kind.transfer.__annotations__]
         raise UserError(f"{type(model).__name__} has no alpha; use it with {', '.join(known)}")
@@ -75,28 +57,16 @@ def with_colours_of(content: Image, stylised: Image) -> Image:
     return content + ((stylised - content) * weights).sum(dim=1, keepdim=True)
 
 
-def check_size(size: int | None) -> None:
-    """Raise UserError for a side that no method takes."""
-    if size is not None and size < 64:
-        raise UserError(f"size must be at least 64 px, got {size}")
-
-
-def _check(out: Path, endings: Sequence[str], size: int | None, sources: Sequence[Path]) -> None:
-    check_format(out, tuple(endings))
-    check_target(out, sources)
-    check_size(size)
-
-
 def stylise_file(method: str, content: Path, style: Path, out: Path, settings: Settings = DEFAULTS) -> None:
     """Read two image files, stylise, write `out`.
 
     Raises UserError for every mistake a user can make, before computing.
     """
-    size, keep_transparency = settings.size, settings.keep_transparency
-    _check(out, WITH_ALPHA if keep_transparency else SUFFIXES, size, (content, style))
+    check_picture(content, style, out, settings)
+    size = settings.size
     pictures = [read_image(path, size)[None] for path in (content, style)]
     check_format(out, size=tuple(pictures[0].shape[2:]))
-    opacity = read_alpha(content, size) if keep_transparency else None
+    opacity = read_alpha(content, size) if settings.keep_transparency else None
     model = pretrained(method)
     options = options_for(model, settings.alpha)
     height, width = pictures[0].shape[2:]
@@ -135,8 +105,8 @@ def stylise_video(method: str, clip: Path, style: Path, out: Path, settings: Set
     Returns what differs from the input or is amiss with it, a sentence each. One frame is in memory at a time, and all
     of them for WebP and GIF. Raises UserError as `stylise_file`.
     """
+    check_video(clip, style, out, settings)
     size = settings.size
-    _check(out, CLIP_SUFFIXES, size, (clip, style))
     video = Video(clip)
     model = pretrained(method)
     options = options_for(model, settings.alpha)

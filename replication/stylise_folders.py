@@ -6,9 +6,7 @@ was made of the same files with the same settings and weights is kept: KEPT in t
 picture that cannot be read or painted is reported, and the rest is done.
 """
 
-import glob
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,114 +14,19 @@ from typing import Any
 
 import torch
 
-from . import files, plots
-from .data.images import SUFFIXES, check_format, is_leftover, read_alpha, read_image, write_image
+from . import files
+from .data.images import read_alpha, read_image, write_image
 from .errors import UserError, memory_advice
 from .files import printable
 from .methods import TITLES, Encoded
 from .methods.base import Method
 from .nn.encoder import Image
-from .stylise import Settings, check_size, encode_named, memory_text, options_for, with_colours_of
+from .stylise import encode_named, memory_text, options_for, with_colours_of
+from .stylise_jobs import KEPT, Job, Outcome, Settings, check_folder
 from .weights.shipped import pretrained
 
 # Paintings whose codes are in memory together.
 STYLES_AT_ONCE = 16
-KEPT = "stylised.json"
-# Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
-LONGEST_SHEET = 60
-
-
-@dataclass(frozen=True)
-class Job:
-    """One result to make."""
-
-    method: str
-    content: Path
-    style: Path
-    out: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job.
-
-    status  "painted", "kept" (it was there already), or "failed"
-    error   why it failed
-    """
-
-    job: Job
-    status: str
-    seconds: float = 0.0
-    error: str = ""
-
-    def facts(self) -> dict[str, str | float]:
-        """As JSON holds it."""
-        places = {name: printable(getattr(self.job, name)) for name in ("content", "style", "out")}
-        facts = {"method": self.job.method, **places, "status": self.status, "seconds": round(self.seconds, 2)}
-        return facts | ({"error": self.error} if self.error else {})
-
-
-def is_one_file(given: Sequence[str]) -> bool:
-    """Whether the words of an option name a single file, not a folder, a pattern, or several."""
-    return len(given) == 1 and not Path(given[0]).is_dir() and (Path(given[0]).exists() or not glob.has_magic(given[0]))
-
-
-def pictures(given: Sequence[str], out: Path) -> list[Path]:
-    """Image files that words name: files, folders with all that is below them, and patterns, each file once.
-
-    out  the folder of results: what lies in it is no source
-    Raises UserError for a word that names no picture.
-    """
-    found: dict[Path, Path] = {}
-    for word in given:
-        place = Path(word)
-        if place.is_dir():
-            if place.resolve() == out.resolve():
-                raise UserError(f"{printable(place)} is read, results would lie among its pictures; name another --out")
-            named = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
-            named = [path for path in named if not any(map(is_leftover, path.relative_to(place).parts))]
-        elif place.exists() or not glob.has_magic(word):
-            if not place.is_file():
-                raise UserError(f"{printable(place)} does not exist; check the path")
-            named = [place]
-        else:
-            named = [Path(path) for path in sorted(glob.glob(word, recursive=True))]
-            named = [path for path in named if path.suffix.lower() in SUFFIXES and path.is_file()]
-        named = [path for path in named if not path.resolve().is_relative_to(out.resolve())]
-        if not named:
-            raise UserError(f"{printable(word)} holds no image ({', '.join(SUFFIXES)})")
-        for path in named:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
-
-
-def jobs(methods: Sequence[str], contents: Sequence[Path], styles: Sequence[Path], out: Path) -> list[Job]:
-    """Every photograph with every painting by every method; a result's name says all three.
-
-    Raises UserError when two pictures would give results of one name.
-    """
-    names = [_names(paths) for paths in (contents, styles)]
-    return [
-        Job(method, content, style, out / f"{names[0][content]}--{names[1][style]}--{method}.png")
-        for method in dict.fromkeys(methods)
-        for content in contents
-        for style in styles
-    ]
-
-
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Short names: without ending where that is enough, else with the folder and the ending."""
-    count = Counter(path.stem for path in paths)
-    names = {
-        path: path.stem if count[path.stem] == 1 else f"{path.absolute().parent.name}-{path.stem}-{path.suffix[1:]}"
-        for path in paths
-    }
-    same = [path for path in paths if list(names.values()).count(names[path]) > 1]
-    if same:
-        raise UserError(
-            f"{printable(same[0])} and {printable(same[1])} would give results of one name; rename one of them"
-        )
-    return names
 
 
 @dataclass
@@ -163,10 +66,7 @@ def paint(wanted: Sequence[Job], settings: Settings, out: Path, tell: Callable[[
     Raises UserError, before anything is painted, for settings that a method does not have and a folder that cannot be
     written; what is wrong with a picture is an outcome.
     """
-    check_size(settings.size)
-    if out.is_file() or out.suffix.lower() in SUFFIXES:
-        raise UserError(f"there are {len(wanted)} results, and {printable(out)} is one file; name a folder with --out")
-    files.check_target(out / KEPT)
+    check_folder(wanted, out, settings)
     models = {method: pretrained(method) for method in dict.fromkeys(job.method for job in wanted)}
     for model in models.values():
         options_for(model, settings.alpha)
@@ -246,22 +146,13 @@ def _paint_one(job: Job, model: Method, content: _Opened, style: Encoded, folder
     folder.keep(job, model)
 
 
-def check_sheet(path: Path, wanted: Sequence[Job]) -> None:
-    """Raise UserError for a contact sheet that cannot be written, or that nobody could look at."""
-    check_format(path)
-    files.check_target(path, [place for job in wanted for place in (job.content, job.style)])
-    lines = len({(job.content, job.style) for job in wanted})
-    if lines > LONGEST_SHEET:
-        raise UserError(
-            f"a sheet has a line for each pair, {lines} here, and at most {LONGEST_SHEET}; name fewer pictures"
-        )
-
-
 def write_sheet(path: Path, outcomes: Sequence[Outcome]) -> None:
     """A contact sheet: a line for each pair, then photograph, painting, and the result of every method.
 
     A gap stands for what failed.
     """
+    from . import plots  # Matplotlib and seaborn take seconds to import
+
     methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
     results = {(o.job.content, o.job.style, o.job.method): o.job.out for o in outcomes if o.status != "failed"}
     lines = []

@@ -17,7 +17,7 @@ def test_every_profile_loads(name):
 
 
 def test_unknown_profile_lists_the_known():
-    with pytest.raises(UserError, match="smoke, cpu, paper"):
+    with pytest.raises(UserError, match="smoke, quick, cpu, paper"):
         Profile.load("gpu")
 
 

@@ -52,7 +52,13 @@ def test_each_notebook_and_table_has_its_state(tmp_path, monkeypatch):
         ["22_stya2k_ablation", "missing", "it", "has", "not", "run"],
         ["stya2k-table2", "missing"],
     ]
-    assert lines[6].startswith("2 of 3 notebooks of profile smoke have to run; 1 of them took 1 min 15 s last time, 1")
+    assert lines[6] == (
+        "profile smoke: 2 of 3 notebooks have to run, about 1 min 15 s; nobody knows how long 1 of them take"
+    )
+    facts = {"hardware": "2 cores of X", "seconds": {"22_stya2k_ablation": 45.0}}
+    monkeypatch.setattr(files, "reference_results", lambda profile: tmp_path / profile)
+    files.write_json(tmp_path / "smoke/durations.json", facts)
+    assert status("smoke")[0][6].endswith("about 2 min 0 s (1 as long as they took for the reference, on 2 cores of X)")
     monkeypatch.setattr(status_module, "states", lambda *_: made[1:2])
     assert status("smoke") == ([*lines[2:4], "all 1 notebooks of profile smoke are current"], True)
 
@@ -60,7 +66,7 @@ def test_each_notebook_and_table_has_its_state(tmp_path, monkeypatch):
 def test_exit_status_says_whether_all_is_current(build_folder, capsys):
     assert main(["status", "--profile", "smoke"]) == 1
     count = len(states([], "smoke", []))
-    assert f"{count} of {count} notebooks of profile smoke have to run" in capsys.readouterr().out
+    assert f"profile smoke: {count} of {count} notebooks have to run" in capsys.readouterr().out
 
 
 def test_run_takes_tables(build_folder, capsys):

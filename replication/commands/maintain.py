@@ -21,8 +21,11 @@ def add_reference(commands: Commands) -> None:
 
 def _reference(arguments: argparse.Namespace) -> None:
     from ..experiments.verify import renew_reference
+    from ..run_notebooks import keep_durations
 
-    print(f"wrote {renew_reference(arguments.profile)}; `make readme` puts it into README.md")
+    folder = renew_reference(arguments.profile)
+    keep_durations(arguments.profile)
+    print(f"wrote {folder}; `make readme` puts it into README.md")
 
 
 def add_readme(commands: Commands) -> None:

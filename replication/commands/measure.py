@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..files import official_folder
 from .options import Commands, official_option, profile_option
 
 
@@ -20,6 +21,7 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    official_folder()  # a mistyped one is said before torch is imported
     from ..evaluation.grid import measure_grid
     from ..papers.rows import REFERENCES, all_method_rows
     from ..profiles import Profile
@@ -65,6 +67,7 @@ def add_official(commands: Commands) -> None:
 
 
 def _official(_: argparse.Namespace) -> None:
-    from ..weights.official_folder import listing, official_folder
+    folder = official_folder()
+    from ..weights.official_folder import listing
 
-    print(listing(official_folder()))
+    print(listing(folder))

@@ -40,10 +40,11 @@ def add_run(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..files import ROOT
+    from ..files import ROOT, official_folder
     from ..papers.makers import notebooks_for
     from ..run_notebooks import run_notebooks
 
+    official_folder()  # a mistyped one is said before anything runs
     made = [ROOT / "notebooks" / f"{name}.ipynb" for name in notebooks_for(arguments.table)] if arguments.table else []
     run_notebooks([*made, *arguments.notebooks], arguments.profile, arguments.set, arguments.dry_run)
 
@@ -92,6 +93,10 @@ def add_tables(commands: Commands) -> None:
 
 def _tables(arguments: argparse.Namespace) -> None:
     from ..files import build_dir
+    from ..papers.makers import find_table
+
+    for name in arguments.table:
+        find_table(name)  # a mistyped one is said before torch is imported
     from ..report.table_forms import write_tables
 
     folder = arguments.out or build_dir() / "tables" / arguments.profile

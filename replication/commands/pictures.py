@@ -84,39 +84,48 @@ def add_stylise(commands: Commands) -> None:
 
 
 def _stylise(arguments: argparse.Namespace) -> int:
-    from .. import stylise_folders as many
+    from .. import stylise_jobs as jobs
     from ..methods import method_name
-    from ..stylise import Settings, stylise_file, stylise_video
 
-    settings = Settings(arguments.size, arguments.alpha, arguments.keep_transparency, arguments.preserve_colour)
+    # Everything that can be wrong with the words is said before torch is imported.
+    settings = jobs.Settings(arguments.size, arguments.alpha, arguments.keep_transparency, arguments.preserve_colour)
     methods = list(dict.fromkeys(map(method_name, arguments.method)))
     if arguments.content is None and arguments.video is None:
         raise UserError("name what to paint: --content or --video")
-    single = len(methods) == 1 and many.is_one_file(arguments.style)
+    single = len(methods) == 1 and jobs.is_one_file(arguments.style)
     if arguments.video is not None:
         if arguments.keep_transparency:
             raise UserError("--keep-transparency is for photographs; leave it out with --video")
         if not single or arguments.sheet or arguments.json:
             raise UserError("--video takes one method and one painting, and neither --sheet nor --json")
+        jobs.check_video(arguments.video, Path(arguments.style[0]), arguments.out, settings)
+        from ..stylise import stylise_video
+
         notes = stylise_video(methods[0], arguments.video, Path(arguments.style[0]), arguments.out, settings)
         print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
         return 0
-    if single and many.is_one_file(arguments.content):
+    if single and jobs.is_one_file(arguments.content):
         if arguments.sheet:
             raise UserError("--sheet is for several results; there is one")
-        job = many.Job(methods[0], Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
+        job = jobs.Job(methods[0], Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
+        jobs.check_picture(job.content, job.style, job.out, settings)
+        from ..stylise import stylise_file
+
         stylise_file(job.method, job.content, job.style, job.out, settings)
         print(
-            json.dumps(many.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}"
+            json.dumps(jobs.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}"
         )
         return 0
-    contents, styles = (many.pictures(words, arguments.out) for words in (arguments.content, arguments.style))
-    wanted = many.jobs(methods, contents, styles, arguments.out)
+    contents, styles = (jobs.pictures(words, arguments.out) for words in (arguments.content, arguments.style))
+    wanted = jobs.jobs(methods, contents, styles, arguments.out)
+    jobs.check_folder(wanted, arguments.out, settings)
     if arguments.sheet:
-        many.check_sheet(arguments.sheet, wanted)
+        jobs.check_sheet(arguments.sheet, wanted)
+    from .. import stylise_folders as many
+
     done = 0
 
-    def tell(outcome: many.Outcome) -> None:
+    def tell(outcome: jobs.Outcome) -> None:
         nonlocal done
         done += 1
         if arguments.json:
@@ -162,6 +171,13 @@ def add_explore(commands: Commands) -> None:
 
 
 def _explore(arguments: argparse.Namespace) -> None:
+    from ..data.decode import check_file
+    from ..methods import method_name
+
+    for path in (arguments.content, arguments.style):
+        check_file(path)
+    for name in arguments.methods:
+        method_name(name)
     from ..report.explorer import explore_files
 
     page = explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)

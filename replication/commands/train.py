@@ -54,6 +54,10 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from ..methods import method_name
+
+    for name in arguments.method:  # a mistyped name is said before torch is imported
+        method_name(name, "autoencoder", "all")
     from ..training.runs import train_arms, wanted_arms
 
     if arguments.jobs < 1:

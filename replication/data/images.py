@@ -25,13 +25,8 @@ from ..errors import UserError
 from ..files import printable, sha256_file, write_encoded
 from . import assets
 from .decode import FULL_READ, decode
+from .formats import SUFFIXES, WITH_ALPHA, check_format, is_leftover
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-# Pixels that a side may have, where a format has a limit of its own; and formats that keep transparency.
-LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
-WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
-# What operating systems and programs leave in folders, beside all names that begin with a dot.
-LEFTOVERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 # Shares of red, green and blue in the luma of ITU-R BT.601.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -113,19 +108,6 @@ def check_values(image: Tensor, name: str) -> None:
         raise UserError(
             f"{name} has values from {low:.2f} to {high:.2f} with mean {mean:.2f}; images are RGB in [0, 1], bring"
             " [-1, 1] there with (image + 1) / 2"
-        )
-
-
-def check_format(path: str | Path, endings: tuple[str, ...] = SUFFIXES, size: tuple[int, int] | None = None) -> None:
-    """Raise UserError when `path` has none of the endings, or its format cannot hold a picture of (height, width)."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in endings:
-        raise UserError(f"cannot write {printable(path)}: give it one of the endings {', '.join(endings)}")
-    longest = LONGEST_SIDE.get(suffix)
-    if size is not None and longest is not None and max(size) > longest:
-        raise UserError(
-            f"cannot write {printable(path)}: {suffix} holds at most {longest} px a side, the picture has"
-            f" {size[1]}x{size[0]}; take .png or .tif"
         )
 
 
@@ -212,11 +194,6 @@ def read_folder_of_pictures(path: str | Path) -> list[Picture]:
         )
         for f in files
     ]
-
-
-def is_leftover(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or one that operating systems leave behind."""
-    return name.startswith(".") or name in LEFTOVERS
 
 
 def _belongs(file: Path, folder: Path) -> bool:

@@ -29,7 +29,8 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import printable
 from .decode import FULL_READ, check_file
-from .images import is_leftover, read_image
+from .formats import is_leftover
+from .images import read_image
 
 RESIZE = ("bilinear", "nearest")
 # A colour of a map is a class when it covers this share of it; of colours nearer than this, only flat ones are classes.

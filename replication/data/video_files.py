@@ -24,9 +24,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import write_atomic, write_encoded
+from .formats import CLIP_SUFFIXES
 from .images import to_uint8
 
-CLIP_SUFFIXES = (".mp4", ".webp", ".gif")
 # Pixels a side that the formats hold, and the shortest time of a frame in seconds: browsers show a GIF's frame of less
 # than 20 ms, and a WebP's of less than 11, for 100 ms.
 LARGEST_SIDE = {".mp4": 16384, ".webp": 16383, ".gif": 65535}

@@ -11,6 +11,7 @@ and all write to the same store.
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -113,11 +114,23 @@ def measure_missing(cells: Iterable[Cell], title: str) -> pd.DataFrame:
 
 
 def in_parallel(function: Callable[[Any], None], items: Sequence, title: str, workers: int | None = None) -> None:
-    """Call a function for every item, in Python threads of one torch thread each; as many as torch has by default."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(workers or threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for _ in tqdm(
-            pool.map(function, items), total=len(items), desc=title, mininterval=5, disable=None if items else True
-        ):
-            pass
+    """Call a function for every item, in Python threads of one torch thread each; as many as torch has by default.
+
+    A terminal shows how far it is and how long the rest takes, also when a notebook runs this without a browser: then
+    below the bar over the notebook's cells.
+    """
+    threads, in_notebook = torch.get_num_threads(), sys.stderr is not sys.__stderr__
+    with (
+        ThreadPoolExecutor(workers or threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        tqdm(
+            total=len(items),
+            desc=title,
+            file=sys.__stderr__,
+            position=int(in_notebook),
+            leave=not in_notebook,
+            disable=None if items else True,
+        ) as bar,
+    ):
+        for _ in pool.map(function, items):
+            bar.update()
     torch.set_num_threads(threads)

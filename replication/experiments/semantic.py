@@ -7,7 +7,7 @@ are not independent, so intervals resample pairs. Distances between sets are one
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ from ..methods.scsa import HOSTS, SCSA, Settings
 from ..metrics.image import Target, content_loss, detail, encode, metrics_version, ssim_grey, style_loss
 from ..metrics.registry import METRICS
 from ..metrics.semantic import (
+    Region,
+    SelfSimilarity,
     frechet_distance,
     kernel_distance,
     pooled,
     region_colour,
+    regions,
     semantic_style_loss,
     structure_distance,
 )
@@ -156,17 +159,31 @@ def stylise_job(row: SemanticRow, job: Job, encoder: str) -> Tensor:
     )
 
 
-def measure_job(row: SemanticRow, job: Job, pair: tuple[Target, Target], encoder: str) -> dict[str, Any]:
-    """Every metric of a row's result on a job, with the pooled vectors of result and style.
+class JobTargets:
+    """What all results of a job are held against, each part computed once, when first asked for."""
 
-    pair  the job's content and style as targets
-    """
-    content, style = pair
+    def __init__(self, job: Job):
+        self.job, self.content, self.style = job, Target(job.content), Target(job.style)
+
+    @cached_property
+    def similarity(self) -> SelfSimilarity:
+        """Of the content; 64 MiB at 256 px."""
+        return SelfSimilarity(self.content.features)
+
+    @cached_property
+    def regions(self) -> dict[int, Region]:
+        """Of the style."""
+        return regions(self.style.features, self.job.maps[1])
+
+
+def measure_job(row: SemanticRow, targets: JobTargets, encoder: str) -> dict[str, Any]:
+    """Every metric of a row's result on a job, with the pooled vectors of result and style."""
+    job, content, style = targets.job, targets.content, targets.style
     result = stylise_job(row, job, encoder).clamp(0, 1)
     features = encode(result)
     return {
-        **semantic_style_loss(features, style.features, job.maps),
-        **structure_distance(features, content.features),
+        **semantic_style_loss(regions(features, job.maps[0]), targets.regions),
+        **structure_distance(features, targets.similarity),
         **region_colour(result, job.style, job.maps),
         "detail": detail(result),
         "content_loss": content_loss(features, content.features),
@@ -184,13 +201,13 @@ def measure_jobs(rows: Sequence[SemanticRow], jobs: Sequence[Job], encoder: str)
     """
     common = {"measured_by": source_hash(measure_job), "vgg19": vgg19_hash(), "metrics": metrics_version()}
 
-    @lru_cache(maxsize=16)  # all rows of a job follow each other, so the features of few jobs are held
-    def look(name: str) -> tuple[Target, Target]:
+    @lru_cache(maxsize=4)  # all rows of a job follow each other, so what few jobs need is held
+    def look(name: str) -> JobTargets:
         (job,) = (job for job in jobs if job.name == name)
-        return Target(job.content), Target(job.style)
+        return JobTargets(job)
 
     def measure(row: SemanticRow, job: Job, _: Path) -> dict[str, Any]:
-        return measure_job(row, job, look(job.name), encoder)
+        return measure_job(row, look(job.name), encoder)
 
     def cells() -> Iterator[Cell]:
         for job in jobs:

@@ -27,7 +27,7 @@ from ..evaluation import stats, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..methods import METHODS, TITLES
 from ..methods.base import Method
-from ..metrics.image import Target, measure_image
+from ..metrics.image import Target, content_loss, detail, encode, ssim_grey, style_loss
 from ..metrics.registry import METRICS
 from ..nn.encoder import Image, load_encoder, vgg19_hash
 from ..papers.choices import Choice
@@ -82,8 +82,14 @@ def measure_choice(row: Row, made: Choice, pair: Sequence[Target], encoder: str)
     """
     result = _model(row, tuple(made.changes.items()), encoder)(*(target.image for target in pair))
     result = result if made.jpeg is None else saved(result, made.jpeg)
-    values = measure_image(result, *pair)
-    return {name: values[name] for name in SHOWN}
+    content, style = pair
+    features = encode(result)
+    return {
+        "style_loss": style_loss(features, style.statistics),
+        "content_loss": content_loss(features, content.features),
+        "ssim_grey": ssim_grey(result, content.image),
+        "detail": detail(result),
+    }
 
 
 def measure_choices(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame:

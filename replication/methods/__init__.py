@@ -2,6 +2,8 @@
 
 Adding a method is its file and one line in BUILT_IN, or no line at all: a file of yours is added by `--plugin FILE`
 (or REPLICATION_PLUGINS), a package of yours by the entry point group `replication.methods`. See CONTRIBUTING.md.
+
+Names are known without torch, which takes seconds to import: a mistyped one is said at once.
 """
 
 import difflib
@@ -14,11 +16,14 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..nn.encoder import Encoder, load_encoder
 from ..plugins import plugin_files
-from .base import Encoded, Method, Transferred, parameter_count, stylisation_parameters
+
+if TYPE_CHECKING:
+    from ..nn.encoder import Encoder
+    from .base import Encoded, Method, Transferred, parameter_count, stylisation_parameters
 
 __all__ = [
     "METHODS",
@@ -52,8 +57,18 @@ BUILT_IN = {
 ENTRY_POINTS = "replication.methods"
 
 
-def _methods_of(module: ModuleType) -> list[type[Method]]:
+def __getattr__(name: str) -> object:
+    """What comes from `base`, which imports torch, and from the encoder, when it is first asked for."""
+    if name not in ("Encoded", "Encoder", "Method", "Transferred", "parameter_count", "stylisation_parameters"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module("..nn.encoder" if name == "Encoder" else ".base", __name__)
+    return getattr(module, name)
+
+
+def _methods_of(module: ModuleType) -> list[type["Method"]]:
     """Methods that a module itself defines: subclasses with a title of their own."""
+    from .base import Method
+
     classes = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Method)]
     return [kind for kind in classes if kind.__module__ == module.__name__ and "title" in vars(kind)]
 
@@ -89,8 +104,10 @@ def _not_importable(where: str, error: Exception) -> UserError:
     return UserError(f"plug-in {where} cannot be imported ({type(error).__name__}: {error}); mend it")
 
 
-def _only_method(found: object, where: str) -> type[Method]:
+def _only_method(found: object, where: str) -> type["Method"]:
     """The one method of a module, or the class itself."""
+    from .base import Method
+
     kinds = _methods_of(found) if isinstance(found, ModuleType) else [found]
     if len(kinds) != 1 or not inspect.isclass(kinds[0]) or not issubclass(kinds[0], Method):
         named = ", ".join(getattr(kind, "__name__", repr(kind)) for kind in kinds) or "none"
@@ -113,7 +130,7 @@ class Methods(Mapping):
         self._plugged_in: dict[str, type[Method]] = {}
         self._files: list[Path] | None = None
 
-    def plugged_in(self) -> dict[str, type[Method]]:
+    def plugged_in(self) -> dict[str, type["Method"]]:
         """Methods from outside the package, by name: of files first, then of installed packages."""
         named = plugin_files()
         if named != self._files:
@@ -126,7 +143,7 @@ class Methods(Mapping):
         return self._plugged_in
 
     @staticmethod
-    def _add(known: dict[str, type[Method]], name: str, found: object, where: str) -> None:
+    def _add(known: dict[str, type["Method"]], name: str, found: object, where: str) -> None:
         kind = _only_method(found, where)
         titles = {*BUILT_IN.values(), *(other.title for other in known.values())}
         if name in BUILT_IN or name in known or kind.title in titles:
@@ -139,7 +156,7 @@ class Methods(Mapping):
         """Title of every method by name, built-in ones first."""
         return BUILT_IN | {name: kind.title for name, kind in self.plugged_in().items()}
 
-    def __getitem__(self, name: str) -> type[Method]:
+    def __getitem__(self, name: str) -> type["Method"]:
         if name in BUILT_IN and name not in self._built_in:
             module = importlib.import_module(f".{name}", __name__)
             (self._built_in[name],) = [kind for kind in _methods_of(module) if kind.title == BUILT_IN[name]]
@@ -216,7 +233,7 @@ def check_variant(method: str, variant: str | None) -> None:
         raise UserError(f"{method} has no variant {variant!r}; choose {', '.join(variants)}")
 
 
-def build(method: str, encoder: str | Encoder = "student", variant: str | None = None) -> Method:
+def build(method: str, encoder: "str | Encoder" = "student", variant: str | None = None) -> "Method":
     """A method with fresh weights (drawn from torch's global generator) around a frozen encoder.
 
     method   a key of METHODS, or its title, in any case
@@ -227,6 +244,8 @@ def build(method: str, encoder: str | Encoder = "student", variant: str | None =
     For trained weights see `pretrained`, for published checkpoints `replication.official.load`.
     Raises UserError for an unknown method, encoder or variant.
     """
+    from ..nn.encoder import load_encoder
+
     method = method_name(method)
     kind = METHODS[method]
     check_variant(method, variant)

@@ -22,7 +22,7 @@ from ..nn.encoder import TAPS, Image, check_image, load_encoder
 from ..nn.layers import mean_std, normalise
 from ..nn.losses import Features
 from ..weights.shipped import load_checkpoint, model_card
-from .edges import THRESHOLDS, Edges, compare_edges, find_canny_edges, leakage
+from .edges import THRESHOLDS, EdgeMap, compare_edges, find_canny_edges, leakage
 from .registry import SUBSTITUTES
 
 Values = Float[Tensor, " batch"]
@@ -84,13 +84,13 @@ class Target:
         return directions(self.features)
 
     @cached_property
-    def edges(self) -> list[dict[str, Edges]]:
+    def edges(self) -> list[dict[str, EdgeMap]]:
         """Of every image of the batch, by suffix of the thresholds."""
         return find_edges(self.image)
 
 
 def _mse(a: Tensor, b: Tensor) -> Values:
-    return (a - b).square().flatten(1).mean(dim=1)  # (b, c, h, w) -> (b, chw) -> (b,)
+    return (a - b).square_().mean(dim=(1, 2, 3))
 
 
 def content_loss(result: Features, content: Features) -> Values:
@@ -140,15 +140,15 @@ def ssim_gaussian(result: Image, content: Image) -> Values:
     return _each(lambda a, b: structural_similarity(grey(a), grey(b), **options), result, content)
 
 
-def find_edges(image: Image) -> list[dict[str, Edges]]:
+def find_edges(image: Image) -> list[dict[str, EdgeMap]]:
     """Edges of the 8-bit grey images of a batch, by suffix of the thresholds."""
     return [
-        {suffix: find_canny_edges(grey(x), *thresholds) for suffix, thresholds in THRESHOLDS.items()}
+        {suffix: EdgeMap(find_canny_edges(grey(x), *thresholds)) for suffix, thresholds in THRESHOLDS.items()}
         for x in to_uint8(image)
     ]
 
 
-def edge_scores(result: Image, content: list[dict[str, Edges]], style: list[dict[str, Edges]]) -> dict[str, Values]:
+def edge_scores(result: Image, content: list[dict[str, EdgeMap]], style: list[dict[str, EdgeMap]]) -> dict[str, Values]:
     """`edges.compare` at every pair of thresholds, names end in the suffix of the thresholds; `edges.leakage` at the
     middle one.
 
@@ -201,7 +201,8 @@ def directions(features: Features) -> Features:
 
 def channel_differences(result: Features, content: Features) -> Float[Tensor, "batch channels"]:
     """Squared differences of two `directions`, mean over space, all taps concatenated: what LPIPS weighs and sums."""
-    return torch.cat([(result[tap] - content[tap]).square().mean(dim=(2, 3)) for tap in TAPS], dim=1)
+    # Squared in place: a second map of this size costs more than the arithmetic.
+    return torch.cat([(result[tap] - content[tap]).square_().mean(dim=(2, 3)) for tap in TAPS], dim=1)
 
 
 @lru_cache

@@ -6,7 +6,7 @@ trained on paintings, CFSD torchvision's VGG-19. What stands for them here has a
 compared.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from scipy.linalg import sqrtm
 from skimage.color import rgb2lab
 from torch import Tensor
 
-from ..data.maps import Labels, SemanticMap
+from ..data.maps import SemanticMap
 from ..errors import UserError
 from ..nn.encoder import TAPS, Image
+from ..nn.layers import full_precision
 from ..nn.losses import Features
 
 Vectors = Float[np.ndarray, "_ _"]
@@ -25,58 +26,70 @@ Vectors = Float[np.ndarray, "_ _"]
 PROJECTIONS = 16
 
 
-def _classes(maps: Sequence[SemanticMap], sizes: Sequence[Sequence[tuple[int, int]]]) -> dict[int, float]:
-    """Classes with at least two cells on every grid of both images, and the share of the first image that they have."""
+@dataclass(frozen=True)
+class Region:
+    """What the semantic style loss needs of the cells of one class of an image.
+
+    area     share of the image
+    moments  mu and sigma of every tap's channels, sigma = sqrt(biased variance + 1e-5)
+    grams    Gram matrices of every tap, over their number of values
+    """
+
+    area: float
+    moments: tuple[tuple[Float[Tensor, " _"], Float[Tensor, " _"]], ...]
+    grams: tuple[Float[Tensor, "_ _"], ...]
+
+
+def regions(features: Features, semantic: SemanticMap) -> dict[int, Region]:
+    """The regions of an image with this map, by class: those with at least two cells on the grid of every tap."""
+    grids = [semantic.labels(tuple(features[tap].shape[2:])) for tap in TAPS]
     found = {}
-    for label in range(len(maps[0].palette)):
-        if all(
-            (semantic.labels(size) == label).sum() >= 2
-            for semantic, grids in zip(maps, sizes, strict=True)
-            for size in grids
-        ):
-            found[label] = (maps[0].labels(sizes[0][0]) == label).double().mean().item()
+    for label in range(len(semantic.palette)):
+        masks = [labels == label for labels in grids]
+        if any(mask.sum() < 2 for mask in masks):
+            continue
+        moments, grams = [], []
+        for tap, mask in zip(TAPS, masks, strict=True):
+            # (1, c, h, w) -> (h, w, c) -> (n, c): a cell's channels lie side by side with channels last
+            cells = full_precision(features[tap])[0].movedim(0, 2)[mask.to(features[tap].device)]
+            mean = cells.mean(dim=0)
+            moments.append((mean, ((cells - mean).square().mean(dim=0) + 1e-5).sqrt()))
+            grams.append(cells.T @ cells / cells.numel())
+        found[label] = Region(masks[0].double().mean().item(), tuple(moments), tuple(grams))
     return found
 
 
-def _where(x: Float[Tensor, "1 c h w"], labels: Labels, label: int) -> Float[Tensor, "c n"]:
-    return x[0][:, labels.to(x.device) == label].double()
-
-
-def semantic_style_loss(result: Features, style: Features, maps: tuple[SemanticMap, SemanticMap]) -> dict[str, float]:
+def semantic_style_loss(result: dict[int, Region], style: dict[int, Region]) -> dict[str, float]:
     """SSL: the style loss of every class, the result's region against the style's.
 
-        of class k = sum over relu1_1..relu5_1 of MSE(mu_k) + MSE(sigma_k),  sigma = sqrt(biased variance + 1e-5)
+        of class k = sum over relu1_1..relu5_1 of MSE(mu_k) + MSE(sigma_k)
 
-    ssl       mean over classes present on every grid of both maps: our reading, the paper's formula could not be read
+    result, style  their `regions`
+
+    ssl       mean over classes that both have: our reading, the paper's formula could not be read
     ssl_area  mean over the area of the content
     ssl_gram  Gram matrices in place of mu and sigma, mean over classes
 
-    NaN when the maps share no class.
+    NaN when they share no class.
     """
-    sizes = [[tuple(features[tap].shape[2:]) for tap in TAPS] for features in (result, style)]
-    classes = _classes(maps, sizes)
-    if not classes:
+    shared = sorted(result.keys() & style.keys())
+    if not shared:
         return dict.fromkeys(("ssl", "ssl_area", "ssl_gram"), float("nan"))
-    moments, grams = [], []
-    for label in classes:
-        total, gram = 0.0, 0.0
-        for tap in TAPS:
-            parts = [
-                _where(x[tap], m.labels(tuple(x[tap].shape[2:])), label)
-                for x, m in zip((result, style), maps, strict=True)
-            ]
-            means = [part.mean(dim=1) for part in parts]
-            deviations = [(part.var(dim=1, correction=0) + 1e-5).sqrt() for part in parts]
-            total += sum((a - b).square().mean().item() for a, b in (means, deviations))
-            a, b = (part @ part.T / part.numel() for part in parts)
-            gram += (a - b).square().mean().item()
-        moments.append(total)
-        grams.append(gram)
+    pairs = [(result[label], style[label]) for label in shared]
+    moments = [
+        sum(_mse(x, y) for p, q in zip(a.moments, b.moments, strict=True) for x, y in zip(p, q, strict=True))
+        for a, b in pairs
+    ]
+    grams = [sum(_mse(x, y) for x, y in zip(a.grams, b.grams, strict=True)) for a, b in pairs]
     return {
         "ssl": float(np.mean(moments)),
-        "ssl_area": float(np.average(moments, weights=list(classes.values()))),
+        "ssl_area": float(np.average(moments, weights=[a.area for a, _ in pairs])),
         "ssl_gram": float(np.mean(grams)),
     }
+
+
+def _mse(a: Tensor, b: Tensor) -> float:
+    return (a - b).square().mean().item()
 
 
 def region_colour(result: Image, style: Image, maps: tuple[SemanticMap, SemanticMap]) -> dict[str, float]:
@@ -84,10 +97,9 @@ def region_colour(result: Image, style: Image, maps: tuple[SemanticMap, Semantic
 
     NaN without a common class.
     """
-    sizes = [tuple(image.shape[2:]) for image in (result, style)]
     colours = [rgb2lab(image[0].cpu().numpy(), channel_axis=0) for image in (result, style)]
-    labels = [m.labels(size).numpy() for m, size in zip(maps, sizes, strict=True)]
-    classes = _classes(maps, [[size] for size in sizes])
+    labels = [m.labels(tuple(image.shape[2:])).numpy() for m, image in zip(maps, (result, style), strict=True)]
+    classes = [k for k in range(len(maps[0].palette)) if all((where == k).sum() >= 2 for where in labels)]
     distances = [
         np.linalg.norm(
             np.subtract(*(x[:, where == label].mean(axis=1) for x, where in zip(colours, labels, strict=True)))
@@ -97,21 +109,47 @@ def region_colour(result: Image, style: Image, maps: tuple[SemanticMap, Semantic
     return {"region_colour": float(np.mean(distances)) if distances else float("nan")}
 
 
-def structure_distance(result: Features, content: Features, chunk: int = 1024) -> dict[str, float]:
+def _structure(features: Features) -> Float[Tensor, "n channels"]:
+    """F / channels of relu3_1: (1, c, h, w) -> (hw, c)."""
+    x = full_precision(features["relu3_1"])[0].flatten(1).T
+    return (x / x.shape[1]).contiguous()
+
+
+class SelfSimilarity:
+    """How every position of an image's relu3_1 resembles every other: S = softmax over j of <f_i, f_j>.
+
+    logits  <f_i, f_j>, (n, n)
+    norms   log of the sum over j of exp <f_i, f_j>, (n, 1)
+    """
+
+    def __init__(self, features: Features):
+        x = _structure(features)
+        self.logits = x @ x.T
+        self.norms = self.logits.logsumexp(dim=1, keepdim=True)
+
+
+def structure_distance(result: Features, content: SelfSimilarity, chunk: int = 512) -> dict[str, float]:
     """CFSD on relu3_1 of VGG-19 normalised, a substitute for torchvision's VGG-19: divergence of self-similarities.
 
     S = softmax over j of <f_i, f_j>, f = F / channels;  KL(S of the content || S of the result) of every position i.
 
     cfsd_sum   summed over positions, as StyleID's script does at batch size 1
     cfsd_mean  mean over positions, as the papers define it, times 1000
+
+    Both softmaxes are nearly uniform, so the difference of their logarithms would lose all digits in single precision.
+    With p of the content, d the difference of the logits and e = d minus its mean under p,
+    KL = log(sum p exp(e)) = log(1 + sum p (exp(e) - 1 - e)), whose terms are small and positive.
     """
-    # (c, h, w) -> (hw, c)
-    a, b = (x["relu3_1"][0].flatten(1).T.double() / x["relu3_1"].shape[1] for x in (content, result))
+    x = _structure(result)
     total = 0.0
-    for start in range(0, len(a), chunk):
-        p, q = ((x[start : start + chunk] @ x.T).log_softmax(dim=1) for x in (a, b))
-        total += (p.exp() * (p - q)).sum().item()
-    return {"cfsd_sum": total, "cfsd_mean": 1000 * total / len(a)}
+    for start in range(0, len(x), chunk):
+        rows = slice(start, start + chunk)
+        logits = content.logits[rows]
+        e = (x[rows] @ x.T).sub_(logits)
+        p = (logits - content.norms[rows]).exp_()
+        e -= (p * e).sum(dim=1, keepdim=True)
+        total += p.mul_(e.expm1().sub_(e)).sum(dim=1).log1p().sum().item()
+    return {"cfsd_sum": total, "cfsd_mean": 1000 * total / len(x)}
 
 
 def pooled(features: Features) -> Float[np.ndarray, " dims"]:

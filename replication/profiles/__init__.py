@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import UserError
 
 FOLDER = Path(__file__).parent
-NAMES = ("smoke", "cpu", "paper")
+NAMES = ("smoke", "quick", "cpu", "paper")
 
 
 def _typed(kind: type, values: dict[str, Any], where: str):
@@ -79,7 +79,7 @@ class Profile:
 
     @classmethod
     def load(cls, name: str) -> "Profile":
-        """The profile called smoke, cpu or paper. Raises UserError for another name or a wrong file."""
+        """The profile called smoke, quick, cpu or paper. Raises UserError for another name or a wrong file."""
         if name not in NAMES:
             raise UserError(f"unknown profile {name!r}; choose {', '.join(NAMES)}")
         path = FOLDER / f"{name}.toml"

@@ -18,13 +18,12 @@ from pathlib import Path
 import torch
 
 from ..errors import UserError
-from ..files import printable, sha256_file
+from ..files import OFFICIAL, official_folder, printable, sha256_file
 from ..methods import METHODS, TITLES
 from ..methods.base import Method
 from ..nn.encoder import Encoder, load_vgg
 from .published import LAYOUTS, fill_role, load
 
-VARIABLE = "REPLICATION_OFFICIAL"
 ENDINGS = (".pth", ".pth.tar", ".pt", ".ckpt", ".safetensors")
 # Where each method's files come from, and their licence as far as it is known.
 NO_LICENCE = "the authors name none"
@@ -117,17 +116,6 @@ class Folder:
 
     methods: tuple[Official, ...]
     unused: Mapping[Path, str] = field(hash=False)
-
-
-def official_folder() -> Path | None:
-    """The folder of REPLICATION_OFFICIAL; None without it. Raises UserError when it is not a folder."""
-    value = os.environ.get(VARIABLE)
-    if not value:
-        return None
-    folder = Path(value).absolute()
-    if not folder.is_dir():
-        raise UserError(f"{VARIABLE}={printable(folder)} is not a folder; name the one with the authors' weights")
-    return folder
 
 
 def find_official() -> tuple[Official, ...]:
@@ -329,7 +317,7 @@ def official_of(method: str, variant: str) -> Official:
     """The files of a method. Raises UserError when they are not complete, with what is missing or wrong."""
     found = next((each for each in find_official() if (each.method, each.variant) == (method, variant)), None)
     if found is None or not found.complete:
-        reason = found.reason if found else f"{VARIABLE} names no folder with them"
+        reason = found.reason if found else f"{OFFICIAL} names no folder with them"
         raise UserError(
             f"no authors' weights of {TITLES[method]}: {reason}; `python -m replication official` lists what is found"
         )
@@ -367,5 +355,5 @@ def listing(folder: Path | None) -> str:
             lines.append(f"    licence: {each.licence}")
     lines += [f"no method's: {printable(path)}: {reason}" for path, reason in found.unused.items()]
     complete = sum(each.complete for each in found.methods)
-    where = f"in {printable(folder)}" if folder else f"without a folder: set {VARIABLE} or give --official FOLDER"
+    where = f"in {printable(folder)}" if folder else f"without a folder: set {OFFICIAL} or give --official FOLDER"
     return "\n".join([*lines, f"{complete} of {len(found.methods)} networks are complete {where}"])

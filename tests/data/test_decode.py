@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from replication.data import decode as decoding
+from replication.data.formats import check_format
 from replication.data.images import (
     Picture,
-    check_format,
     check_values,
     pick,
     read_alpha,

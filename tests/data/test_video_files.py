@@ -15,8 +15,9 @@ from helpers.videos import loudness, make_video, picture, tone
 from replication import files
 from replication.__main__ import main
 from replication.data import video_files
+from replication.data.formats import CLIP_SUFFIXES
 from replication.data.images import write_image
-from replication.data.video_files import CLIP_SUFFIXES, Video, frames_of, steady, write_clip, write_video
+from replication.data.video_files import Video, frames_of, steady, write_clip, write_video
 from replication.errors import UserError
 
 UNEVEN = (0.0, 0.03, 0.1, 0.35, 1.85, 1.9)

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from replication.metrics.edges import THRESHOLDS, compare_edges, find_canny_edges, leakage
+from replication.metrics import edges
+from replication.metrics.edges import THRESHOLDS, EdgeMap, find_canny_edges
 from replication.metrics.image import edge_scores, find_edges
 from replication.metrics.registry import METRICS
+
+
+def compare_edges(result: np.ndarray, content: np.ndarray) -> dict[str, float]:
+    return edges.compare_edges(EdgeMap(result), EdgeMap(content))
+
+
+def leakage(*masks: np.ndarray) -> float:
+    return edges.leakage(*map(EdgeMap, masks))
 
 
 def by_loops(result: np.ndarray, content: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,177 @@
+"""What to stylise: which pictures a user's words name, which results they give, and what is wrong with the request.
+
+Nothing here needs torch, which takes seconds to import, so a mistake in a command is said at once.
+"""
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .data.decode import check_file
+from .data.formats import CLIP_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
+from .errors import UserError
+from .files import check_target, printable
+
+KEPT = "stylised.json"
+# Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
+LONGEST_SHEET = 60
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to stylise.
+
+    size               shorter side that photograph and painting are resized to first; None keeps their sizes
+    alpha              strength of the style, for methods that have it; None is the method's default
+    keep_transparency  the result is as transparent as the photograph
+    preserve_colour    the result has the photograph's colours: only its light and dark come from the style
+    """
+
+    size: int | None = None
+    alpha: float | None = None
+    keep_transparency: bool = False
+    preserve_colour: bool = False
+
+
+DEFAULTS = Settings()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to make."""
+
+    method: str
+    content: Path
+    style: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    status  "painted", "kept" (it was there already), or "failed"
+    error   why it failed
+    """
+
+    job: Job
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+
+    def facts(self) -> dict[str, str | float]:
+        """As JSON holds it."""
+        places = {name: printable(getattr(self.job, name)) for name in ("content", "style", "out")}
+        facts = {"method": self.job.method, **places, "status": self.status, "seconds": round(self.seconds, 2)}
+        return facts | ({"error": self.error} if self.error else {})
+
+
+def is_one_file(given: Sequence[str]) -> bool:
+    """Whether the words of an option name a single file, not a folder, a pattern, or several."""
+    return len(given) == 1 and not Path(given[0]).is_dir() and (Path(given[0]).exists() or not glob.has_magic(given[0]))
+
+
+def pictures(given: Sequence[str], out: Path) -> list[Path]:
+    """Image files that words name: files, folders with all that is below them, and patterns, each file once.
+
+    out  the folder of results: what lies in it is no source
+    Raises UserError for a word that names no picture.
+    """
+    found: dict[Path, Path] = {}
+    for word in given:
+        place = Path(word)
+        if place.is_dir():
+            if place.resolve() == out.resolve():
+                raise UserError(f"{printable(place)} is read, results would lie among its pictures; name another --out")
+            named = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+            named = [path for path in named if not any(map(is_leftover, path.relative_to(place).parts))]
+        elif place.exists() or not glob.has_magic(word):
+            if not place.is_file():
+                raise UserError(f"{printable(place)} does not exist; check the path")
+            named = [place]
+        else:
+            named = [Path(path) for path in sorted(glob.glob(word, recursive=True))]
+            named = [path for path in named if path.suffix.lower() in SUFFIXES and path.is_file()]
+        named = [path for path in named if not path.resolve().is_relative_to(out.resolve())]
+        if not named:
+            raise UserError(f"{printable(word)} holds no image ({', '.join(SUFFIXES)})")
+        for path in named:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def jobs(methods: Sequence[str], contents: Sequence[Path], styles: Sequence[Path], out: Path) -> list[Job]:
+    """Every photograph with every painting by every method; a result's name says all three.
+
+    Raises UserError when two pictures would give results of one name.
+    """
+    names = [_names(paths) for paths in (contents, styles)]
+    return [
+        Job(method, content, style, out / f"{names[0][content]}--{names[1][style]}--{method}.png")
+        for method in dict.fromkeys(methods)
+        for content in contents
+        for style in styles
+    ]
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Short names: without ending where that is enough, else with the folder and the ending."""
+    count = Counter(path.stem for path in paths)
+    names = {
+        path: path.stem if count[path.stem] == 1 else f"{path.absolute().parent.name}-{path.stem}-{path.suffix[1:]}"
+        for path in paths
+    }
+    same = [path for path in paths if list(names.values()).count(names[path]) > 1]
+    if same:
+        raise UserError(
+            f"{printable(same[0])} and {printable(same[1])} would give results of one name; rename one of them"
+        )
+    return names
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise UserError for a side that no method takes, and a strength outside [0, 1]."""
+    size, alpha = settings.size, settings.alpha
+    if size is not None and size < 64:
+        raise UserError(f"size must be at least 64 px, got {size}")
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise UserError(f"alpha must be between 0 and 1, got {alpha}")
+
+
+def check_picture(content: Path, style: Path, out: Path, settings: Settings) -> None:
+    """Raise UserError when a photograph cannot be painted to one file: its ending, its place, sizes, missing files."""
+    _check(content, style, out, WITH_ALPHA if settings.keep_transparency else SUFFIXES, settings)
+
+
+def check_video(clip: Path, style: Path, out: Path, settings: Settings) -> None:
+    """The same for a video."""
+    _check(clip, style, out, CLIP_SUFFIXES, settings)
+
+
+def _check(content: Path, style: Path, out: Path, endings: Sequence[str], settings: Settings) -> None:
+    check_format(out, tuple(endings))
+    check_target(out, (content, style))
+    check_settings(settings)
+    for path in (content, style):
+        check_file(path)
+
+
+def check_folder(wanted: Sequence[Job], out: Path, settings: Settings) -> None:
+    """Raise UserError when several results cannot be written to `out`, or not with these settings."""
+    check_settings(settings)
+    if out.is_file() or out.suffix.lower() in SUFFIXES:
+        raise UserError(f"there are {len(wanted)} results, and {printable(out)} is one file; name a folder with --out")
+    check_target(out / KEPT)
+
+
+def check_sheet(path: Path, wanted: Sequence[Job]) -> None:
+    """Raise UserError for a contact sheet that cannot be written, or that nobody could look at."""
+    check_format(path)
+    check_target(path, [place for job in wanted for place in (job.content, job.style)])
+    lines = len({(job.content, job.style) for job in wanted})
+    if lines > LONGEST_SHEET:
+        raise UserError(
+            f"a sheet has a line for each pair, {lines} here, and at most {LONGEST_SHEET}; name fewer pictures"
+        )

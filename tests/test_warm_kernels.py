@@ -1,0 +1,56 @@
+"""Kernels forked from a warm process: each by itself, gone when the command is, with nothing of the package."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+
+from replication import files
+
+RUN = [sys.executable, "-m", "replication", "run", "--profile", "smoke"]
+
+
+def notebook(path, *sources: str):
+    cells = [nbformat.v4.new_code_cell('profile = "cpu"', metadata={"tags": ["parameters"]})]
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
+    return str(path)
+
+
+def environment(folder) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(files.ROOT), "REPLICATION_BUILD": str(folder / "build")}
+
+
+def test_kernels_share_packages_and_nothing_else(tmp_path):
+    first = notebook(tmp_path / "a.ipynb", "import builtins, sys, os; builtins.left = 1; os.environ['LEFT'] = '1'")
+    report = tmp_path / "report.json"
+    facts = "{'torch': 'torch' in sys.modules, 'left': hasattr(builtins, 'left') or 'LEFT' in os.environ,"
+    facts += " 'package': sorted(name for name in sys.modules if name.startswith('replication'))}"
+    second = notebook(
+        tmp_path / "b.ipynb", f"import builtins, json, os, sys; json.dump({facts}, open({str(report)!r}, 'w'))"
+    )
+    done = subprocess.run([*RUN, first, second], env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text())
+    assert found["torch"] and not found["left"]
+    assert found["package"] == ["replication", "replication.kernel", "replication.warm_kernels"]
+
+
+def test_a_kernel_ends_with_a_command_that_is_killed(tmp_path):
+    begun = tmp_path / "begun"
+    slow = notebook(
+        tmp_path / "slow.ipynb",
+        f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid())); time.sleep(600)",
+    )
+    with subprocess.Popen([*RUN, slow], env=environment(tmp_path), stdout=subprocess.DEVNULL) as run:
+        while not (begun.exists() and begun.read_text()) and run.poll() is None:
+            time.sleep(0.05)
+        kernel = int(begun.read_text())
+        run.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 60
+    while os.path.exists(f"/proc/{kernel}") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{kernel}")
