@@ -25,6 +25,7 @@ COMMANDS = (
     notebooks.add_run,
     notebooks.add_status,
     measure.add_evaluate,
+    measure.add_score,
     train.add_train,
     measure.add_benchmark,
     notebooks.add_study,

@@ -145,7 +145,7 @@ def _state_of(path: str) -> str | None:
 def _inputs(record: dict[str, list[str]], outputs: set[str]) -> list[str]:
     """Of all that a notebook has opened and listed, what it depends on: the project's files and the user's."""
     own, build = _own_folders(), files.build_dir().resolve()
-    listable = [*own, files.CHECKPOINTS]
+    listable = [*own, files.CHECKPOINTS, files.RESULTS / "scores"]
 
     def counts(path: str) -> bool:
         place = Path(path)
