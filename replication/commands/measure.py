@@ -1,4 +1,4 @@
-"""Commands that measure methods and pictures: evaluate, score, benchmark, official."""
+"""Commands that measure methods and pictures: evaluate, score, benchmark."""
 
 import argparse
 import sys
@@ -106,22 +106,3 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     frame = benchmark.benchmark(Profile.load(arguments.profile).benchmark)
     print(frame[["row", "size", "device", "parameters", "macs", "seconds", "peak_mib"]].to_string(index=False))
     print(f"wrote {benchmark.write_benchmark(frame)}")
-
-
-def add_official(commands: Commands) -> None:
-    command = commands.add_parser(
-        "official",
-        help="list the authors' weights in a folder of yours",
-        description=(
-            "List the authors' weights that a folder holds, by method: found with sha256 and licence, missing, or wrong"
-            " and what is wrong. Where they are complete, run and evaluate give them rows of their own."
-        ),
-    )
-    official_option(command)
-    command.set_defaults(run=_official)
-
-
-def _official(_: argparse.Namespace) -> None:
-    from ..weights.official_folder import listing, official_folder
-
-    print(listing(official_folder()))
