@@ -116,6 +116,8 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
 
 def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
     """Hash of what is known before a notebook runs."""
+    from .weights.backbones import BACKBONES, find_backbone  # needs torch, which `--help` does without
+
     lock = files.ROOT / "requirements.lock"
     facts = {
         "notebook": files.sha256_file(notebook),
@@ -124,6 +126,7 @@ def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
         "packages": files.sha256_file(lock) if lock.is_file() else None,
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
         "plugins": [code_hash(path) for path in plugin_files()],
+        "backbones": [name for name in BACKBONES if find_backbone(name)],
     }
     return files.sha256_text(files.canonical_json(facts))
 

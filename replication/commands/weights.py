@@ -51,9 +51,10 @@ def add_fetch(commands: Commands) -> None:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from ..weights import fetch
+    from ..weights.backbones import fetched_folder
     from ..weights.catalogue import CATALOGUE
 
-    folder = (arguments.out or fetch.fetched_folder()).absolute()
+    folder = (arguments.out or fetched_folder()).absolute()
     print("\n".join(fetch.describe(name) for name in arguments.names or CATALOGUE), flush=True)
     variables, by_hand = {}, []
     for name in arguments.names:

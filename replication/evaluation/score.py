@@ -28,14 +28,18 @@ from ..data.decode import decode
 from ..data.images import Picture, contents, read_folder_of_pictures, styles
 from ..errors import UserError
 from ..files import printable
+from ..metrics.backbones import cfsd, vgg19_features
+from ..metrics.colour import Histogram, colour_histogram, colour_loss
 from ..metrics.image import Target, encode, measure_image, metrics_version
 from ..metrics.registry import METRICS, SUBSTITUTES
-from ..metrics.semantic import frechet_distance, kernel_distance, pooled, structure_distance
+from ..metrics.semantic import structure_distance
 from ..nn.encoder import vgg19_hash
 from ..profiles import Profile
 from ..sources import source_hash
+from ..weights.backbones import backbone_hashes, find_backbone
 from . import tables
 from .cells import Cell, device, measure_missing
+from .sets import LEAST, pair_vectors, set_distance, set_metrics, vector_columns, vectors
 
 # Names without ending, * for anything; with a slash, also of the folders. The first that fits most files is taken.
 PATTERNS = (
@@ -53,11 +57,6 @@ PATTERNS = (
     "{style}/{content}",
     "{content}",  # photograph, painting and result of one name, as art-fid takes them
 )
-# Distances between all results and all paintings, from the cells' vectors of both: one number, without an interval.
-SETS = {"frechet_substitute": frechet_distance, "kernel_distance": kernel_distance}
-# A covariance or a kernel of fewer images says nothing.
-LEAST_IN_SET = 4
-VECTORS = ("pooled", "pooled_style")
 # Columns of a score's cells that say which pictures they are of, beside row, seed, content and style.
 PICTURE_COLUMNS = ("content_sha256", "style_sha256", "height", "width")
 
@@ -220,19 +219,33 @@ def painting_size(picture: Picture, result: tuple[int, int]) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
-def measure_result(content: Target, style: Target, vector: list[float], result: Tensor) -> dict[str, Any]:
-    """Every metric of a result (1, 3, h, w), and the vectors for distances between sets.
+@dataclass(frozen=True)
+class Painting:
+    """What results are held against of a painting: it as a target, its colours, and its vectors by network."""
 
-    vector  `pooled` of the painting
-    """
-    values = measure_image(result, content, style)
+    target: Target
+    colours: Histogram
+    vectors: dict[str, list[float]]
+
+
+def look_at_painting(image: Tensor) -> Painting:
+    """A painting (1, 3, h, w), without its features: their statistics are all that is compared, and small."""
+    target = Target(image)
+    found = Painting(target, colour_histogram(image), vectors(image, target.features))
+    _ = target.statistics, target.edges
+    del target.features
+    return found
+
+
+def measure_result(content: Target, style: Painting, result: Tensor) -> dict[str, Any]:
+    """Every metric of a result (1, 3, h, w), and the vectors for distances between sets."""
+    values = measure_image(result, content, style.target)
     features = encode(result)
-    return {
-        **values,
-        **structure_distance(features, content.features),
-        "pooled": pooled(features).tolist(),
-        "pooled_style": vector,
-    }
+    values |= structure_distance(features, content.features)
+    values["colour_histogram"] = colour_loss(colour_histogram(result), style.colours)
+    if find_backbone("vgg19"):
+        values["cfsd"] = cfsd(result, vgg19_features(content.image))
+    return values | pair_vectors(vectors(result, features), style.vectors)
 
 
 def score_cells(name: str, pairing: Pairing, stretch: bool) -> Iterator[Cell]:
@@ -241,7 +254,8 @@ def score_cells(name: str, pairing: Pairing, stretch: bool) -> Iterator[Cell]:
     common = {
         "metrics": metrics_version(),
         "vgg19": vgg19_hash(),
-        "measured_by": source_hash(measure_result, at_size, painting_size),
+        "measured_by": source_hash(measure_result, look_at_painting, at_size, painting_size),
+        "backbones": backbone_hashes(),
         "stretch": stretch,
     }
 
@@ -250,17 +264,13 @@ def score_cells(name: str, pairing: Pairing, stretch: bool) -> Iterator[Cell]:
         return Target(at_size(content, size, stretch).to(where))
 
     @cache
-    def look_at_style(style: Picture, size: tuple[int, int]) -> tuple[Target, list[float]]:
-        target = Target(at_size(style, painting_size(style, size), stretch).to(where))
-        vector = pooled(target.features).tolist()
-        _ = target.statistics, target.edges
-        del target.features  # statistics and edges are all that comparisons need, and small
-        return target, vector
+    def look_at_style(style: Picture, size: tuple[int, int]) -> Painting:
+        return look_at_painting(at_size(style, painting_size(style, size), stretch).to(where))
 
     def measure(content: Picture, style: Picture, result: Picture, _: Path) -> dict[str, Any]:
         image = result.tensor()[None].to(where)
         size = (image.shape[2], image.shape[3])
-        return measure_result(look(content, size), *look_at_style(style, size), image)
+        return measure_result(look(content, size), look_at_style(style, size), image)
 
     for content, style, result in sorted(pairing.triples, key=lambda triple: (triple[0].name, triple[1].name)):
         width, height = decode(result.path)[0].size
@@ -291,11 +301,12 @@ def score(
     pictures = [read_folder_of_pictures(folder) for folder in (content, style, result)]
     pairing = pair_results(*pictures, pattern)
     measured = measure_missing(score_cells(name, pairing, stretch), "results")
-    cells = measured.drop(columns=list(VECTORS))
+    cells = measured.drop(columns=vector_columns(measured))
     if not measured.content.duplicated().any() and not measured["style"].duplicated().any():
         cells["pair"] = range(len(cells))
     sizes = Profile.load("cpu")
-    frame = _lines(cells, _sets(measured), sizes)
+    sets = {metric: set_distance(measured, metric) for metric in set_metrics(measured) if len(measured) >= LEAST}
+    frame = _lines(cells, sets, sizes)
     triples = {role: {triple[i] for triple in pairing.triples} for i, role in enumerate(("contents", "styles"))}
     facts = {
         role: [{"name": p.name, "sha256": p.sha256, "licence": p.licence} for p in sorted(found, key=lambda p: p.name)]
@@ -322,14 +333,6 @@ def _file_stem(name: str) -> str:
     if not stem:
         raise UserError(f"{name!r} is no name for a row; give one with letters or digits with --name")
     return stem
-
-
-def _sets(cells: pd.DataFrame) -> dict[str, float]:
-    """Distances between all results and the paintings of all results, each painting as often as it is used."""
-    if len(cells) < LEAST_IN_SET:
-        return {}
-    vectors = [np.stack(cells[column].to_list()) for column in VECTORS]
-    return {metric: distance(*vectors) for metric, distance in SETS.items()}
 
 
 def _lines(cells: pd.DataFrame, sets: Mapping[str, float], sizes: Profile) -> pd.DataFrame:

@@ -7,6 +7,7 @@ them. Files of torchvision and of pytorch-fid carry the first eight digits of th
 
 from dataclasses import dataclass
 
+from .backbones import BACKBONES
 from .official_folder import SOURCES
 
 # One VGG-19 serves the whole AdaIN family; several READMEs give this page of it.
@@ -152,24 +153,21 @@ CATALOGUE = {
         "mst",
         *_by_hand("https://drive.google.com/file/d/16mhOUIo8HKDv9NhlI1GyKvpqST8P9fGw/view", "mst/model_state.pth"),
     ),
-    "alexnet": Entry(
-        "LPIPS with AlexNet", TORCHVISION_TERMS, (_torchvision("backbones", "alexnet-owt-7be5be79.pth", 233),)
-    ),
-    "vgg16": Entry("LPIPS with VGG-16", TORCHVISION_TERMS, (_torchvision("backbones", "vgg16-397923af.pth", 528),)),
-    "vgg19": Entry("CFSD", TORCHVISION_TERMS, (_torchvision("backbones", "vgg19-dcbb9e9d.pth", 548),)),
+    "alexnet": Entry("LPIPS with AlexNet", TORCHVISION_TERMS, (_torchvision("backbones", BACKBONES["alexnet"], 233),)),
+    "vgg16": Entry("LPIPS with VGG-16", TORCHVISION_TERMS, (_torchvision("backbones", BACKBONES["vgg16"], 528),)),
+    "vgg19": Entry("CFSD", TORCHVISION_TERMS, (_torchvision("backbones", BACKBONES["vgg19"], 548),)),
     "squeezenet": Entry(
         "LPIPS with SqueezeNet",
         TORCHVISION_TERMS,
-        (_torchvision("backbones", "squeezenet1_1-b8a52dc0.pth", 5),),
+        (_torchvision("backbones", BACKBONES["squeezenet"], 5),),
     ),
     "inception": Entry(
         "FID and KID with the Inception that they are defined by",
         "pytorch-fid's, Apache-2.0; converted from TensorFlow's",
         (
             Remote(
-                "backbones/pt_inception-2015-12-05-6726825d.pth",
-                "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-                "pt_inception-2015-12-05-6726825d.pth",
+                f"backbones/{BACKBONES['inception']}",
+                f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{BACKBONES['inception']}",
                 96,
                 "6726825d",
             ),
@@ -180,9 +178,9 @@ CATALOGUE = {
         "MIT, github.com/matthias-wright/art-fid",
         (
             Remote(
-                "backbones/art_inception.pth",
+                f"backbones/{BACKBONES['art-inception']}",
                 "https://huggingface.co/matthias-wright/art_inception/resolve/"
-                "70c27a861d43379d5016b16b03b5324ab4ffae4b/art_inception.pth",
+                f"70c27a861d43379d5016b16b03b5324ab4ffae4b/{BACKBONES['art-inception']}",
             ),
         ),
     ),

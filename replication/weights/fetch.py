@@ -5,7 +5,6 @@ recorded when it was first fetched (FETCHED in the folder). A download that brea
 stopped. Proxies are those of the environment (HTTPS_PROXY, NO_PROXY), as `requests` reads them.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
@@ -14,18 +13,12 @@ from .. import files
 from ..errors import UserError
 from ..files import printable
 from .catalogue import CATALOGUE, Entry, Remote
-from .official_folder import VARIABLE
 
 # Says what was fetched from where, with its sha256.
 FETCHED = "fetched.json"
 # Seconds without a byte after which a server counts as silent.
 TIMEOUT = 60
 CHUNK = 1 << 16
-
-
-def fetched_folder() -> Path:
-    """Where fetched files lie: the folder of REPLICATION_OFFICIAL, else official/ beside the package."""
-    return Path(os.environ.get(VARIABLE) or files.ROOT / "official")
 
 
 def entry(name: str) -> Entry:

@@ -19,6 +19,7 @@ from replication.evaluation import score as module
 from replication.evaluation import tables
 from replication.evaluation.grid import Stylist, measure_grid
 from replication.evaluation.score import PATTERNS, add_scores, at_size, pair_results, score, score_cells
+from replication.evaluation.sets import SETS
 from replication.metrics.registry import METRICS
 from replication.papers.rows import Row
 from replication.profiles import Profile
@@ -202,7 +203,7 @@ def test_one_result_for_each_photograph_and_painting_is_resampled_by_pair(scored
         (tmp_path / "diagonal").mkdir(exist_ok=True)
         shutil.copy(root / "sanet" / name, tmp_path / "diagonal" / name)
     found = score(root / "content", root / "style", tmp_path / "diagonal")
-    assert "pair" in found.cells and not found.frame.metric.isin(module.SETS).any()
+    assert "pair" in found.cells and not found.frame.metric.isin(SETS).any()
     line = found.frame.set_index("metric").loc["psnr"]
     values = found.cells.psnr.to_numpy()
     assert line.low == pytest.approx(values.min()) and line.high == pytest.approx(values.max())
