@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from .commands import maintain, measure, notebooks, pictures, train
+from .commands import maintain, measure, notebooks, pictures, train, weights
 from .errors import UserError, is_out_of_memory
 from .files import make_places_absolute
 from .plugins import add_plugins
@@ -26,6 +26,7 @@ COMMANDS = (
     notebooks.add_run,
     notebooks.add_status,
     measure.add_evaluate,
+    measure.add_score,
     train.add_train,
     measure.add_benchmark,
     notebooks.add_study,
@@ -36,7 +37,8 @@ COMMANDS = (
     maintain.add_reference,
     maintain.add_pack,
     maintain.add_layout,
-    measure.add_official,
+    weights.add_official,
+    weights.add_fetch,
     maintain.add_scales,
     train.add_distil,
     train.add_pack_pictures,

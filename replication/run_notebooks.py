@@ -121,6 +121,8 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
 
 def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
     """Hash of what is known before a notebook runs."""
+    from .weights.backbones import BACKBONES, find_backbone  # needs torch, which `--help` does without
+
     lock = files.ROOT / "requirements.lock"
     facts = {
         "notebook": files.sha256_file(notebook),
@@ -129,6 +131,7 @@ def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
         "packages": files.sha256_file(lock) if lock.is_file() else None,
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
         "plugins": [code_hash(path) for path in plugin_files()],
+        "backbones": [name for name in BACKBONES if find_backbone(name)],
     }
     return files.sha256_text(files.canonical_json(facts))
 
@@ -150,7 +153,7 @@ def _state_of(path: str) -> str | None:
 def _inputs(record: dict[str, Any], outputs: set[str]) -> list[str]:
     """Of all that a notebook has opened and listed, what it depends on: the project's files and the user's."""
     own, build = _own_folders(), files.build_dir().resolve()
-    listable = [*own, files.CHECKPOINTS]
+    listable = [*own, files.CHECKPOINTS, files.RESULTS / "scores"]
 
     def counts(path: str) -> bool:
         place = Path(path)

@@ -275,17 +275,19 @@ def grid_facts(profile: Profile) -> dict[str, Any]:
 def write_results(
     frame: pd.DataFrame, name: str, profile: Profile, cells: pd.DataFrame | None = None, **facts: Any
 ) -> Path:
-    """Write results/<profile>/<name>.csv and its provenance beside it, with `facts`; atomically.
+    """`write_frame` into results/<profile>/."""
+    return write_frame(frame, files.RESULTS / profile.name, name, cells, profile=profile.name, **facts)
+
+
+def write_frame(frame: pd.DataFrame, folder: Path, name: str, cells: pd.DataFrame | None = None, **facts: Any) -> Path:
+    """Write <folder>/<name>.csv and its provenance beside it, with `facts`; atomically.
 
     cells  what the table's numbers are means of, one line per cell: written to <name>.cells.csv, which `ledger` reads
     """
-    folder = files.RESULTS / profile.name
     if cells is not None:
         facts["cells_sha256"] = files.sha256_file(_write_csv(cells, cells_file(folder, name)))
     path = _write_csv(frame, folder / f"{name}.csv")
-    files.write_json(
-        path.with_suffix(".json"), provenance(profile=profile.name, sha256=files.sha256_file(path), **facts)
-    )
+    files.write_json(path.with_suffix(".json"), provenance(sha256=files.sha256_file(path), **facts))
     return path
 
 
@@ -348,7 +350,7 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
     """
     shown = pd.DataFrame(index=pd.Index(dict.fromkeys(frame.row), name="row"))
     by_cell = frame.set_index(["row", "metric"])
-    for metric in metric_names:
+    for metric in metric_names if len(frame) else ():
         title = METRICS[metric].title if metric in METRICS else metric
         cells = by_cell.xs(metric, level="metric")
         if cells.reported.notna().any():  # a printed metric that we cannot measure has no column of ours

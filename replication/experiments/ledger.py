@@ -38,7 +38,7 @@ from ..evaluation import stats, tables
 from ..evaluation.efficiency import TIMES
 from ..evaluation.health import NAME as HEALTH
 from ..evaluation.health import UNMEASURED, read_health, weak_rows
-from ..metrics.image import perceptual_column
+from ..evaluation.sets import SETS
 from ..metrics.registry import METRICS
 from ..papers.rows import AUTHORS, Row, with_official
 from ..profiles import Profile
@@ -104,11 +104,15 @@ class Ours:
 
     def column(self, term: Term) -> str:
         """The measured column that stands for a metric: its own, or a substitute."""
-        stand_ins = {
-            "lpips": perceptual_column(),
-            **{paper: own for own, paper in tables.PRINTED_AS.items() if paper != "lpips"},
-        }
-        return stand_ins.get(term.metric, term.metric)
+        substitute = next((own for own, paper in tables.PRINTED_AS.items() if paper == term.metric), None)
+        name = tables.slug(term.paper, term.table)
+        cells = self._frame(f"{name}.cells.csv") if substitute else None
+        if substitute is None or (cells is not None and term.metric in cells):
+            return term.metric
+        own = None
+        if term.metric in SETS:
+            own = self._without_cells(name, self.row(term), term.metric)
+        return substitute if own is None else term.metric
 
     def row(self, term: Term) -> str:
         """The measured row that a term is asked of; a picture is the same whoever trained the networks."""

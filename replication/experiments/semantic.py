@@ -21,16 +21,15 @@ from ..evaluation import stats, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_key
 from ..evaluation.health import read_health, weak_rows
+from ..evaluation.sets import SETS, pair_vectors, set_distance, set_metrics, vector_columns, vectors
 from ..methods import METHODS, TITLES
 from ..methods.scsa import HOSTS, SCSA, Settings
+from ..metrics.backbones import cfsd, vgg19_features
 from ..metrics.image import Target, content_loss, detail, encode, metrics_version, ssim_grey, style_loss
 from ..metrics.registry import METRICS
 from ..metrics.semantic import (
     Region,
     SelfSimilarity,
-    frechet_distance,
-    kernel_distance,
-    pooled,
     region_colour,
     regions,
     semantic_style_loss,
@@ -41,13 +40,13 @@ from ..papers.printed import WORKBOOK
 from ..papers.rows import Row, missing_official, shipped_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
+from ..weights.backbones import backbone_hashes, find_backbone
 from ..weights.networks import network
 from ..weights.shipped import missing_weights
 
 HOST_NAMES = ("sanet", "stytr2", "adaattn", "stya2k")
 GIVEN = tables.GIVEN
 EXTENSION = "SCSA in this host is our extension"
-SETS = {"frechet_substitute": frechet_distance, "kernel_distance": kernel_distance}
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,9 @@ def measure_job(row: SemanticRow, targets: JobTargets, encoder: str) -> dict[str
     job, content, style = targets.job, targets.content, targets.style
     result = stylise_job(row, job, encoder).clamp(0, 1)
     features = encode(result)
+    structure = {"cfsd": cfsd(result, vgg19_features(job.content))} if find_backbone("vgg19") else {}
     return {
+        **structure,
         **semantic_style_loss(regions(features, job.maps[0]), targets.regions),
         **structure_distance(features, targets.similarity),
         **region_colour(result, job.style, job.maps),
@@ -189,8 +190,7 @@ def measure_job(row: SemanticRow, targets: JobTargets, encoder: str) -> dict[str
         "content_loss": content_loss(features, content.features),
         "style_loss": style_loss(features, style.statistics),
         "ssim_grey": ssim_grey(result, job.content),
-        "pooled": pooled(features).tolist(),
-        "pooled_style": pooled(style.features).tolist(),
+        **pair_vectors(vectors(result, features), vectors(job.style, style.features)),
     }
 
 
@@ -199,7 +199,12 @@ def measure_jobs(rows: Sequence[SemanticRow], jobs: Sequence[Job], encoder: str)
 
     Jobs come in pairs, a direction and its reverse. Computes only what is not stored.
     """
-    common = {"measured_by": source_hash(measure_job), "vgg19": vgg19_hash(), "metrics": metrics_version()}
+    common = {
+        "measured_by": source_hash(measure_job),
+        "vgg19": vgg19_hash(),
+        "metrics": metrics_version(),
+        "backbones": backbone_hashes(),
+    }
 
     @lru_cache(maxsize=4)  # all rows of a job follow each other, so what few jobs need is held
     def look(name: str) -> JobTargets:
@@ -230,8 +235,13 @@ def number(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict
     """Mean over jobs with an interval over pairs; one number without an interval for distances between sets."""
     if metric in SETS:
         chosen = cells[cells.row == row]
-        value = SETS[metric](*(np.stack(chosen[name].to_list()) for name in ("pooled", "pooled_style")))
-        return {"measured": value, "low": np.nan, "high": np.nan, "n": len(chosen), "trainings": 1}
+        return {
+            "measured": set_distance(chosen, metric),
+            "low": np.nan,
+            "high": np.nan,
+            "n": len(chosen),
+            "trainings": 1,
+        }
     values = values_of_pairs(cells, row, metric)
     low, high = stats.interval(stats.clustered_bootstrap(values, profile.bootstrap, seed=0))
     return {
@@ -268,7 +278,7 @@ def semantic_table(
         )
         for row in rows
     }
-    measured = [metric for metric in METRICS if metric in cells.columns or metric in SETS]
+    measured = [metric for metric in METRICS if metric in (*cells.columns, *set_metrics(cells))]
     paper = WORKBOOK if name == "Sweep" else "SCSA"
     absent = missing_official(hosts) if paper == "SCSA" else {}
     frame = tables.assemble(
@@ -280,7 +290,7 @@ def semantic_table(
         "bootstrap": {"resamples": profile.bootstrap, "seed": 0, "kind": "over pairs, 95 % percentile"},
     }
     rows_facts = [{"name": row.name, **semantic_row_facts(row, profile.encoder)} for row in rows]
-    plain = cells.drop(columns=["pooled", "pooled_style"]).assign(pair=cells.groupby("row").cumcount() // 2)
+    plain = cells.drop(columns=vector_columns(cells)).assign(pair=cells.groupby("row").cumcount() // 2)
     tables.write_results(frame, tables.slug("SCSA", name) + GIVEN * given, profile, plain, rows=rows_facts, **sizes)
     return frame
 

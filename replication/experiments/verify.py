@@ -30,6 +30,7 @@ from PIL import Image
 from .. import files
 from ..errors import UserError
 from ..evaluation.efficiency import TIMES
+from ..evaluation.sets import SETS
 from ..evaluation.tables import GIVEN, cells_file
 from ..papers.rows import AUTHORS
 from .ledger import OFFICIAL, margin_text
@@ -41,7 +42,6 @@ INCOMPARABLE, MISSING, KEPT = "not comparable", "missing", "kept"
 # inverts matrices, the ends of an interval hang on few replicates, and one exchanged pair moves a rank correlation.
 TOLERANCES = {"mean": 1e-3, "edges": 5e-3, "set distance": 1e-2, "interval": 1e-2, "rank correlation": 5e-2}
 INTERVALS = ("low", "high", "tau_low", "tau_high")
-SET_DISTANCES = ("fid", "frechet_substitute", "kernel_distance")
 # What says which line of a table it is; a table has some of them.
 NAMES = (
     "id",
@@ -219,7 +219,7 @@ def tolerance(column: str, metric: str) -> float:
         return TOLERANCES["rank correlation"]
     if column in INTERVALS:
         return TOLERANCES["rank correlation" if column.startswith("tau") else "interval"]
-    if metric in SET_DISTANCES:
+    if metric in SETS:
         return TOLERANCES["set distance"]
     return TOLERANCES["edges" if metric.startswith("edge_") else "mean"]
 

@@ -7,7 +7,6 @@ variance + 1e-5), and bar F = (F - mu) / sigma.
 """
 
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +20,10 @@ from ..errors import UserError
 from ..nn.encoder import TAPS, Image, check_image, load_encoder
 from ..nn.layers import mean_std, normalise
 from ..nn.losses import Features
+from ..weights.backbones import backbone_hashes, find_backbone
 from ..weights.shipped import load_checkpoint, model_card
+from .backbones import lpips_distance
 from .edges import THRESHOLDS, EdgeMap, compare_edges, find_canny_edges, leakage
-from .registry import SUBSTITUTES
 
 Values = Float[Tensor, " batch"]
 CONTENT_TAPS = ("relu4_1", "relu5_1")
@@ -218,33 +218,22 @@ def lpips_vgg_substitute(result: Features, content: Features) -> Values:
     return channel_differences(result, content) @ _substitute_weights().to(result[TAPS[0]].device)
 
 
-def alexnet_file() -> Path:
-    """Where torchvision keeps the AlexNet weights that LPIPS needs."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
-
-
 def perceptual_column() -> str:
     """The column to fill: "lpips" when AlexNet's weights are on this machine, else "lpips_vgg_substitute".
 
     Nothing is downloaded.
     """
-    return "lpips" if alexnet_file().is_file() else "lpips_vgg_substitute"
-
-
-@lru_cache
-def _lpips_alexnet() -> torch.nn.Module:
-    import lpips as package
-
-    return package.LPIPS(net="alex", verbose=False).eval()
+    return "lpips" if find_backbone("alexnet") else "lpips_vgg_substitute"
 
 
 def lpips(result: Image, content: Image) -> Values:
-    """LPIPS with AlexNet on images scaled to [-1, 1], at least 0. Raises UserError when the weights are absent."""
-    if not alexnet_file().is_file():
-        raise UserError(
-            f"LPIPS needs AlexNet's weights at {alexnet_file()}; the table's substitute is lpips_vgg_substitute"
-        )
-    return _lpips_alexnet().to(result.device)(result * 2 - 1, content * 2 - 1).flatten()
+    """LPIPS with AlexNet, at least 0. Raises UserError when the weights are absent."""
+    return lpips_distance("alexnet", result, content)
+
+
+def lpips_vgg(result: Image, content: Image) -> Values:
+    """LPIPS with VGG-16, at least 0. Raises UserError when the weights are absent."""
+    return lpips_distance("vgg16", result, content)
 
 
 @torch.inference_mode()
@@ -282,13 +271,13 @@ def measure_image(result: Image, content: Target, style: Target) -> dict[str, Va
     values[column] = (
         lpips(result, image) if column == "lpips" else lpips_vgg_substitute(directions(features), content.directions)
     )
+    if find_backbone("vgg16"):
+        values["lpips_vgg"] = lpips_vgg(result, image)
     return values
 
 
 def metrics_version() -> dict[str, str]:
-    """What determines a measured value besides the code: the perceptual column and its weights."""
-    column = perceptual_column()
-    return {
-        "perceptual": column,
-        "weights": model_card(SUBSTITUTE)["sha256"] if column in SUBSTITUTES else "lpips 0.1 AlexNet",
-    }
+    """What determines a measured value besides the code: the perceptual columns and their weights."""
+    column, hashes = perceptual_column(), backbone_hashes()
+    own = {"perceptual": column, "weights": hashes.get("alexnet") or model_card(SUBSTITUTE)["sha256"]}
+    return own | ({"lpips_vgg": hashes["vgg16"]} if "vgg16" in hashes else {})

@@ -54,11 +54,40 @@ METRICS = {
     ),
     "psnr": Metric("PSNR", "higher", "content", "10 log10(255^2 / MSE) in dB over RGB jointly, 8-bit"),
     "lpips": Metric("LPIPS", "lower", "content", "lpips 0.1, AlexNet"),
+    "lpips_vgg": Metric("LPIPS (VGG)", "lower", "content", "lpips 0.1, VGG-16"),
     "lpips_vgg_substitute": Metric(
         "LPIPS substitute (VGG)",
         "lower",
         "content",
         "LPIPS formula on VGG-19 normalised, weights fitted to LPIPS-SqueezeNet",
+    ),
+}
+# Of colours, structure and sets, by the networks that the field's scripts use, where they are on this machine.
+METRICS |= {
+    "colour_histogram": Metric(
+        "colour loss",
+        "lower",
+        "style",
+        "Hellinger distance of HistoGAN's colour histograms, constants of StyleID's script",
+    ),
+    "cfsd": Metric(
+        "CFSD",
+        "lower",
+        "content",
+        "StyleID's script: divergence of self-similarities at relu3_1 of torchvision's VGG-19, summed over positions",
+    ),
+    "fid": Metric(
+        "FID",
+        "lower",
+        "style",
+        "of all results to their paintings, art-fid's Inception trained on paintings, at the results' size",
+    ),
+    "art_fid": Metric("ArtFID", "lower", "style", "(1 + mean LPIPS with AlexNet) (1 + FID) (art-fid)"),
+    "fid_imagenet": Metric(
+        "FID (ImageNet)", "lower", "style", "of all results to their paintings, the Inception of torch-fidelity"
+    ),
+    "kid": Metric(
+        "KID", "lower", "style", "unbiased cubic MMD of all results to their paintings, the Inception of torch-fidelity"
     ),
 }
 # Of semantic_metrics: on pairs with maps alone.

@@ -180,6 +180,18 @@ def frechet_distance(results: Vectors, styles: Vectors, seed: int = 0) -> float:
     return float((m1 - m2) @ (m1 - m2) + np.trace(s1 + s2 - 2 * np.real(sqrtm(s1 @ s2))))
 
 
+def inception_distance(results: Vectors, styles: Vectors) -> float:
+    """Frechet distance of two Gaussians as FID has it, |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), in all dimensions.
+
+    With A and B the centred vectors over sqrt(n - 1), Tr (S1 S2)^(1/2) is the sum of the singular values of A B^T, a
+    matrix of as many rows and columns as there are images. Raises UserError for fewer than four images.
+    """
+    _check(results, styles)
+    (m1, a), (m2, b) = ((x.mean(axis=0), (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)) for x in (results, styles))
+    shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return float((m1 - m2) @ (m1 - m2) + (a * a).sum() + (b * b).sum() - 2 * shared)
+
+
 def _shrunk(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
     return 0.9 * covariance + 0.1 * np.diag(np.diag(covariance))
 

@@ -9,7 +9,7 @@ import csv
 import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -147,8 +147,13 @@ def write_forms(path: Path, folder: Path, ending: str = "") -> list[Path]:
         names, weak = _of_the_paper(frame), tables.weakness_of(frame) if "note" in frame else {}
         note = footnote(frame, weak)
         grids = dict.fromkeys(FORMS, as_grid(marked(frame, names, weak))) | {".csv": as_grid(tables.show(frame, names))}
+    return write_grids(grids, title, note, folder, path.stem + ending)
+
+
+def write_grids(grids: Mapping[str, Grid], title: str, note: str, folder: Path, stem: str) -> list[Path]:
+    """Write a table in every form, each with its grid, to <folder>/<stem>.<form>."""
     return [
-        files.write_text(folder / f"{path.stem}{ending}{suffix}", write(grids[suffix], title, note))
+        files.write_text(folder / f"{stem}{suffix}", write(grids[suffix], title, note))
         for suffix, write in FORMS.items()
     ]
 

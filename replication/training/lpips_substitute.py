@@ -21,29 +21,16 @@ from tqdm import tqdm
 
 from .. import files
 from ..data.images import Picture, spread
+from ..metrics.backbones import load_lpips
 from ..metrics.image import SUBSTITUTE, channel_differences, directions, encode
 from ..nn.encoder import TAPS, load_encoder, vgg19_hash
-from ..nn.state import read_state, write_weights
+from ..nn.state import write_weights
 from ..provenance import provenance
 from ..weights.shipped import model_card, pretrained, run_name, weights_file
 from .ship import data_list
 
 SIZE = 256
 PHOTOGRAPHS = 240
-
-
-def lpips_squeezenet(path: str | Path) -> lpips.LPIPS:
-    """LPIPS-SqueezeNet with its trunk from a file of torchvision's squeezenet1_1 features.
-
-    Raises UserError for a wrong file.
-    """
-    model = lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False).eval()
-    trunk = {}
-    for index in range(1, model.net.N_slices + 1):
-        trunk |= {f"slice{index}.{key}": key for key in getattr(model.net, f"slice{index}").state_dict()}
-    state = read_state(path)
-    model.net.load_state_dict({name: state[key] for name, key in trunk.items()})
-    return model
 
 
 def distort(image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -97,7 +84,7 @@ def fit_substitute(contents: list[Picture], styles: list[Picture], squeezenet: s
     """Fit on every second photograph, report on the others, write checkpoints/lpips-substitute.safetensors.xz and its
     card.
     """
-    target, contents = lpips_squeezenet(squeezenet), spread(contents, PHOTOGRAPHS)
+    target, contents = load_lpips("squeezenet", Path(squeezenet)), spread(contents, PHOTOGRAPHS)
     train, test = collect(contents[::2], styles[::2], target, 0), collect(contents[1::2], styles[1::2], target, 1)
     scale = train["rows"].std(axis=0) + 1e-12
     matrix = np.vstack([train["rows"] / scale, ridge * np.sqrt(len(train["rows"])) * np.eye(len(scale))])

@@ -187,9 +187,13 @@ def test_the_substitute_ranks_like_lpips(shared):
     """Fresh pairs: evaluation photographs, which the fit never saw."""
     from scipy.stats import spearmanr
 
-    from replication.training.lpips_substitute import distort, lpips_squeezenet
+    from replication.metrics.backbones import load_lpips
+    from replication.training.lpips_substitute import distort
 
-    target, rng = lpips_squeezenet(shared / "weights/lpips_squeezenet1_1_features.pth"), np.random.default_rng(7)
+    target, rng = (
+        load_lpips("squeezenet", shared / "weights/lpips_squeezenet1_1_features.pth"),
+        np.random.default_rng(7),
+    )
     ours, theirs = [], []
     with torch.inference_mode():
         for picture in contents(8):
