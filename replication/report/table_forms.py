@@ -144,7 +144,7 @@ def write_forms(path: Path, folder: Path, ending: str = "") -> list[Path]:
     if frame is None:
         grids = dict.fromkeys(FORMS, read_csv(path))
     else:
-        names, weak = _of_the_paper(frame), tables.weakness_of(frame) if "note" in frame else {}
+        names, weak = _of_the_paper(frame), tables.weakness_of(frame)
         note = footnote(frame, weak)
         grids = dict.fromkeys(FORMS, as_grid(marked(frame, names, weak))) | {".csv": as_grid(tables.show(frame, names))}
     return [
