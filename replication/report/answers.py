@@ -12,10 +12,10 @@ from ..papers.rows import REFERENCES
 
 # What decides a claim, and what that is worth. Only the last says anything about how methods paint.
 KINDS = {
-    "counting": "parameters and operations of the built modules, equal on every machine",
-    "print": "what the papers' printed numbers say about each other, without any run",
-    "times": "runs of one benchmark on one machine",
-    "quality": "pictures of trained networks, and what their attention does",
+    "counting": "sizes and operations of the modules",
+    "print": "the papers' own printed numbers",
+    "times": "one benchmark on one machine",
+    "quality": "pictures of trained networks",
 }
 
 
