@@ -457,7 +457,11 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
 
 
 def _lighten(data: dict[str, str], alt: str, site: Path, pages: dict[str, str], source: Path) -> None:
-    """Move pictures and framed pages of an output of the notebook `source` into files, in place."""
+    """Move pictures and framed pages of an output of the notebook `source` into files, in place.
+
+    Of a live widget, which needs a kernel, its picture stays.
+    """
+    data.pop("application/vnd.jupyter.widget-view+json", None)
     for kind in PICTURES.keys() & data:
         url, (width, height) = _store(site, kind, data.pop(kind), source)
         data["text/html"] = (
