@@ -1,7 +1,7 @@
 """Figures: drawing only. Every function returns a matplotlib figure; `save` writes it with its provenance."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -28,6 +28,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LONGEST = 2400
 # Supported, contradicted, undecided, not decided because of the weights, not testable here.
 VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#8C8C8C", "#CCCCCC")
+# Ends the name of a row whose network is not good enough, in every figure and table.
+DAGGER = " †"
+# What bars and points of ours are called beside the paper's.
+OURS = "ours, 95 % interval"
 
 
 def use_style() -> None:
@@ -87,6 +91,21 @@ def _title_points(figure: Figure, across: int, titles: Sequence[str]) -> float:
     """
     width, longest = 72 * figure.get_size_inches()[0], max((len(title) for title in titles), default=1)
     return max(8.0, min(width / 100, width / across / (0.62 * longest)))
+
+
+def mark_weak(rows: Sequence[str], weak: Collection[str]) -> list[str]:
+    """Names of rows; those of `weak`, whose networks are not good enough, end in a dagger."""
+    return [f"{row}{DAGGER}" if row in weak else row for row in rows]
+
+
+def _explain_dagger(figure: Figure, rows: Sequence[str], weak: Collection[str]) -> None:
+    """Say below a figure what a dagger means, when one of its rows has one."""
+    if set(rows) & set(weak):
+        figure.supxlabel(
+            f"{DAGGER.strip()} hollow or pale: weights not good enough to say anything about the method",
+            fontsize=7,
+            color="0.35",
+        )
 
 
 def image_grid(
@@ -166,12 +185,14 @@ def trade_off(
     curve: Sequence[str],
     methods: Sequence[str],
     against: dict[str, str],
+    weak: Collection[str],
     style: str = "style_loss",
 ) -> Figure:
     """Style loss (lower is better) against content metrics, one panel each: methods with intervals, AdaIN's alpha curve
     as the reference line, where it was measured.
 
     against  label by metric
+    weak     rows whose networks are not good enough: hollow points
     """
     use_style()
     cells = table.set_index(["row", "metric"])
@@ -179,8 +200,10 @@ def trade_off(
     for axis, (metric, label) in zip(axes[0], against.items(), strict=True):
         line = [(cells.loc[(row, metric), "measured"], cells.loc[(row, style), "measured"]) for row in curve]
         if line:
-            axis.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label="AdaIN, α from 0 to 1")
-        for (colour, marker), row in zip(_markers(len(methods)), methods, strict=True):
+            label_of_curve = f"AdaIN{DAGGER if set(curve) & set(weak) else ''}, α from 0 to 1"
+            axis.plot(*zip(*line, strict=True), "o-", color="0.6", markersize=3, label=label_of_curve)
+        names = mark_weak(methods, weak)
+        for (colour, marker), row, name in zip(_markers(len(methods)), methods, names, strict=True):
             x, y = cells.loc[(row, metric)], cells.loc[(row, style)]
             axis.errorbar(
                 x.measured,
@@ -190,19 +213,24 @@ def trade_off(
                 fmt=marker,
                 color=colour,
                 markersize=5,
+                markerfacecolor="none" if row in weak else colour,
                 linewidth=0.8,
-                label=row,
+                label=name,
             )
         axis.set_xlabel(label)
     axes[0, 0].set_ylabel("style loss (lower is better)")
     axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _explain_dagger(figure, [*methods, *curve], weak)
     return figure
 
 
-def reported_and_measured(table: pd.DataFrame, panels: dict[str, tuple[str, str]], rows: Sequence[str]) -> Figure:
+def reported_and_measured(
+    table: pd.DataFrame, panels: dict[str, tuple[str, str]], rows: Sequence[str], weak: Collection[str]
+) -> Figure:
     """The paper's number and ours side by side for every printed row; rows without ours show the gap.
 
     panels  title: (printed metric, measured metric); two scales when the metrics differ
+    weak    rows whose networks are not good enough: pale bars
     """
     use_style()
     figure, axes = plt.subplots(len(panels), 1, figsize=(5.4, 2.3 * len(panels)), squeeze=False)
@@ -210,26 +238,30 @@ def reported_and_measured(table: pd.DataFrame, panels: dict[str, tuple[str, str]
     position = np.arange(len(rows))
     for axis, (title, (printed, measured)) in zip(axes[:, 0], panels.items(), strict=True):
         ours = cells.loc[measured].reindex(rows)
-        axis.bar(position - 0.2, cells.loc[printed].reindex(rows).reported, 0.38, color="0.75", label="paper")
+        axis.bar(position - 0.2, cells.loc[printed].reindex(rows).reported, 0.38, color="0.75")
         other = axis if printed == measured else axis.twinx()
         bars = np.vstack([ours.measured - ours.low, ours.high - ours.measured])
-        other.bar(
-            position + 0.2, ours.measured, 0.38, color=COLOURS[0], yerr=bars, capsize=2, label="ours, 95 % interval"
-        )
-        axis.set_xticks(position, rows, rotation=20)
+        drawn = other.bar(position + 0.2, ours.measured, 0.38, color=COLOURS[0], yerr=bars, capsize=2)
+        for bar, row in zip(drawn, rows, strict=True):
+            bar.set_alpha(0.35 if row in weak else 1)
+        axis.set_xticks(position, mark_weak(rows, weak), rotation=20)
         axis.set_ylabel(title)
         if other is not axis:
             other.spines["right"].set_visible(True)
             other.set_ylabel("ours: substitute")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
+    # Patches of their own: a bar may be pale.
+    keys = [mpl.patches.Patch(color=colour, label=label) for colour, label in (("0.75", "paper"), (COLOURS[0], OURS))]
+    figure.legend(handles=keys, frameon=False, loc="outside upper center", ncols=2)
+    _explain_dagger(figure, rows, weak)
     return figure
 
 
-def differences(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
+def differences(frame: pd.DataFrame, titles: dict[str, str], weak: Collection[str]) -> Figure:
     """Every arm minus the base arm: ours with its interval, the paper's as a diamond; one panel per metric.
 
     frame   of `tables.differences`
     titles  by metric
+    weak    rows that are not good enough, or whose base is not (`tables.weak_differences`): hollow points
     """
     use_style()
     rows = list(dict.fromkeys(frame.row))
@@ -240,24 +272,34 @@ def differences(frame: pd.DataFrame, titles: dict[str, str]) -> Figure:
         part = frame[frame.metric == metric].set_index("row").loc[rows]
         y = np.arange(len(rows))[::-1]
         axis.axvline(0, color="0.7", linewidth=1)
-        axis.errorbar(
-            part.measured,
-            y,
-            xerr=[part.measured - part.low, part.high - part.measured],
-            fmt="o",
-            color=COLOURS[0],
-            capsize=2,
-            label="ours, 95 % interval",
-        )
+        hollow = np.array([row in weak for row in rows])
+        for chosen, fill in ((~hollow, COLOURS[0]), (hollow, "none")):
+            own = part[chosen]
+            axis.errorbar(
+                own.measured,
+                y[chosen],
+                xerr=[own.measured - own.low, own.high - own.measured],
+                fmt="o",
+                color=COLOURS[0],
+                markerfacecolor=fill,
+                capsize=2,
+                label=OURS if chosen[0] else None,  # once, in the looks of the first row
+            )
         axis.plot(part.reported, y, "D", color=COLOURS[1], markersize=5, markerfacecolor="none", label="paper")
-        axis.set_yticks(y, rows)
+        axis.set_yticks(y, mark_weak(rows, weak))
         axis.set_xlabel(title)
     axes[0, -1].legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(1.0, 0.0))
+    _explain_dagger(figure, rows, weak)
     return figure
 
 
-def pareto(table: pd.DataFrame, rows: Sequence[str], x: str, y: str, titles: tuple[str, str]) -> Figure:
-    """A sweep in the plane of two losses: the paper's points and ours with intervals, each on its own scale."""
+def pareto(
+    table: pd.DataFrame, rows: Sequence[str], x: str, y: str, titles: tuple[str, str], weak: Collection[str]
+) -> Figure:
+    """A sweep in the plane of two losses: the paper's points and ours with intervals, each on its own scale.
+
+    weak  rows whose networks are not good enough: hollow points of ours
+    """
     use_style()
     cells = table.set_index(["row", "metric"])
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
@@ -266,20 +308,32 @@ def pareto(table: pd.DataFrame, rows: Sequence[str], x: str, y: str, titles: tup
         axis.plot(*zip(*points, strict=True), "-", color="0.6", linewidth=1)
         for colour, row, point in zip(sns.color_palette("viridis", len(rows)), rows, points, strict=True):
             bars = [_bars(cells.loc[(row, metric)]) for metric in (x, y)] if column == "measured" else [None, None]
-            axis.errorbar(*point, xerr=bars[0], yerr=bars[1], fmt="o", color=colour, linewidth=0.8)
-            axis.annotate(row, point, textcoords="offset points", xytext=(5, 4), fontsize=7)
+            hollow = column == "measured" and row in weak
+            fill = "none" if hollow else colour
+            axis.errorbar(
+                *point, xerr=bars[0], yerr=bars[1], fmt="o", color=colour, markerfacecolor=fill, linewidth=0.8
+            )
+            name = f"{row}{DAGGER}" if hollow else row
+            axis.annotate(name, point, textcoords="offset points", xytext=(5, 4), fontsize=7)
         axis.set_title(title)
         axis.set_xlabel(titles[0])
         axis.set_ylabel(titles[1])
+    _explain_dagger(figure, rows, weak)
     return figure
 
 
 def sweep(
-    table: pd.DataFrame, rows: Sequence[str], metrics: dict[str, Sequence[str]], ticks: Sequence[str], label: str
+    table: pd.DataFrame,
+    rows: Sequence[str],
+    metrics: dict[str, Sequence[str]],
+    ticks: Sequence[str],
+    label: str,
+    weak: Collection[str],
 ) -> Figure:
     """Metrics over a setting that is part of their name: one panel per metric, one line per row.
 
     metrics  title: names in the order of `ticks`
+    weak     rows whose networks are not good enough: hollow points
     """
     use_style()
     cells = table.set_index(["row", "metric"])
@@ -292,13 +346,15 @@ def sweep(
                 marker + "-",
                 color=colour,
                 markersize=4,
+                markerfacecolor="none" if row in weak else colour,
                 linewidth=1,
-                label=row,
+                label=mark_weak([row], weak)[0],
             )
         axis.set_xticks(range(len(names)), ticks)
         axis.set_xlabel(label)
         axis.set_title(title)
     axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _explain_dagger(figure, rows, weak)
     return figure
 
 
@@ -308,22 +364,30 @@ def heat_maps(
     settings: Sequence[tuple[float, float]],
     metrics: dict[str, str],
     labels: tuple[str, str],
+    weak: Collection[str],
 ) -> Figure:
-    """Means over two settings, one panel per metric (title by metric); `settings` of every row: (across, down)."""
+    """Means over two settings, one panel per metric (title by metric); `settings` of every row: (across, down).
+
+    weak  rows whose networks are not good enough: a dagger in their cells
+    """
     use_style()
     means = table.set_index(["row", "metric"]).measured
     across, down = (sorted({setting[i] for setting in settings}) for i in (0, 1))
     figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), 3.2), squeeze=False)
     for axis, (metric, title) in zip(axes[0], metrics.items(), strict=True):
         values = np.full((len(down), len(across)), np.nan)
+        texts = np.full(values.shape, "", dtype=object)
         for row, (x, y) in zip(rows, settings, strict=True):
-            values[down.index(y), across.index(x)] = means[row, metric]
+            place = down.index(y), across.index(x)
+            values[place] = means[row, metric]
+            texts[place] = f"{means[row, metric]:.3g}{DAGGER if row in weak else ''}"
         sns.heatmap(
-            values, ax=axis, annot=True, fmt=".3g", cmap="crest", xticklabels=across, yticklabels=down, cbar=False
+            values, ax=axis, annot=texts, fmt="", cmap="crest", xticklabels=across, yticklabels=down, cbar=False
         )
         axis.set_title(title)
         axis.set_xlabel(labels[0])
         axis.set_ylabel(labels[1])
+    _explain_dagger(figure, rows, weak)
     return figure
 
 
@@ -510,11 +574,12 @@ def attention_panels(
     return figure
 
 
-def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str) -> Figure:
+def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str, weak: Collection[str]) -> Figure:
     """Means with 95 % bands over a setting, one panel per metric, one line per row.
 
     frame    columns row, metric, measured, low, high and x
     metrics  title by metric
+    weak     rows whose networks are not good enough: hollow points
     """
     use_style()
     rows = list(dict.fromkeys(frame.row))
@@ -522,11 +587,22 @@ def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str) -> 
     for axis, (metric, title) in zip(axes[0], metrics.items(), strict=True):
         for (colour, marker), row in zip(_markers(len(rows)), rows, strict=True):
             part = frame[(frame.metric == metric) & (frame.row == row)]
-            axis.plot(part[x], part.measured, marker + "-", color=colour, markersize=4, linewidth=1, label=row)
+            fill, name = "none" if row in weak else colour, mark_weak([row], weak)[0]
+            axis.plot(
+                part[x],
+                part.measured,
+                marker + "-",
+                color=colour,
+                markersize=4,
+                markerfacecolor=fill,
+                linewidth=1,
+                label=name,
+            )
             axis.fill_between(part[x], part.low, part.high, color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel(label)
         axis.set_title(title)
     axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _explain_dagger(figure, rows, weak)
     return figure
 
 

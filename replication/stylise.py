@@ -23,6 +23,11 @@ from .weights.shipped import pretrained
 LIGHTEST = "microast"
 
 
+def has_alpha(model: Method) -> bool:
+    """Whether the method's transfer knows a strength of the style."""
+    return "alpha" in model.transfer.__annotations__
+
+
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
     """Options of the method's transfer.
 
@@ -31,7 +36,7 @@ def options_for(model: Method, alpha: float | None) -> dict[str, float]:
     if alpha is None:
         return {}
     check_settings(Settings(alpha=alpha))
-    if "alpha" not in model.transfer.__annotations__:
+    if not has_alpha(model):
         known = [name for name, kind in METHODS.items() if "alpha" in kind.transfer.__annotations__]
         raise UserError(f"{type(model).__name__} has no alpha; use it with {', '.join(known)}")
     return {"alpha": alpha}

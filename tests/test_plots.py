@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib as mpl
 import pandas as pd
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_pages_stay_as_wide_as_a_screen():
     table = pd.DataFrame(
         [{"row": row, "metric": "m", "reported": 1.0, "measured": 1.0, "low": 0.9, "high": 1.1} for row in "abc"]
     )
-    figure = plots.reported_and_measured(table, {"m": ("m", "m")}, list("abc"))
+    figure = plots.reported_and_measured(table, {"m": ("m", "m")}, list("abc"), ())
     figure.canvas.draw()
     (legend,), (axis,) = figure.legends, figure.axes
     assert not legend.get_window_extent().overlaps(axis.get_window_extent())
@@ -113,3 +114,41 @@ def test_a_mosaic_can_be_drawn_twice_and_its_title_stands_above_it(tmp_path):
     (title,), (axis,) = figure.texts, figure.axes
     assert title.get_window_extent().y0 >= axis.get_window_extent().y1
     plots.close(figure)
+
+
+TABLE = pd.DataFrame(
+    [
+        {"row": row, "metric": metric, "reported": 1.0, "measured": 1.0 + n, "low": 0.9 + n, "high": 1.1 + n, "x": n}
+        for n, row in enumerate("abc")
+        for metric in ("style_loss", "m")
+    ]
+)
+ROWS = list("abc")
+MARKED = {
+    "trade_off": lambda weak: plots.trade_off(TABLE, (), ROWS, {"m": "m"}, weak),
+    "reported_and_measured": lambda weak: plots.reported_and_measured(TABLE, {"m": ("m", "m")}, ROWS, weak),
+    "differences": lambda weak: plots.differences(TABLE, {"m": "m"}, weak),
+    "pareto": lambda weak: plots.pareto(TABLE, ROWS, "m", "style_loss", ("m", "s"), weak),
+    "sweep": lambda weak: plots.sweep(TABLE, ROWS, {"m": ["m", "style_loss"]}, ["1", "2"], "n", weak),
+    "heat_maps": lambda weak: plots.heat_maps(
+        TABLE, ROWS, [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)], {"m": "m"}, ("x", "y"), weak
+    ),
+    "curves": lambda weak: plots.curves(TABLE, "x", {"m": "m"}, "x", weak),
+}
+
+
+@pytest.mark.parametrize("kind", MARKED)
+def test_a_row_that_is_not_good_enough_is_marked_in_every_figure(kind):
+    """By a dagger on its name (its value, in a heat map), which a line below explains; and no other row is."""
+
+    def texts(figure):
+        figure.canvas.draw()
+        found = [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+        plots.close(figure)
+        return found
+
+    found = texts(MARKED[kind](["b"]))
+    name = "2 †" if kind == "heat_maps" else "b †"
+    assert name in found and [text for text in found if text.endswith("†") and text != name] == []
+    assert any(text.startswith("† ") for text in found)
+    assert not any("†" in text for text in texts(MARKED[kind]([])))

@@ -148,6 +148,13 @@ def data_uri(image: Float[Tensor, "3 height width"]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def png(image: Float[Tensor, "3 height width"]) -> bytes:
+    """The image as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    PIL.fromarray(to_uint8(image)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image file of a set: its name, where it lies, what it is and under which licence.

@@ -6,15 +6,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import plots
+from .. import files, plots
 from ..data.images import Picture, contents, spread, styles
 from ..papers.rows import Row
 from ..profiles import Profile
 from .grid import Gallery
+from .health import read_health, weak_rows
+
+
+def _weak(rows: Sequence[Row], profile: Profile) -> dict[str, str]:
+    """Why rows are not good enough, by name, of those that are not."""
+    return weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name))
 
 
 def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:
-    """Photograph, painting and every row's result, one line per content, each content with another style."""
+    """Photograph, painting and every row's result, one line per content, each content with another style.
+
+    Names of rows whose networks are not good enough end in a dagger, here and below.
+    """
     paintings = styles(profile.styles)
     pairs = [
         (photograph, paintings[index % len(paintings)]) for index, photograph in enumerate(contents(profile.contents))
@@ -34,7 +43,8 @@ def _pairs_sheet(
         [*(picture.tensor(profile.size) for picture in pair), *(gallery.picture(row, *pair) for row in rows)]
         for pair in pairs
     ]
-    return plots.image_grid(lines, ["photograph", "painting", *(row.name for row in rows)], titles, side=side)
+    names = plots.mark_weak([row.name for row in rows], _weak(rows, profile))
+    return plots.image_grid(lines, ["photograph", "painting", *names], titles, side=side)
 
 
 def health_sheet(networks: Mapping[str, Row], reasons: Mapping[str, str], profile: Profile) -> Figure:
@@ -57,7 +67,7 @@ def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
         [photograph.tensor(profile.size), *(gallery.picture(row, photograph, painting) for painting in paintings)]
         for photograph in photographs
     ]
-    return plots.mosaic(lines, row.name)
+    return plots.mosaic(lines, plots.mark_weak([row.name], _weak([row], profile))[0])
 
 
 def best_and_worst(row: Row, cells: pd.DataFrame, profile: Profile, count: int = 3) -> Figure:

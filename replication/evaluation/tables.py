@@ -46,6 +46,7 @@ PRINTED_AS = {"lpips_vgg_substitute": "lpips", "frechet_substitute": "fid", "cfs
 GIVEN = "-given-pairs"
 # Begins the note on a row whose network misses a limit of `health`; what it misses follows a colon.
 WEAK = "weights not good enough"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The encoder at whose width the methods ran, as a table says it.
 ENCODERS = {
     "student": "method on the student encoder, a substitute for VGG-19",
@@ -127,9 +128,16 @@ def with_weakness(note: str, reason: str) -> str:
 
 
 def weakness_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Why rows of a table are not good enough, from their notes; of those that are not."""
+    """Why rows of a table are not good enough, from their notes; of those that are not. None without notes."""
+    if "note" not in frame:
+        return {}
     found = frame.set_index("row").note.astype(str).str.extract(f"{WEAK}: ([^;]+)")[0].dropna()
     return dict(found.groupby(level=0, sort=False).first())
+
+
+def weak_differences(frame: pd.DataFrame) -> set[str]:
+    """Rows of `differences` that say nothing, because their network or their base's is not good enough."""
+    return set(frame.row[frame.verdict == WEAK])
 
 
 def paper_table(
@@ -225,9 +233,9 @@ def against(
 
     ours     difference, low and high of a row, a base and a metric
     verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a
-             printed
-             difference
+             printed difference; WEAK, printed or not, where a network behind the row or its base is not good enough
     """
+    weak = weakness_of(frame)
     by_cell = frame.set_index(["row", "metric"])
     bases = {row: base + row.removeprefix(without_authors(row)) for row in rows}
     lines = []
@@ -243,7 +251,9 @@ def against(
                 "measured": found["difference"],
                 **{k: found[k] for k in ("low", "high")},
             }
-            if not np.isfinite(line["reported"]) or not np.isfinite(found["low"]):
+            if {row, bases[row]} & weak.keys():
+                line["verdict"] = WEAK
+            elif not np.isfinite(line["reported"]) or not np.isfinite(found["low"]):
                 line["verdict"] = ""
             elif found["low"] <= 0 <= found["high"]:
                 line["verdict"] = "undecided"
@@ -313,12 +323,12 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
 
 def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
     """Kendall's tau between the printed and the measured order of the rows that have both, with its interval, a line a
-    metric.
+    metric, and how many of these rows rest on weights that are not good enough.
 
     A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN
     otherwise. Rows on the authors' weights are ordered among themselves, in lines of their own.
     """
-    lines, authors = {}, frame.row.str.contains(AUTHORS, regex=False)
+    lines, authors, weak = {}, frame.row.str.contains(AUTHORS, regex=False), weakness_of(frame)
     for chosen, end in ((frame[~authors], ""), (frame[authors], AUTHORS)):
         for metric in metric_names if chosen.row.isin(cells.row).any() else ():
             printed = chosen[
@@ -327,20 +337,28 @@ def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[s
             values = [values_of_row(cells, row, metric) for row in printed.row]
             lines[METRICS[metric].title + end] = stats.rank_agreement(
                 printed.reported.to_numpy(), values, profile.bootstrap, seed=0
-            )
+            ) | {WEAK: f"{printed.row.isin(weak).sum()} of {len(printed)}"}
     return pd.DataFrame(lines).T
 
 
-def number(value: float) -> str:
-    """A number as people read it: three digits, of thousands all that stand before the point."""
-    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
+def number(value: float, sign: str = "") -> str:
+    """A number as people read it: three digits, of thousands all that stand before the point, and powers of ten only
+    where zeros could not be counted, as 2.58×10¹¹.
+
+    sign  "+" for a difference, so that positive ones have theirs too
+    """
+    if 999.5 <= abs(value) < 1e6:
+        return f"{value:{sign}.0f}"
+    digits, _, power = f"{value:{sign}.3g}".partition("e")
+    return f"{digits}×10{str(int(power)).translate(RAISED)}" if power else digits
 
 
-def with_interval(measured: float, low: float, high: float) -> str:
-    """A mean and its interval; the mean alone without one, blank when nothing was measured."""
+def with_interval(measured: float, low: float, high: float, sign: str = "") -> str:
+    """A mean and its interval; the mean alone where it has none or is exact, blank when nothing was measured."""
     if pd.isna(measured):
         return ""
-    return number(measured) + ("" if pd.isna(low) else f" [{number(low)}, {number(high)}]")
+    exact = pd.isna(low) or measured == low == high
+    return number(measured, sign) + ("" if exact else f" [{number(low, sign)}, {number(high, sign)}]")
 
 
 def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
@@ -359,7 +377,7 @@ def show(frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
             shown[f"{title}, ours"] = cells.apply(
                 lambda cell: with_interval(cell.measured, cell.low, cell.high), axis=1
             )
-    weak = weakness_of(frame) if "note" in frame else {}
+    weak = weakness_of(frame)
     if weak:
         shown["weights"] = pd.Series({row: f"not good enough: {reason}" for row, reason in weak.items()})
     return shown.fillna("")

@@ -8,7 +8,7 @@ is right.
 Every function returns one line for each operation of a method: its layer and step, averaged over heads and queries.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -18,12 +18,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import files, plots
 from ..data.images import Picture
 from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.cells import in_parallel
+from ..evaluation.health import read_health, weak_rows
 from ..methods.base import Method
 from ..nn.attention import AttentionRecord
+from ..papers.rows import Row
 from ..profiles import Profile
 
 # Queries of an operation that are looked at, spread evenly over its grid.
@@ -208,10 +211,25 @@ def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"
     return image[:, top : top + size, left : left + size + extra]
 
 
-def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd.DataFrame:
+def weak_operations(
+    frame: pd.DataFrame, networks: Mapping[str, tuple[str, str | None]], profile: Profile
+) -> dict[str, str]:
+    """Why rows of a measure are not good enough, by row, of those whose networks are not.
+
+    frame     of `over_pairs`
+    networks  method and variant by title
+    """
+    rows = [Row(title, *network) for title, network in networks.items()]
+    weak = weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name))
+    titles = {row: row.removesuffix(f" {operation}") for row, operation in zip(frame.row, frame.operation, strict=True)}
+    return {row: weak[title] for row, title in titles.items() if title in weak}
+
+
+def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile, weak: Collection[str]) -> pd.DataFrame:
     """Means over pairs with 95 % intervals over photographs and paintings, a line per row.
 
-    `frame` has row, seed, content, style.
+    frame  with row, seed, content, style
+    weak   rows whose networks are not good enough: their names end in a dagger
     """
     shown = {}
     for row in dict.fromkeys(frame.row):
@@ -220,7 +238,7 @@ def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd
             found = tables.estimate(frame, row, metric, profile)
             cells[metric] = tables.with_interval(found["measured"], found["low"], found["high"])
         shown[row] = cells
-    return pd.DataFrame(shown).T
+    return pd.DataFrame(shown).T.set_axis(plots.mark_weak(list(shown), weak))
 
 
 def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str, profile: Profile) -> pd.DataFrame:

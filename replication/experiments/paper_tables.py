@@ -42,6 +42,11 @@ class Result:
         ]
         return curves[0] or curves[1]
 
+    @property
+    def weak(self) -> dict[str, str]:
+        """Why rows are not good enough, of those that are not."""
+        return tables.weakness_of(self.frame)
+
     def show(self, *names: str) -> pd.DataFrame:
         """The table as people read it; see `tables.show`."""
         return tables.show(self.frame, names)

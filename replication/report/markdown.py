@@ -1,45 +1,17 @@
-"""The report: everything that a profile has produced, as a static site.
-
-    make report                       build/report/<profile>/index.html
-
-Opens from disk, without server or network. Executed notebooks, tables, figures, the ledger of claims, cards of weights
-and the provenance of every file become pages that link to each other. Nothing is computed here: what is missing is
-named as missing.
-
-report.html           every page but the cells of notebooks
-report.notebook.html  the cells, on nbconvert's template
-report.css, report.js
-
-JupyterLab carries MathJax only inside its own bundles, so matplotlib draws the formulas, as SVG.
-"""
+"""Markdown of notebooks as HTML for the report: formulas as MathML, anchors on headings, links between pages."""
 
 import html
 import re
 from functools import cache
 from typing import Any
 
+from latex2mathml.converter import convert
 from markupsafe import Markup
-from matplotlib.font_manager import FontProperties
-from matplotlib.path import Path as Outline
-from matplotlib.textpath import TextPath, text_to_path
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-# What notebooks write as TeX and mathtext calls otherwise, or sets too tight or too wide.
-ARGUMENT = r"(?:\{(?:\\.|[^{}])*\}|\w)"
-DIALECT = [
-    (r"\\[bB]igg?(?=\s*[(\[])", r"\\left"),
-    (r"\\[bB]igg?(?=\s*[)\]])", r"\\right"),
-    (r"\\[lr]Vert\b", r"\\Vert"),
-    (r"\\sqrt\s+(\w)", r"\\sqrt{\1}"),
-    (r"\\top\b", "⊤"),
-    (r"(\w)'_", r"\1^{\\prime}_"),
-    (rf"(\\sum(?:\s*[_^]{ARGUMENT})*)", r"\1\\,"),
-]
-LETTERS = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C"}
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown with drawn formulas, anchors on headings, and links to the pages of notebooks.
+    """Markdown with formulas as MathML, anchors on headings, and links to the pages of notebooks.
 
     Tags in it are shown as text.
     """
@@ -86,25 +58,12 @@ def _markdown() -> tuple[MarkdownWithMath, _Renderer]:
 
 @cache
 def formula(tex: str, display: bool = False) -> Markup:
-    """A formula as SVG, in the text's colour and size, read aloud as its source.
+    """A formula as MathML, which browsers set in the text's colour and size and read aloud.
 
-    The source itself when matplotlib cannot set it.
+    The source itself when it cannot be read: a command that is not known would stand in it as a name.
     """
-    text = " ".join(tex.split())
-    for pattern, replacement in [*DIALECT, (r"\\[td]?frac\b", r"\\dfrac" if display else r"\\frac")]:
-        text = re.sub(pattern, replacement, text)
-    size = 20
-    font = FontProperties(size=size, math_fontfamily="cm")
     try:
-        width, height, depth = text_to_path.get_text_width_height_descent(f"${text}$", font, ismath=True)
-        outline = TextPath((0, 0), f"${text}$", prop=font)
-    except ValueError:
-        return Markup("<code>{}</code>").format(tex)
-    strokes = []
-    for points, code in outline.iter_segments(simplify=False):
-        numbers = " ".join(f"{-value if place % 2 else value:.1f}" for place, value in enumerate(points))
-        strokes.append("Z" if code == Outline.CLOSEPOLY else f"{LETTERS[code]}{numbers}")
-    return Markup(
-        '<svg class="formula" role="img" aria-label="{}" viewBox="0 {:.1f} {:.1f} {:.1f}"'
-        ' style="width:{:.3f}em;height:{:.3f}em;vertical-align:{:.3f}em"><path d="{}"/></svg>'
-    ).format(tex, depth - height, width, height, width / size, height / size, -depth / size, "".join(strokes))
+        text = convert(tex, display="block" if display else "inline")
+    except Exception:  # of its own exceptions no one class is the base, and some are Python's
+        text = "\\"
+    return Markup("<code>{}</code>").format(tex) if "\\" in text else Markup(text)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import files
+from .. import files, plots
 from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.health import read_health, weak_rows
-from ..experiments.ledger import NOT_DECIDED, VERDICTS, margin_text, summary
+from ..experiments.ledger import NOT_DECIDED, VERDICTS, summary
 from ..metrics.registry import METRICS
 from ..papers import rows
 from ..papers.printed import WORKBOOK
@@ -55,7 +55,7 @@ def weak_methods(profile: str, folder: Path) -> dict[str, str]:
 def marked(frame: pd.DataFrame, names: Sequence[str], weak: Mapping[str, str]) -> pd.DataFrame:
     """A table as people read it, with a dagger on rows that are not good enough instead of the reason."""
     shown = tables.show(frame, names).drop(columns="weights", errors="ignore")
-    return shown.rename(index=lambda row: f"{row} †" if row in weak else row)
+    return shown.set_axis(plots.mark_weak(list(shown.index), weak))
 
 
 def footnote(frame: pd.DataFrame, weak: Mapping[str, str]) -> str:
@@ -87,15 +87,19 @@ def headline() -> str:
     return "\n".join([*lines, "", f"Means with 95 % intervals; {where}.", *(["", note] if note else [])])
 
 
+def _margin(claim: pd.Series) -> str:
+    """A claim's weakest margin; blank where its weights are not good enough to say anything."""
+    if claim.verdict == NOT_DECIDED:
+        return ""
+    return tables.with_interval(claim.effect, claim.low, claim.high, "+")
+
+
 def verdicts() -> str:
     """Number of claims by paper and verdict, and what became of HIGHLIGHTS."""
     frame, _ = tables.read_reference("claims")
     counts = [[paper, *map(str, line)] for paper, *line in summary(frame).itertuples()]
     chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
-    claims = [
-        [name, claim.statement, claim.verdict, "" if claim.verdict == NOT_DECIDED else margin_text(claim)]
-        for name, claim in chosen.iterrows()
-    ]
+    claims = [[name, claim.statement, claim.verdict, _margin(claim)] for name, claim in chosen.iterrows()]
     return "\n".join(
         [
             *_markdown(["claims", *VERDICTS], counts),

@@ -118,8 +118,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Ledger: a verdict and a paper at a time.
-const claims = [...document.querySelectorAll(".claim")], chosen = { verdict: "", paper: "" };
+// Ledger: a verdict, a paper and a kind at a time; the address may name them, as ledger.html?kind=times does.
+const claims = [...document.querySelectorAll(".claim")], chosen = { verdict: "", paper: "", kind: "" };
 function filter() {
   for (const button of document.querySelectorAll("[data-filter]")) button.setAttribute("aria-pressed", chosen[button.dataset.filter] === button.dataset.value);
   for (const claim of claims) claim.hidden = Object.entries(chosen).some(([key, value]) => value && claim.dataset[key] !== value);
@@ -130,11 +130,12 @@ for (const button of document.querySelectorAll("[data-filter]")) {
   button.addEventListener("click", () => { chosen[button.dataset.filter] = button.dataset.value; filter(); });
 }
 if (claims.length) {
+  for (const [key, value] of new URLSearchParams(location.search)) if (key in chosen) chosen[key] = value;
   filter();
   // A link to a claim shows it, whatever is filtered.
   addEventListener("hashchange", () => {
     const target = $(decodeURIComponent(location.hash.slice(1)));
-    if (target?.closest("[hidden]")) { Object.assign(chosen, { verdict: "", paper: "" }); filter(); target.scrollIntoView(); }
+    if (target?.closest("[hidden]")) { Object.assign(chosen, { verdict: "", paper: "", kind: "" }); filter(); target.scrollIntoView(); }
   });
 }
 

@@ -10,7 +10,7 @@ report.html           every page but the cells of notebooks
 report.notebook.html  the cells, on nbconvert's template
 report.css, report.js
 
-JupyterLab carries MathJax only inside its own bundles, so matplotlib draws the formulas, as SVG.
+Formulas are MathML, which every browser sets by itself: JupyterLab carries MathJax only inside its own bundles.
 """
 
 import ast
@@ -34,7 +34,6 @@ from typing import Any
 
 import jinja2
 import nbformat
-import pandas as pd
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
@@ -48,9 +47,11 @@ from ..evaluation.health import NAME as HEALTH
 from ..experiments.ledger import COLUMNS, VERDICTS
 from ..papers.printed import WORKBOOK
 from ..weights.shipped import card_files
+from .answers import KINDS, beside_print, by_kind, kind_of, methods_by_health
+from .linked import linked_grid, linked_terms, read_cells, sheets
 from .markdown import _markdown
-from .readme import SHOWN, footnote, marked, weak_methods
-from .table_forms import as_grid, damaged, read_csv, read_wide, title_of, write_forms
+from .readme import SHOWN, footnote, weak_methods
+from .table_forms import damaged, read_csv, read_rows, title_of, write_forms
 
 HERE = Path(__file__).parent
 
@@ -111,7 +112,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     pictures = _copy((path for path in _seen(drawn, "*") if path.suffix in PICTURES.values()), site / "figures")
     writers = _writers(executed)
     made = [
-        _table(path, writers, site)
+        _table(path, writers, site, [picture.name for picture in pictures])
         for path in _seen(results, "*.csv")
         if path.name != "claims.csv" and not path.name.endswith(".cells.csv")
     ]
@@ -131,11 +132,14 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
         "tables": made,
         "figures": figures,
         "galleries": _galleries(notebooks, figures),
-        "claims": _claims(results / "claims.csv"),
+        "claims": _claims(results / "claims.csv", made),
         "verdicts": VERDICTS,
+        "kinds": KINDS,
+        "by_kind": by_kind,
+        "printed": [sum(table["printed"][place] for table in made) for place in (0, 1)],
         "measures": list(LIMITS),
         "claims_facts": read_json(results / "claims.json"),
-        "headline": _headline(profile, results),
+        "headline": _headline(profile, results, made),
         "kept": _kept(results, figures),
         "missing": sorted(
             {path.stem for path in (files.ROOT / "notebooks").glob("*.ipynb")} - {path.stem for path in paths}
@@ -169,6 +173,8 @@ def _write(shown: dict[str, Any], site: Path) -> None:
     # Of places that fit a search equally well the first is shown first: the table before the notebook that made it.
     for table in shown["tables"]:
         page(table["url"], "table", table["title"], table=table)
+        if table["cells"]:
+            page(table["cells"].url, "cells", f"Cells of {table['title']}", table=table)
     for book in shown["notebooks"]:
         page(book["url"], "notebook", book["title"], book=book)
     if shown["claims"]:
@@ -280,44 +286,68 @@ def _card(path: Path, health: dict[str, str] | None) -> dict[str, Any]:
     return {"name": path.stem, "curve": facts.pop("loss_curve", []), "facts": facts, "health": health}
 
 
-def _table(path: Path, writers: dict[str, str], site: Path) -> dict[str, Any]:
-    """A table as it is written and, when it has rows and metrics, as people read it; with its forms as files."""
+def _table(path: Path, writers: dict[str, str], site: Path, figures: Sequence[str]) -> dict[str, Any]:
+    """A table as it is written and, when it has rows and metrics, as people read it; with its forms as files.
+
+    figures  names of the pictures that the site has
+    """
     facts = read_json(path.with_suffix(".json"))
-    header, lines = read_csv(path)
-    downloads = [
-        other.name
-        for other in (path, path.with_suffix(".json"), tables.cells_file(path.parent, path.stem))
-        if other.is_file()
-    ]
+    frame, header_and_lines = read_rows(path), read_csv(path)
+    cells_path = tables.cells_file(path.parent, path.stem)
+    cells = read_cells(cells_path, f"cells-{path.stem}.html", sheets(facts, figures))
+    downloads = [other.name for other in (path, path.with_suffix(".json"), cells_path) if other.is_file()]
+    weak = {} if frame is None else tables.weakness_of(frame)
     return {
         "name": path.stem,
         "url": f"table-{path.stem}.html",
         "title": title_of(path),
         "facts": facts,
         "notebook": writers.get(path.name),
-        "wide": read_wide(path),
-        "long": (header, lines),
+        "frame": frame,
+        "wide": None
+        if frame is None
+        else linked_grid(frame, list(dict.fromkeys(frame.metric)), weak, cells.anchors if cells else {}),
+        "note": "" if frame is None else footnote(frame, weak),
+        "printed": (0, 0) if frame is None else beside_print(frame),
+        "long": header_and_lines,
+        "cells": cells,
         "downloads": [*downloads, *(form.name for form in write_forms(path, site / "data", ".shown"))],
     }
 
 
-def _headline(profile: str, results: Path) -> tuple[list[str], list[list[str]], str] | None:
-    """The README's table for this profile, and what the daggers in it mean."""
-    path = results / f"{tables.slug(WORKBOOK, 'All methods')}.csv"
-    if not path.is_file():
+def _anchors(made: Sequence[dict[str, Any]], name: str) -> dict[tuple[str, str], str]:
+    """Addresses of a table's cells by row and metric; none where it has none."""
+    return next((table["cells"].anchors for table in made if table["name"] == name and table["cells"]), {})
+
+
+def _headline(profile: str, results: Path, made: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The README's table for this profile, what the daggers in it mean, and which methods have none."""
+    name = tables.slug(WORKBOOK, "All methods")
+    frame = next((table["frame"] for table in made if table["name"] == name), None)
+    if frame is None:
         return None
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     weak = weak_methods(profile, results)
-    shown = marked(frame, [name for name in SHOWN if name in set(frame.metric)], weak)
-    return *as_grid(shown.rename(columns=lambda name: name.removesuffix(", ours"))), footnote(frame, weak)
+    shown = [metric for metric in SHOWN if metric in set(frame.metric)]
+    header, lines = linked_grid(frame, shown, weak, _anchors(made, name))
+    good, wanting = methods_by_health(frame, weak)
+    return {
+        "header": [column.removesuffix(", ours") for column in header],
+        "lines": lines,
+        "note": footnote(frame, weak),
+        "good": good,
+        "wanting": wanting,
+    }
 
 
-def _claims(path: Path) -> dict[str, list[dict[str, str]]]:
+def _claims(path: Path, made: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Claims by paper; none when the profile has no ledger.
+
+    Beside the ledger's columns: `kind`, what decides it; `margin`, as text; `terms`, the comparison nearest to failing
+    with links to the cells that it compares.
 
     Raises UserError for a file without the ledger's columns.
     """
-    papers: dict[str, list[dict[str, str]]] = {}
+    papers: dict[str, list[dict[str, Any]]] = {}
     if not path.is_file():
         return papers
     header, lines = read_csv(path)
@@ -325,7 +355,11 @@ def _claims(path: Path) -> dict[str, list[dict[str, str]]]:
     if absent:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}; remove it and run `make` again")
     for line in lines:
-        claim = dict(zip(header, line, strict=True))
+        claim: dict[str, Any] = dict(zip(header, line, strict=True))
+        claim["kind"] = kind_of(claim)
+        effect, low, high = (float(claim[name] or "nan") for name in ("effect", "low", "high"))
+        claim["margin"] = tables.with_interval(effect, low, high, "+")
+        claim["terms"] = linked_terms(claim["of"], _anchors(made, claim["table"]))
         papers.setdefault(claim["paper"], []).append(claim)
     return papers
 
@@ -423,7 +457,11 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
 
 
 def _lighten(data: dict[str, str], alt: str, site: Path, pages: dict[str, str], source: Path) -> None:
-    """Move pictures and framed pages of an output of the notebook `source` into files, in place."""
+    """Move pictures and framed pages of an output of the notebook `source` into files, in place.
+
+    Of a live widget, which needs a kernel, its picture stays.
+    """
+    data.pop("application/vnd.jupyter.widget-view+json", None)
     for kind in PICTURES.keys() & data:
         url, (width, height) = _store(site, kind, data.pop(kind), source)
         data["text/html"] = (

@@ -41,19 +41,13 @@ def damaged(path: Path, reason: object) -> UserError:
     return UserError(f"{path} is damaged ({reason}); remove it or restore it with git, then run `make` again")
 
 
-def _rows_and_metrics(path: Path) -> pd.DataFrame | None:
+def read_rows(path: Path) -> pd.DataFrame | None:
     """A table of rows and metrics; None for a table that is none, or has a cell twice."""
     header, _ = read_csv(path)
     if not {"row", "metric", "reported", "measured", "low", "high"} <= set(header):
         return None
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""]).dropna(subset=["row", "metric"])
     return frame if len(frame) and not frame.duplicated(["row", "metric"]).any() else None
-
-
-def read_wide(path: Path) -> Grid | None:
-    """A table of rows and metrics as people read it, with every metric; None for any other table."""
-    frame = _rows_and_metrics(path)
-    return None if frame is None else as_grid(tables.show(frame, list(dict.fromkeys(frame.metric))))
 
 
 def _of_the_paper(frame: pd.DataFrame) -> list[str]:
@@ -63,7 +57,7 @@ def _of_the_paper(frame: pd.DataFrame) -> list[str]:
     return [name for name in every if tables.PRINTED_AS.get(name, name) in printed] or every
 
 
-def as_grid(frame: pd.DataFrame) -> Grid:
+def _as_grid(frame: pd.DataFrame) -> Grid:
     """A frame as texts, its index first."""
     return ["", *frame.columns], [[str(row), *map(str, cells)] for row, *cells in frame.itertuples()]
 
@@ -108,13 +102,17 @@ def _for_latex(text: str) -> str:
 
 
 def _symbols(text: str) -> str:
-    """Greek letters and daggers as commands: the fonts that LaTeX starts with lack them."""
+    """Greek letters, daggers and powers of ten as commands: the fonts that LaTeX starts with lack them."""
 
     def command(found: re.Match[str]) -> str:
         name = unicodedata.name(found[0]).split()[3].lower().replace("lamda", "lambda")  # as Unicode spells it
         return f"$\\{name.capitalize() if found[0].isupper() else name}$"
 
-    return re.sub("[Α-Ωα-ω]", command, text.replace("†", "$\\dagger$"))
+    def power(found: re.Match[str]) -> str:
+        return f"$\\times10^{{{unicodedata.normalize('NFKC', found[1]).replace('−', '-')}}}$"
+
+    text = re.sub("×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", power, text.replace("†", "$\\dagger$"))
+    return re.sub("[Α-Ωα-ω]", command, text)
 
 
 def _html(grid: Grid, title: str, note: str) -> str:
@@ -140,11 +138,11 @@ def write_forms(path: Path, folder: Path, ending: str = "") -> list[Path]:
 
     ending  stands between the table's name and that of the form
     """
-    frame, title, note = _rows_and_metrics(path), title_of(path), ""
+    frame, title, note = read_rows(path), title_of(path), ""
     if frame is None:
         grids = dict.fromkeys(FORMS, read_csv(path))
     else:
-        names, weak = _of_the_paper(frame), tables.weakness_of(frame) if "note" in frame else {}
+        names, weak = _of_the_paper(frame), tables.weakness_of(frame)
         note = footnote(frame, weak)
         grids = dict.fromkeys(FORMS, as_grid(marked(frame, names, weak))) | {".csv": as_grid(tables.show(frame, names))}
     return write_grids(grids, title, note, folder, path.stem + ending)

@@ -167,12 +167,29 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
 def test_numbers_are_shown_without_powers_of_thousand():
     assert tables.with_interval(1024.0, 1023.6, 1024.4) == "1024 [1024, 1024]"
     assert [tables.number(x) for x in (0.12345, 999.4, 999.6, -38563.4, 3.96e9)] == [
-        "0.123", "999", "1000", "-38563", "3.96e+09"
+        "0.123", "999", "1000", "-38563", "3.96×10⁹"
     ]  # fmt: skip
+    assert [tables.number(x, "+") for x in (1024.0, -9.11e-5, 0.5)] == ["+1024", "-9.11×10⁻⁵", "+0.5"]
+    assert tables.with_interval(1.02e3, 1.02e3, 1.02e3, "+") == "+1020", "an exact number has no interval"
     assert (
         tables.with_interval(2.5, float("nan"), float("nan")) == "2.5"
         and tables.with_interval(*[float("nan")] * 3) == ""
     )
+
+
+@pytest.mark.parametrize("weak", [{"w/o DA": "bad"}, {"Full model": "bad"}])
+def test_no_difference_is_judged_on_weights_that_are_not_good_enough(weak):
+    arms = [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da"), Row("w/o PA", "stya2k", "no-pa")]
+    found = cells(Full_model=(0.5, 1.0, 0.5), DA=(0.6, 0.9, 0.5), PA=(0.7, 0.8, 0.5)).replace(
+        {"Full_model": "Full model", "DA": "w/o DA", "PA": "w/o PA"}
+    )
+    frame = tables.paper_table("StyA2K", "Table 2", found, arms, SIZES, weak)
+    changes = tables.differences(frame, found, "Full model", ["content_loss"], SIZES)
+    # A difference from a base that is not good enough says nothing, whatever the row.
+    expected = {"w/o DA", "w/o PA"} if "Full model" in weak else {"w/o DA"}
+    assert tables.weak_differences(changes) == expected
+    assert (changes.verdict[~changes.row.isin(expected)] != tables.WEAK).all()
+    assert tables.agreement(frame, found, ["content_loss"], SIZES)[tables.WEAK].tolist() == ["1 of 3"]
 
 
 def test_unknown_tables_are_refused():
@@ -189,9 +206,9 @@ def test_figures_of_ablations_and_sweeps_show_every_row():
     changes = tables.differences(frame, found, "Full model", ["content_loss", "style_loss"], SIZES)
     names = [row.name for row in arms]
     drawn = [
-        plots.differences(changes, {"content_loss": "content", "style_loss": "style"}),
-        plots.pareto(frame, names, "content_loss", "style_loss", ("c", "s")),
-        plots.sweep(frame, names, {"losses": ["content_loss", "style_loss"]}, ["a", "b"], "which"),
+        plots.differences(changes, {"content_loss": "content", "style_loss": "style"}, ()),
+        plots.pareto(frame, names, "content_loss", "style_loss", ("c", "s"), ()),
+        plots.sweep(frame, names, {"losses": ["content_loss", "style_loss"]}, ["a", "b"], "which", ()),
     ]
     ticks = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
     points = drawn[1].axes[1].lines[0].get_xydata()

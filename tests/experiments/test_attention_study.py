@@ -28,11 +28,13 @@ from replication.experiments.attention import (
     sharpness,
     stability,
     summary,
+    weak_operations,
     wide,
 )
 from replication.experiments.ledger import of_table
 from replication.methods.base import Encoded, Method
 from replication.nn.attention import AttentionRecord
+from replication.papers.rows import Row
 from replication.profiles import Profile
 
 CELL = 8
@@ -221,13 +223,26 @@ def test_summaries_and_curves_are_means_with_intervals():
         and (curve.low < curve.measured).all()
         and (curve.measured < curve.high).all()
     )
-    assert summary(frame.query("shift == 2"), ["changed"], SIZES).loc["a", "changed"].split()[0] in (
+    assert summary(frame.query("shift == 2"), ["changed"], SIZES, ()).loc["a", "changed"].split()[0] in (
         "1",
         "0.998",
         "0.999",
         "1.01",
     )
-    plots.close(plots.curves(curve.reset_index(), "shift", {"changed": "changed"}, "px"))
+    plots.close(plots.curves(curve.reset_index(), "shift", {"changed": "changed"}, "px", ()))
+
+
+def test_operations_of_networks_that_are_not_good_enough_are_marked(tmp_path, monkeypatch):
+    """Each by its own network: of two arms of one method the names begin alike."""
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    networks = {"A": ("stya2k", None), "A, other": ("stya2k", "all-to-all")}
+    arm = Row("", *networks["A, other"]).checkpoint(SIZES.encoder)
+    write_health(tmp_path / SIZES.name, {arm: "bad"})
+    frame = pd.DataFrame({"row": ["A relu4_1, DA", "A, other relu4_1"], "operation": ["relu4_1, DA", "relu4_1"]})
+    weak = weak_operations(frame, networks, SIZES)
+    assert list(weak) == ["A, other relu4_1"]
+    shown = summary(pairs(a=0.5).query("shift == 2"), ["changed"], SIZES, ["a"])
+    assert list(shown.index) == ["a †"]
 
 
 def test_a_wide_window_is_cut_from_the_middle():

@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import nbformat
 import pandas as pd
@@ -23,6 +24,8 @@ from replication.__main__ import main
 from replication.errors import UserError
 from replication.experiments.ledger import COLUMNS
 from replication.report import site as site_module
+from replication.report.answers import kind_of
+from replication.report.linked import linked_terms, read_cells
 from replication.report.markdown import formula
 from replication.report.site import build_site
 
@@ -112,7 +115,7 @@ def make(place: Path) -> None:
             results / f"{name}.json",
             {**facts, "sha256": digest, "paper": "Paper", "table": name[-6:], "rows": [{"row": "A", "seed": [1, 2]}]},
         )
-    write(results / "paper-table1.cells.csv", "row,ssim_grey\nA,0.6\n")
+    write(results / "paper-table1.cells.csv", "row,ssim_grey\n<b>A</b>,0.6\n")
     same = {
         "source": "Table 1, text",
         "predicate": "x[A] > x[B]",
@@ -217,6 +220,7 @@ def check_links(site: Path, found: dict[str, Page]) -> None:
             if link.startswith("https://"):  # a paper's address, which nobody needs to open the page
                 continue
             target, _, anchor = unquote(link).partition("#")
+            target = target.partition("?")[0]  # what the ledger is asked to show
             assert (site / (target or name)).is_file(), (name, link)
             assert not anchor or anchor in found[target or name].ids, (name, link)
 
@@ -353,7 +357,51 @@ def test_figures_have_what_their_notebook_says_of_them(site):
 def test_the_first_page_says_how_much_the_networks_learned(place):
     assert "was not measured in this profile" in build_site("smoke").read_text()
     write_health(place / "results/smoke", {"model-a": "ignores the painting (luma slope 0.02)"})
-    assert "1 of the 1 trained networks that were examined have not learned enough" in build_site("smoke").read_text()
+    assert "1 of the 1 trained networks have not learned enough" in build_site("smoke").read_text()
+
+
+def test_the_first_page_counts_claims_by_what_decides_them(site):
+    """Of the claims in `make` all need runs, and none compares a time or a count."""
+    index = (site / "index.html").read_text()
+    line = re.search(r"<strong>quality</strong>.*?</tr>", index, re.DOTALL)[0]
+    assert re.findall(r"<td>.*?(\d)(?:</a>)?</td>", line) == ["1", "1", "0", "0", "1"]
+    assert "ledger.html?kind=quality&amp;verdict=contradicted" in line and "<strong>times</strong>" not in index
+    assert "2 numbers are printed, 2 of them" not in index and "4 numbers are printed, 4 of them" in index
+
+
+@pytest.mark.parametrize(
+    ("needs", "predicate", "kind"),
+    [
+        ("runs", "time_256[A] < time_256[B]", "times"),
+        ("runs", "params[A] < params[B]", "counting"),
+        ("counts", "slope[A] < 2", "counting"),
+        ("print", "time_256[A] < time_256[B]", "print"),
+        ("runs", "ssim_grey[A] > ssim_grey[B]", "quality"),
+        ("people", "", "quality"),
+    ],
+)
+def test_what_decides_a_claim(needs, predicate, kind):
+    claim = {"needs": needs, "predicate": predicate}
+    assert kind_of(claim) == kind and kind_of({**claim, "kind": "else"}) == "else"
+
+
+def test_every_measured_number_leads_to_its_cells(site):
+    table, cells = (Page(site / f"{name}-paper-table1.html") for name in ("table", "cells"))
+    assert "cells-paper-table1.html#r1-ssim_grey" in table.links and "r1-ssim_grey" in cells.ids
+    assert "table-paper-table1.html" in cells.links
+    # Rows without cells have no link, and neither have the paper's numbers.
+    assert sum(link.startswith("cells-paper-table1.html#") for link in table.links) == 1
+    # A claim's comparison leads to the cells of each of its terms.
+    anchors = {("A", "lpips_vgg_substitute"): "c.html#r1-x"}
+    assert linked_terms("lpips[A] < lpips[<B>]", anchors) == '<a href="c.html#r1-x">lpips[A]</a> &lt; lpips[&lt;B&gt;]'
+
+
+def test_cells_have_names_and_no_blank_columns(tmp_path):
+    write(tmp_path / "t.cells.csv", "row,seed,content,style,a,b\nR,0,x,p,1,\nR,0,x,q,2,\nS,0,x,p,,3\n")
+    page = read_cells(tmp_path / "t.cells.csv", "cells-t.html", {"S": "figures.html#s"})
+    assert page.rows == {"R": ("r1", ["a"], [["p", "1"], ["q", "2"]]), "S": ("r2", ["b"], [["", "3"]])}
+    assert page.anchors == {("R", "a"): "cells-t.html#r1-a", ("S", "b"): "cells-t.html#r2-b"}
+    assert page.pictures == {"S": "figures.html#s"} and read_cells(tmp_path / "none.csv", "", {}) is None
 
 
 def test_a_network_that_is_not_good_enough_is_marked(place):
@@ -402,7 +450,7 @@ def test_the_search_knows_titles_headings_text_and_claims(site):
     assert not places("secret_code") and not places("0.612345")
 
 
-def test_every_formula_of_the_notebooks_is_drawn():
+def test_every_formula_of_the_notebooks_is_mathml():
     found = []
     for path in sorted((files.ROOT / "notebooks").glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
@@ -410,10 +458,14 @@ def test_every_formula_of_the_notebooks_is_drawn():
                 found += re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", cell.source, re.DOTALL)
     assert len(found) > 50
     for display, inline in found:
-        assert formula(display or inline, bool(display)).startswith("<svg"), display or inline
-    # Taller in a line of its own, read aloud as its source, and the source itself when it cannot be set.
-    height = [float(re.search(r"height:([\d.]+)em", formula(r"\frac{a}{b}", display))[1]) for display in (False, True)]
-    assert height[1] > 1.2 * height[0] and 'aria-label="a &lt; b"' in formula("a < b")
+        text = formula(display or inline, bool(display))
+        ElementTree.fromstring(text)  # well-formed
+        assert text.startswith("<math") and "\\" not in text, display or inline
+    # In a line of its own when it is displayed, and the source itself when it cannot be read.
+    assert [re.search('display="([a-z]+)"', formula("a < b", display))[1] for display in (False, True)] == [
+        "inline", "block"
+    ]  # fmt: skip
+    assert formula(r"\frac{a}{") == r"<code>\frac{a}{</code>"
     assert formula(r"\nonsense < b") == r"<code>\nonsense &lt; b</code>"
 
 
@@ -528,6 +580,13 @@ def test_filtering_the_ledger(browser, site):
         and opened.get_attribute("[data-value='Paper B']", "aria-pressed") == "true"
         and errors == []
     )
+
+
+def test_an_address_chooses_what_the_ledger_shows(browser, site):
+    opened, errors = open_page(browser, (site / "ledger.html").as_uri() + "?kind=quality&verdict=contradicted")
+    assert opened.inner_text("#count") == "1 of 3 claims"
+    opened.goto((site / "ledger.html").as_uri() + "?kind=times")
+    assert opened.inner_text("#count") == "0 of 3 claims" and errors == []
 
 
 def test_sorting_a_table_and_unfolding_code(browser, site):

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from replication import files
 from replication.__main__ import main
-from replication.report.table_forms import FORMS, read_csv, read_wide, write_forms, write_tables
+from replication.report.table_forms import FORMS, read_csv, read_rows, write_forms, write_tables
 
 GRID = ["", "SSIM, paper", "a_b & c"], [["AdaIN α=0.5", "50 % | <b>", "x#1"], ["λ2 = 1", "", "{y}"]]
 
@@ -28,6 +28,7 @@ def test_latex_uses_booktabs_and_escapes():
     text = FORMS[".tex"](GRID, "50 % of A_1", "† 5 % of α_2")
     assert re.findall(r"\\(\w+rule)", text) == ["toprule", "midrule", "bottomrule"]
     assert r"\caption{50 \% of A\_1}" in text and r"AdaIN $\alpha$=0.5" in text and r"$\lambda$2 = 1" in text
+    assert r"-2.58$\times10^{-11}$ b" in FORMS[".tex"]((["", "a"], [["r", "-2.58×10⁻¹¹ b"]]), "T", "")
     assert r"\footnotesize $\dagger$ 5 \% of $\alpha$\_2" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len(body) == 3 and all(len(re.findall(r"(?<!\\)&", line)) == 2 for line in body)
@@ -53,8 +54,9 @@ def test_committed_tables_take_every_form(name, tmp_path):
     assert [one.suffix for one in written] == list(FORMS)
     table = (tmp_path / f"{name}.tex").read_text(encoding="utf-8")
     rows = [line for line in table.splitlines() if line.endswith(r"\\")]
-    lines = read_wide(path) or read_csv(path)
-    assert len(rows) == len(lines[1]) + 1 and len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+    frame = read_rows(path)
+    lines = len(read_csv(path)[1]) if frame is None else frame.row.nunique()
+    assert len(rows) == lines + 1 and len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
     header, _ = read_csv(tmp_path / f"{name}.csv")
     assert ("fine detail, ours" in header) == (name == "workbook-allmethods")  # which no paper prints
     assert ("LPIPS substitute (VGG), ours" in header) == (name in ("stya2k-table1", "workbook-allmethods"))
