@@ -144,7 +144,9 @@ def write_forms(path: Path, folder: Path, ending: str = "") -> list[Path]:
     else:
         names, weak = _of_the_paper(frame), tables.weakness_of(frame)
         note = footnote(frame, weak)
-        grids = dict.fromkeys(FORMS, as_grid(marked(frame, names, weak))) | {".csv": as_grid(tables.show(frame, names))}
+        grids = dict.fromkeys(FORMS, _as_grid(marked(frame, names, weak))) | {
+            ".csv": _as_grid(tables.show(frame, names))
+        }
     return write_grids(grids, title, note, folder, path.stem + ending)
 
 
