@@ -244,11 +244,11 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", CLIP_SUFFIXES)
 def test_a_full_disk_is_said_and_leaves_nothing(ending, tmp_path, monkeypatch):
     """/dev/full takes no byte."""
-    monkeypatch.setattr(
-        video_files,
-        "write_atomic",
-        lambda path, write: files.write_atomic(path, lambda temporary: full(temporary, write)),
-    )
+    write_atomic = files.write_atomic
+    for module in (files, video_files):
+        monkeypatch.setattr(
+            module, "write_atomic", lambda path, write: write_atomic(path, lambda temporary: full(temporary, write))
+        )
 
     def full(temporary, write):
         link = temporary.with_name(f"link{temporary.suffix}")
