@@ -1,8 +1,9 @@
 """Stylise an image or video file with the shipped weights; many pictures: `stylise_folders`."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from .files import check_target, printable
 from .methods import METHODS, Encoded
 from .methods.base import Method
 from .nn.encoder import AnyImage, Image
-from .weights.shipped import pretrained
+from .weights.choice import Choice, chosen_network
 
 # The method that needs the least memory per pixel.
 LIGHTEST = "microast"
@@ -29,12 +30,20 @@ class Settings:
     alpha              strength of the style, for methods that have it; None is the method's default
     keep_transparency  the result is as transparent as the photograph
     preserve_colour    the result has the photograph's colours: only its light and dark come from the style
+    network            which weights, and where they run
     """
 
     size: int | None = None
     alpha: float | None = None
     keep_transparency: bool = False
     preserve_colour: bool = False
+    network: Choice = Choice()
+
+    def facts(self) -> dict[str, Any]:
+        """What a result depends on: all of them but the device."""
+        facts = asdict(self)
+        del facts["network"]["device"]
+        return facts
 
 
 DEFAULTS = Settings()
@@ -97,7 +106,8 @@ def stylise_file(method: str, content: Path, style: Path, out: Path, settings: S
     pictures = [read_image(path, size)[None] for path in (content, style)]
     check_format(out, size=tuple(pictures[0].shape[2:]))
     opacity = read_alpha(content, size) if keep_transparency else None
-    model = pretrained(method)
+    model = chosen_network(method, settings.network)
+    pictures = [picture.to(settings.network.device) for picture in pictures]
     options = options_for(model, settings.alpha)
     height, width = pictures[0].shape[2:]
     with memory_advice(memory_text(f"{width}x{height}", min(height, width), method)), torch.inference_mode():
@@ -138,15 +148,15 @@ def stylise_video(method: str, clip: Path, style: Path, out: Path, settings: Set
     size = settings.size
     _check(out, CLIP_SUFFIXES, size, (clip, style))
     video = Video(clip)
-    model = pretrained(method)
+    model, device = chosen_network(method, settings.network), settings.network.device
     options = options_for(model, settings.alpha)
     with torch.inference_mode():
-        code = encode_named(model.encode_style, read_image(style, size)[None], style)
+        code = encode_named(model.encode_style, read_image(style, size)[None].to(device), style)
 
     @torch.inference_mode()
     def painted() -> Iterator[Shown]:
         for shown in tqdm(video.frames(), desc="frames", mininterval=5):
-            frame = shown.image
+            frame = shown.image.to(device)
             if size is not None:
                 scale = size / min(frame.shape[1:])
                 shape = [max(size, round(side * scale)) for side in frame.shape[1:]]
@@ -154,7 +164,7 @@ def stylise_video(method: str, clip: Path, style: Path, out: Path, settings: Set
             stylised = model.decode(model.transfer(model.encode_content(frame[None]), code, **options))
             if settings.preserve_colour:
                 stylised = with_colours_of(frame[None], stylised)
-            yield replace(shown, image=stylised[0])
+            yield replace(shown, image=stylised[0].cpu())
 
     with memory_advice(f"a frame needs more memory than there is; add --size 256 or take --method {LIGHTEST}"):
         _, notes = write_video(out, painted(), video)
