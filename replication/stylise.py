@@ -17,7 +17,7 @@ from .methods import METHODS, Encoded
 from .methods.base import Method
 from .nn.encoder import AnyImage, Image
 from .stylise_jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
-from .weights.shipped import pretrained
+from .weights.choice import chosen_network
 
 # The method that needs the least memory per pixel.
 LIGHTEST = "microast"
@@ -72,7 +72,8 @@ def stylise_file(method: str, content: Path, style: Path, out: Path, settings: S
     pictures = [read_image(path, size)[None] for path in (content, style)]
     check_format(out, size=tuple(pictures[0].shape[2:]))
     opacity = read_alpha(content, size) if settings.keep_transparency else None
-    model = pretrained(method)
+    model = chosen_network(method, settings.network)
+    pictures = [picture.to(settings.network.device) for picture in pictures]
     options = options_for(model, settings.alpha)
     height, width = pictures[0].shape[2:]
     with memory_advice(memory_text(f"{width}x{height}", min(height, width), method)), torch.inference_mode():
@@ -113,15 +114,15 @@ def stylise_video(method: str, clip: Path, style: Path, out: Path, settings: Set
     check_video(clip, style, out, settings)
     size = settings.size
     video = Video(clip)
-    model = pretrained(method)
+    model, device = chosen_network(method, settings.network), settings.network.device
     options = options_for(model, settings.alpha)
     with torch.inference_mode():
-        code = encode_named(model.encode_style, read_image(style, size)[None], style)
+        code = encode_named(model.encode_style, read_image(style, size)[None].to(device), style)
 
     @torch.inference_mode()
     def painted() -> Iterator[Shown]:
         for shown in tqdm(video.frames(), desc="frames", mininterval=5):
-            frame = shown.image
+            frame = shown.image.to(device)
             if size is not None:
                 scale = size / min(frame.shape[1:])
                 shape = [max(size, round(side * scale)) for side in frame.shape[1:]]
@@ -129,7 +130,7 @@ def stylise_video(method: str, clip: Path, style: Path, out: Path, settings: Set
             stylised = model.decode(model.transfer(model.encode_content(frame[None]), code, **options))
             if settings.preserve_colour:
                 stylised = with_colours_of(frame[None], stylised)
-            yield replace(shown, image=stylised[0])
+            yield replace(shown, image=stylised[0].cpu())
 
     with memory_advice(f"a frame needs more memory than there is; add --size 256 or take --method {LIGHTEST}"):
         _, notes = write_video(out, painted(), video)

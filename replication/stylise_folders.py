@@ -23,7 +23,7 @@ from .methods.base import Method
 from .nn.encoder import Image
 from .stylise import encode_named, memory_text, options_for, with_colours_of
 from .stylise_jobs import KEPT, Job, Outcome, Settings, check_folder
-from .weights.shipped import pretrained
+from .weights.choice import chosen_network
 
 # Paintings whose codes are in memory together.
 STYLES_AT_ONCE = 16
@@ -45,7 +45,7 @@ class _Folder:
     def key(self, job: Job, model: Method) -> str:
         """Hash of all that a result depends on but the code."""
         facts = [*(files.sha256_file(path) for path in (job.content, job.style)), job.method, model.weights]
-        return files.sha256_text(files.canonical_json([*facts, vars(self.settings)]))
+        return files.sha256_text(files.canonical_json([*facts, self.settings.facts()]))
 
     def has(self, job: Job, model: Method) -> bool:
         """Whether a job is done. A file that cannot be read makes that false; painting then says why."""
@@ -67,7 +67,8 @@ def paint(wanted: Sequence[Job], settings: Settings, out: Path, tell: Callable[[
     written; what is wrong with a picture is an outcome.
     """
     check_folder(wanted, out, settings)
-    models = {method: pretrained(method) for method in dict.fromkeys(job.method for job in wanted)}
+    methods = dict.fromkeys(job.method for job in wanted)
+    models = {method: chosen_network(method, settings.network) for method in methods}
     for model in models.values():
         options_for(model, settings.alpha)
     folder, outcomes = _Folder(settings, out), []
@@ -90,9 +91,9 @@ def _outcomes(wanted: Sequence[Job], models: dict[str, Method], folder: _Folder)
 
 def _paint_part(part: Sequence[Job], model: Method, folder: _Folder) -> Iterator[Outcome]:
     """Jobs of one method whose paintings' codes fit into memory."""
-    size = folder.settings.size
+    size, device = folder.settings.size, folder.settings.network.device
     codes = {
-        path: _try(lambda path=path: encode_named(model.encode_style, read_image(path, size)[None], path))
+        path: _try(lambda path=path: encode_named(model.encode_style, read_image(path, size)[None].to(device), path))
         for path in dict.fromkeys(job.style for job in part)
     }
     for content in dict.fromkeys(job.content for job in part):
@@ -125,7 +126,7 @@ class _Opened:
 
 
 def _open(path: Path, model: Method, settings: Settings) -> _Opened:
-    image = read_image(path, settings.size)[None]
+    image = read_image(path, settings.size)[None].to(settings.network.device)
     with memory_advice(_too_large(path, image)):
         code = encode_named(model.encode_content, image, path)
     return _Opened(image, code, read_alpha(path, settings.size) if settings.keep_transparency else None)

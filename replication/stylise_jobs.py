@@ -6,13 +6,15 @@ Nothing here needs torch, which takes seconds to import, so a mistake in a comma
 import glob
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .data.decode import check_file
 from .data.formats import CLIP_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
 from .errors import UserError
 from .files import check_target, printable
+from .weights.wanted import Choice
 
 KEPT = "stylised.json"
 # Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
@@ -27,12 +29,20 @@ class Settings:
     alpha              strength of the style, for methods that have it; None is the method's default
     keep_transparency  the result is as transparent as the photograph
     preserve_colour    the result has the photograph's colours: only its light and dark come from the style
+    network            which weights, and where they run
     """
 
     size: int | None = None
     alpha: float | None = None
     keep_transparency: bool = False
     preserve_colour: bool = False
+    network: Choice = Choice()
+
+    def facts(self) -> dict[str, Any]:
+        """What a result depends on: all of them but the device."""
+        facts = asdict(self)
+        del facts["network"]["device"]
+        return facts
 
 
 DEFAULTS = Settings()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import printable
-from .options import Commands
+from .options import Commands, network_choice, network_options
 
 
 def add_stylise(commands: Commands) -> None:
@@ -80,6 +80,7 @@ def add_stylise(commands: Commands) -> None:
         action="store_true",
         help="print one JSON object for each result instead of text, as soon as it is done",
     )
+    network_options(command, "the widest that is trained")
     command.set_defaults(run=_stylise)
 
 
@@ -88,7 +89,13 @@ def _stylise(arguments: argparse.Namespace) -> int:
     from ..methods import method_name
 
     # Everything that can be wrong with the words is said before torch is imported.
-    settings = jobs.Settings(arguments.size, arguments.alpha, arguments.keep_transparency, arguments.preserve_colour)
+    settings = jobs.Settings(
+        arguments.size,
+        arguments.alpha,
+        arguments.keep_transparency,
+        arguments.preserve_colour,
+        network_choice(arguments),
+    )
     methods = list(dict.fromkeys(map(method_name, arguments.method)))
     if arguments.content is None and arguments.video is None:
         raise UserError("name what to paint: --content or --video")
@@ -167,6 +174,7 @@ def add_explore(commands: Commands) -> None:
     command.add_argument(
         "--size", type=int, default=256, help="side of the square that both images are cut to, in pixels (default: 256)"
     )
+    network_options(command, "student, as in the tables")
     command.set_defaults(run=_explore)
 
 
@@ -180,5 +188,6 @@ def _explore(arguments: argparse.Namespace) -> None:
         method_name(name)
     from ..report.explorer import explore_files
 
-    page = explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size)
+    choice = network_choice(arguments, "student")
+    page = explore_files(arguments.content, arguments.style, arguments.methods, arguments.out, arguments.size, choice)
     print(f"wrote {printable(page)}")

@@ -14,7 +14,7 @@ distort most has two first. `error` says what that costs, and the page prints it
 import base64
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -32,10 +32,13 @@ from ..errors import UserError
 from ..methods import TITLES, method_name
 from ..methods.base import Method
 from ..nn.attention import AttentionRecord
-from ..weights.shipped import pretrained
+from ..weights.choice import chosen_network
+from ..weights.wanted import Choice
 
 # Bytes that a page may have.
 LIMIT = 15_000_000
+# The networks of the tables; a page holds queries and keys of every position, twice as heavy at half width.
+NETWORKS = Choice(encoder="student")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def page(
     encoded, found = {}, {}
     for name, model in models.items():
         encoded[name] = model.encode_content(content[None]), model.encode_style(style[None])
-        found[name] = [record for record in model.attention(*encoded[name]) if not record.within]
+        found[name] = [_on_cpu(record) for record in model.attention(*encoded[name]) if not record.within]
         if not found[name]:
             raise UserError(f"{name} has no attention over positions of the painting; leave it out")
     # Base64 of one byte a number, which the page holds in any case: known before anything is transferred or packed.
@@ -175,6 +178,11 @@ def page(
     return text(kinds, errors)
 
 
+def _on_cpu(record: AttentionRecord) -> AttentionRecord:
+    values = {part.name: getattr(record, part.name) for part in fields(record)}
+    return replace(record, **{name: value.cpu() for name, value in values.items() if isinstance(value, Tensor)})
+
+
 def _check_limit(size: int) -> None:
     if size > LIMIT:
         raise UserError(
@@ -183,16 +191,17 @@ def _check_limit(size: int) -> None:
         )
 
 
-def explore_files(content: Path, style: Path, methods: Sequence[str], out: Path, size: int) -> Path:
+def explore_files(
+    content: Path, style: Path, methods: Sequence[str], out: Path, size: int, choice: Choice = NETWORKS
+) -> Path:
     """Read two image files and write the page. Raises UserError for every mistake a user can make, before computing."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"cannot write {out}: give it the ending .html")
     if size < 64:
         raise UserError(f"size must be at least 64 px, got {size}")
     files.check_target(out, (content, style))
-    # The networks of the tables; a page holds queries and keys of every position, twice as heavy at half width.
-    models = {TITLES[name]: pretrained(name, encoder="student") for name in map(method_name, methods)}
-    images = [read_image(path, size, True) for path in (content, style)]
+    models = {TITLES[name]: chosen_network(name, choice) for name in map(method_name, methods)}
+    images = [read_image(path, size, True).to(choice.device) for path in (content, style)]
     return files.write_text(
         out, page(*images, models, f"{files.printable(content.stem)} and {files.printable(style.stem)}")
     )
