@@ -4,6 +4,8 @@ PROFILE ?= cpu
 CONTENT ?= builtin
 STYLE ?= builtin
 ARGS ?=
+# CPU=1 installs PyTorch without CUDA, from its own index: 4 GB less.
+CPU ?=
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -13,17 +15,22 @@ READY := .venv/ready
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
 
-env: $(READY)  ## set up .venv from requirements.lock
+env: $(READY)  ## set up .venv from requirements.lock (CPU=1 without CUDA)
 
 # The stamp is written last, so a killed installation is taken up again.
-$(READY): requirements.lock pyproject.toml
+$(READY): $(if $(CPU),build/cpu.lock) requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is older than 3.11; name a newer one with make PYTHON=python3.12" >&2; exit 1; }
 	@# A killed venv leaves a python without pip: such an environment is made anew.
 	$(BIN)/python -m pip --version 2>/dev/null | grep -q '^pip ' || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on $(if $(CPU),--extra-index-url \
+	  https://download.pytorch.org/whl/cpu -r build/cpu.lock,-r requirements.lock)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --quiet -e .
 	touch $@
+
+build/cpu.lock: requirements.lock
+	mkdir -p build
+	grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > $@
 
 test: $(READY)  ## run the tests (ARGS=-x passes options to pytest)
 	$(BIN)/python -m pytest $(ARGS)
@@ -72,8 +79,8 @@ report: $(READY)  ## write what PROFILE has produced as a static site: build/rep
 readme: $(READY)  ## put the tables of results/reference/cpu into README.md
 	$(BIN)/python -m replication readme
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: $(READY)  ## open the notebooks in JupyterLab (ARGS=--no-browser passes options to it)
+	$(BIN)/jupyter lab notebooks $$(test "$$(id -u)" != 0 || echo --allow-root) $(ARGS)
 
 lock:  ## write requirements.lock anew from pyproject.toml, in a fresh environment
 	rm -rf build/lock

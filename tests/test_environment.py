@@ -1,6 +1,9 @@
-"""environment.yml, pyproject.toml and requirements.lock say the same."""
+"""environment.yml, pyproject.toml and requirements.lock say the same, and so do the files of ready environments."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -62,3 +65,34 @@ def test_the_lock_names_no_local_build_and_no_place():
 
 def test_no_lock_on_the_build_without_torchvision():
     assert locked()["torch"] != Version("2.13.0")
+
+
+def test_ready_environments_have_a_python_that_the_project_takes_and_no_cuda():
+    """The Dockerfile, the development container and Binder: the same lock, without CUDA."""
+    docker, binder = (ROOT / "Dockerfile").read_text(), (ROOT / ".binder/runtime.txt").read_text()
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    pythons = [
+        re.search(r"^FROM python:(3[.]\d+)", docker, re.MULTILINE)[1],
+        re.search(r"python:(3[.]\d+)", container["image"])[1],
+        re.fullmatch(r"python-(3[.]\d+)\n", binder)[1],
+    ]
+    assert all(Version(version) >= Version("3.11") for version in pythons)
+    assert "make env CPU=1" in docker and container["postCreateCommand"] == "make env CPU=1"
+    script = ROOT / ".binder/postBuild"
+    assert os.access(script, os.X_OK) and "-r build/cpu.lock" in script.read_text()
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def test_the_lock_without_cuda_has_everything_else(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(["make", "--silent", "build/cpu.lock"], cwd=tmp_path, check=True)
+    names = {Requirement(line).name for line in (tmp_path / "build/cpu.lock").read_text().splitlines()}
+    every = {Requirement(line).name for line in (tmp_path / "requirements.lock").read_text().splitlines()}
+    assert {name for name in every - names} == {n for n in every if n.startswith(("nvidia-", "cuda-")) or n == "triton"}
+    for setting, lock, other in (
+        ("CPU=1", "-r build/cpu.lock", "-r requirements.lock"),
+        ("CPU=", "-r requirements.lock", "whl/cpu"),
+    ):
+        said = subprocess.run(["make", "-n", "env", setting], cwd=tmp_path, capture_output=True, text=True).stdout
+        assert lock in said and other not in said

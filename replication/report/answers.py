@@ -10,12 +10,14 @@ from ..experiments.claims import TERM
 from ..experiments.ledger import VERDICTS
 from ..papers.rows import REFERENCES
 
-# What decides a claim, and what that is worth. Only the last says anything about how methods paint.
+# What decides a claim, and what that is worth. Only `quality` says anything about how methods paint.
 KINDS = {
     "counting": "sizes and operations of the modules",
     "print": "the papers' own printed numbers",
-    "times": "one benchmark on one machine",
+    "time": "one benchmark on one machine",
+    "attention": "where trained networks look",
     "quality": "pictures of trained networks",
+    "not testable": "needs people, or what is not here",
 }
 
 
@@ -23,12 +25,13 @@ def kind_of(claim: Mapping[str, str]) -> str:
     """What decides a claim of the ledger: one of KINDS, or what the ledger itself calls it."""
     if claim.get("kind"):
         return claim["kind"]
-    if claim["needs"] in ("counts", "print"):
-        return {"counts": "counting", "print": "print"}[claim["needs"]]
+    known = {"counts": "counting", "print": "print", "people": "not testable", "absent": "not testable"}
+    if claim["needs"] in known:
+        return known[claim["needs"]]
     metrics = {metric for metric, _ in TERM.findall(claim["predicate"])}
     if metrics and metrics <= {"params", "macs_256"}:
         return "counting"
-    return "times" if metrics & set(TIMES) else "quality"
+    return "time" if metrics & set(TIMES) else "quality"
 
 
 def by_kind(claims: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:

@@ -118,7 +118,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Ledger: a verdict, a paper and a kind at a time; the address may name them, as ledger.html?kind=times does.
+// Ledger: a verdict, a paper and a kind at a time; the address may name them, as ledger.html?kind=time does.
 const claims = [...document.querySelectorAll(".claim")], chosen = { verdict: "", paper: "", kind: "" };
 function filter() {
   for (const button of document.querySelectorAll("[data-filter]")) button.setAttribute("aria-pressed", chosen[button.dataset.filter] === button.dataset.value);

@@ -365,19 +365,19 @@ def test_the_first_page_counts_claims_by_what_decides_them(site):
     index = (site / "index.html").read_text()
     line = re.search(r"<strong>quality</strong>.*?</tr>", index, re.DOTALL)[0]
     assert re.findall(r"<td>.*?(\d)(?:</a>)?</td>", line) == ["1", "1", "0", "0", "1"]
-    assert "ledger.html?kind=quality&amp;verdict=contradicted" in line and "<strong>times</strong>" not in index
+    assert "ledger.html?kind=quality&amp;verdict=contradicted" in line and "<strong>time</strong>" not in index
     assert "2 numbers are printed, 2 of them" not in index and "4 numbers are printed, 4 of them" in index
 
 
 @pytest.mark.parametrize(
     ("needs", "predicate", "kind"),
     [
-        ("runs", "time_256[A] < time_256[B]", "times"),
+        ("runs", "time_256[A] < time_256[B]", "time"),
         ("runs", "params[A] < params[B]", "counting"),
         ("counts", "slope[A] < 2", "counting"),
         ("print", "time_256[A] < time_256[B]", "print"),
         ("runs", "ssim_grey[A] > ssim_grey[B]", "quality"),
-        ("people", "", "quality"),
+        ("people", "", "not testable"),
     ],
 )
 def test_what_decides_a_claim(needs, predicate, kind):
@@ -585,7 +585,7 @@ def test_filtering_the_ledger(browser, site):
 def test_an_address_chooses_what_the_ledger_shows(browser, site):
     opened, errors = open_page(browser, (site / "ledger.html").as_uri() + "?kind=quality&verdict=contradicted")
     assert opened.inner_text("#count") == "1 of 3 claims"
-    opened.goto((site / "ledger.html").as_uri() + "?kind=times")
+    opened.goto((site / "ledger.html").as_uri() + "?kind=time")
     assert opened.inner_text("#count") == "0 of 3 claims" and errors == []
 
 
