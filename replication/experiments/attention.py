@@ -24,7 +24,6 @@ from ..evaluation import tables
 from ..evaluation.cells import in_parallel
 from ..methods.base import Method
 from ..nn.attention import AttentionRecord
-from ..profiles import Profile
 
 # Queries of an operation that are looked at, spread evenly over its grid.
 QUERIES = 256
@@ -208,7 +207,7 @@ def wide(picture: Picture, size: int, extra: int) -> Float[Tensor, "3 size wide"
     return image[:, top : top + size, left : left + size + extra]
 
 
-def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd.DataFrame:
+def summary(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Means over pairs with 95 % intervals over photographs and paintings, a line per row.
 
     `frame` has row, seed, content, style.
@@ -217,19 +216,19 @@ def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile) -> pd
     for row in dict.fromkeys(frame.row):
         cells = {}
         for metric in metrics:
-            found = tables.estimate(frame, row, metric, profile)
+            found = tables.estimate(frame, row, metric)
             cells[metric] = tables.with_interval(found["measured"], found["low"], found["high"])
         shown[row] = cells
     return pd.DataFrame(shown).T
 
 
-def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str, profile: Profile) -> pd.DataFrame:
+def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str) -> pd.DataFrame:
     """Columns: row, metric, the setting, measured, low, high; for `plots.curves`."""
     lines = []
     for value, part in frame.groupby(setting, sort=True):
         for row in dict.fromkeys(part.row):
             for metric in metrics:
-                found = tables.estimate(part, row, metric, profile)
+                found = tables.estimate(part, row, metric)
                 lines.append(
                     {
                         "row": row,

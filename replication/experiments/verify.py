@@ -41,7 +41,7 @@ INCOMPARABLE, MISSING, KEPT = "not comparable", "missing", "kept"
 # inverts matrices, the ends of an interval hang on few replicates, and one exchanged pair moves a rank correlation.
 TOLERANCES = {"mean": 1e-3, "edges": 5e-3, "set distance": 1e-2, "interval": 1e-2, "rank correlation": 5e-2}
 INTERVALS = ("low", "high", "tau_low", "tau_high")
-SET_DISTANCES = ("fid", "frechet_substitute", "kernel_distance")
+SET_DISTANCES = ("fid", "frechet_substitute", "frechet_spread", "kernel_distance")
 # What says which line of a table it is; a table has some of them.
 NAMES = (
     "id",
