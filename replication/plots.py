@@ -27,7 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 # Longer side of a page of photographs, in pixels.
 LONGEST = 2400
 # Supported, contradicted, undecided, not decided because of the weights, not testable here.
-VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#8C8C8C", "#CCCCCC")
+VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#8C8C8C", "#56B4E9", "#CCCCCC")
 # Ends the name of a row whose network is not good enough, in every figure and table.
 DAGGER = " †"
 # What bars and points of ours are called beside the paper's.

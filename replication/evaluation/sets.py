@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..metrics.backbones import set_vectors
-from ..metrics.semantic import frechet_distance, inception_distance, kernel_distance, pooled
+from ..metrics.semantic import frechet_distance, frechet_spread, inception_distance, kernel_distance, pooled
 from ..nn.encoder import Image
 from ..nn.losses import Features
 
@@ -21,6 +21,7 @@ DISTANCES: dict[str, tuple[str, Callable[..., float]]] = {
     "fid_imagenet": ("inception", inception_distance),
     "kid": ("inception", kernel_distance),
     "frechet_substitute": ("pooled", frechet_distance),
+    "frechet_spread": ("pooled", frechet_spread),
     "kernel_distance": ("pooled", kernel_distance),
 }
 # All numbers of whole sets; ArtFID is made of FID and LPIPS.

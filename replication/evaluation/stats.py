@@ -1,13 +1,18 @@
-"""Intervals for grids: photographs x paintings are crossed, so cells are not independent.
+"""Orders of rows under resampling: photographs x paintings are crossed, so cells are not independent.
 
 A resample draws photographs and paintings separately, with replacement, and takes all cells where they meet. The same
-seed draws the same images, so replicates of two methods are paired and their difference has an interval of its own.
+seed draws the same images, so replicates of two methods are paired. Percentiles of replicates are too narrow on few
+images (`coverage`); means and differences have their intervals from `intervals`, and resampling serves what has no
+such interval: Kendall's tau, and curves.
 """
+
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from ..errors import UserError
+from .intervals import difference
 
 
 def crossed_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -35,26 +40,6 @@ def crossed_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarr
         np.einsum("rc,rs,rt,tcs->r", *weights, part, optimize=True)
         for part in (np.where(present, values, 0.0), present.astype(np.float64))
     )
-    return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
-
-
-def clustered_bootstrap(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Replicate means (resamples,) of `values` (clusters, members): clusters are resampled, their members stay
-    together.
-
-    Missing values (NaN) are left out. Of a single cluster all replicates are NaN. Raises UserError when `values` is not
-    2-dimensional.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2:
-        raise UserError(f"values must be (clusters, members), got shape {values.shape}")
-    if len(values) < 2:
-        return np.full(resamples, np.nan)
-    weights = np.random.default_rng(seed).multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=resamples
-    )
-    present = np.isfinite(values)
-    total, count = (weights @ part.sum(axis=1) for part in (np.where(present, values, 0.0), present.astype(np.float64)))
     return np.divide(total, count, out=np.full(resamples, np.nan), where=count > 0)
 
 
@@ -101,17 +86,6 @@ def monotone(grids: list[np.ndarray], resamples: int, seed: int) -> dict[str, fl
         name: float((sign * steps[:, known] > 0).all(axis=0).mean()) if known.any() else float("nan")
         for name, sign in (("rising", 1), ("falling", -1))
     }
-    decided = sum(bounds[0] > 0 or bounds[1] < 0 for bounds in map(interval, steps))
+    found = [difference(later, earlier) for earlier, later in pairwise(grids)]
+    decided = sum(step["low"] > 0 or step["high"] < 0 for step in found)
     return {"tau": tau, "low": low, "high": high, **share, "decided": decided, "steps": len(steps)}
-
-
-def difference(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """Mean of `a` minus mean of `b` on the same photographs and paintings, with its interval; images are drawn alike
-    for both.
-
-    Raises UserError when the two grids are not of one size.
-    """
-    if a.shape[-2:] != b.shape[-2:]:
-        raise UserError(f"grids of {a.shape[-2:]} and {b.shape[-2:]} are not on the same images")
-    low, high = interval(crossed_bootstrap(a, resamples, seed) - crossed_bootstrap(b, resamples, seed))
-    return {"difference": float(np.nanmean(a) - np.nanmean(b)), "low": low, "high": high}

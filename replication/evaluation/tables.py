@@ -6,6 +6,7 @@ and the note says why. A substitute metric has its own name and never stands in 
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,13 +17,14 @@ import pandas as pd
 from .. import files
 from ..errors import UserError
 from ..methods import METHODS
-from ..metrics.registry import METRICS, SUBSTITUTES
+from ..metrics.registry import METRICS, RESOLUTION, SUBSTITUTES
 from ..papers.printed import printed_numbers
 from ..papers.rows import AUTHORS, Row
 from ..profiles import Profile
 from ..provenance import provenance
-from . import stats
+from . import intervals, stats
 from .grid import row_facts
+from .intervals import Estimate
 
 COLUMNS = ["row", "metric", "reported", "measured", "low", "high", "n", "trainings", "note"]
 # Why a printed metric has no measured value in a quality table.
@@ -63,46 +65,58 @@ def values_of_row(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
     )
 
 
-def estimate(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
-    """Mean over the grid with its 95 % crossed-bootstrap interval."""
-    values = values_of_row(cells, row, metric)
-    low, high = stats.interval(replicates(cells, row, metric, profile)[1:])
-    pairs = int(np.isfinite(values).any(axis=0).sum())
+def measured(cells: pd.DataFrame, row: str, metric: str) -> Estimate:
+    """Mean of a row with what photographs, paintings, pairs and its trainings contribute to its spread.
+
+    Pairs are the units where the cells have a column `pair`, photographs and paintings elsewhere. Of a row that was
+    trained once, the spread over trainings is not in it.
+    """
+    chosen = cells[cells.row == row]
+    trainings = ("trainings", row, metric) if "seed" in chosen and chosen.seed.nunique() > 1 else None
+    if "pair" in chosen:
+        seeds = chosen.seed if "seed" in chosen else pd.Series(0, index=chosen.index)
+        parts = [
+            [part[metric].to_numpy(dtype=float) for _, part in own.groupby("pair")] for _, own in chosen.groupby(seeds)
+        ]
+        return intervals.mean(np.array(parts), [trainings, ("pairs", tuple(sorted(set(chosen.pair)))), None])
+    images = tuple(sorted(set(chosen.content))), tuple(sorted(set(chosen["style"])))
+    return intervals.grid(values_of_row(cells, row, metric), images, trainings)
+
+
+def estimate(cells: pd.DataFrame, row: str, metric: str) -> dict[str, float | int]:
+    """Mean over the grid with its 95 % interval, as `intervals`."""
+    values, found = values_of_row(cells, row, metric), measured(cells, row, metric)
+    low, high = found.interval()
     return {
-        "measured": float(np.nanmean(values)) if pairs else float("nan"),
+        "measured": found.value,
         "low": low,
         "high": high,
-        "n": pairs,
+        "n": int(np.isfinite(values).any(axis=0).sum()),
         "trainings": len(values),
     }
 
 
 def replicates(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> np.ndarray:
-    """Mean of a row, then its bootstrap replicates.
-
-    Over pairs where the cells have a column `pair`, over photographs and paintings elsewhere.
+    """Mean of a row, then its bootstrap replicates over photographs and paintings: for curves, whose intervals have no
+    formula.
     """
-    if "pair" in cells:
-        values = np.stack([part[metric].to_numpy(dtype=float) for _, part in cells[cells.row == row].groupby("pair")])
-        drawn = stats.clustered_bootstrap(values, profile.bootstrap, seed=0)
-    else:
-        values = values_of_row(cells, row, metric)
-        drawn = stats.crossed_bootstrap(values, profile.bootstrap, seed=0)
+    values = values_of_row(cells, row, metric)
+    drawn = stats.crossed_bootstrap(values, profile.bootstrap, seed=0)
     return np.concatenate([[np.nanmean(values) if np.isfinite(values).any() else np.nan], drawn])
 
 
-def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str], profile: Profile) -> pd.DataFrame:
+def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
     """Columns row, metric, measured, low, high, n: means with 95 % intervals of the rows that the cells have."""
     lines = []
     for row in (row for row in rows if row in set(cells.row)):
         for metric in names:
-            found = replicates(cells, row, metric, profile)
-            low, high = stats.interval(found[1:])
+            found = measured(cells, row, metric)
+            low, high = found.interval()
             lines.append(
                 {
                     "row": row,
                     "metric": metric,
-                    "measured": found[0],
+                    "measured": found.value,
                     "low": low,
                     "high": high,
                     "n": int((cells.row == row).sum()),
@@ -156,7 +170,7 @@ def paper_table(
     """
     notes = row_notes(rows, profile, weak)
     measured = [name for name in METRICS if name in cells.columns]
-    return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric, profile), absent)
+    return assemble(paper, table, notes, measured, lambda row, metric: estimate(cells, row, metric), absent)
 
 
 def assemble(
@@ -206,17 +220,15 @@ def _beside_ours(names: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: places[without_authors(name)])
 
 
-def differences(
-    frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
-) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str]) -> pd.DataFrame:
     """Every row minus `base`, on the same pairs; see `against`."""
+    return against(frame, list(dict.fromkeys(cells.row)), base, metric_names, partial(difference, cells))
 
-    def ours(row: str, base: str, metric: str) -> dict[str, float]:
-        return stats.difference(
-            values_of_row(cells, row, metric), values_of_row(cells, base, metric), profile.bootstrap, seed=0
-        )
 
-    return against(frame, list(dict.fromkeys(cells.row)), base, metric_names, ours)
+def difference(cells: pd.DataFrame, row: str, base: str, metric: str) -> dict[str, float]:
+    """Row minus base on the same images or pairs: difference, low, high."""
+    found = intervals.compare(*(measured(cells, name, metric) for name in (row, base)))
+    return {"difference": found.effect, "low": found.low, "high": found.high}
 
 
 def against(
@@ -232,8 +244,9 @@ def against(
     base they are left out.
 
     ours     difference, low and high of a row, a base and a metric
-    verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not, blank without a
-             printed difference; WEAK, printed or not, where a network behind the row or its base is not good enough
+    verdict  "agrees" or "opposite" when our interval leaves zero out, "undecided" when it does not or when a substitute
+             cannot tell so small a difference, blank without a printed difference; WEAK, printed or not, where a
+             network behind the row or its base is not good enough
     """
     weak = weakness_of(frame)
     by_cell = frame.set_index(["row", "metric"])
@@ -255,7 +268,7 @@ def against(
                 line["verdict"] = WEAK
             elif not np.isfinite(line["reported"]) or not np.isfinite(found["low"]):
                 line["verdict"] = ""
-            elif found["low"] <= 0 <= found["high"]:
+            elif found["low"] <= 0 <= found["high"] or abs(found["difference"]) < RESOLUTION.get(metric, 0.0):
                 line["verdict"] = "undecided"
             else:
                 line["verdict"] = "agrees" if line["reported"] * found["difference"] > 0 else "opposite"
@@ -278,8 +291,9 @@ def write_table(
 
 def grid_facts(profile: Profile) -> dict[str, Any]:
     """What a mean over pairs and its interval depend on."""
-    bootstrap = {"resamples": profile.bootstrap, "seed": 0, "kind": "crossed over contents and styles, 95 % percentile"}
-    return {"size": profile.size, "contents": profile.contents, "styles": profile.styles, "bootstrap": bootstrap}
+    sizes = {"size": profile.size, "contents": profile.contents, "styles": profile.styles}
+    bootstrap = {"resamples": profile.bootstrap, "seed": 0, "of": "Kendall's tau and curves"}
+    return {**sizes, "intervals": "95 %, t on photographs, paintings and trainings", "bootstrap": bootstrap}
 
 
 def write_results(

@@ -225,7 +225,7 @@ def weak_operations(
     return {row: weak[title] for row, title in titles.items() if title in weak}
 
 
-def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile, weak: Collection[str]) -> pd.DataFrame:
+def summary(frame: pd.DataFrame, metrics: Sequence[str], weak: Collection[str]) -> pd.DataFrame:
     """Means over pairs with 95 % intervals over photographs and paintings, a line per row.
 
     frame  with row, seed, content, style
@@ -235,19 +235,19 @@ def summary(frame: pd.DataFrame, metrics: Sequence[str], profile: Profile, weak:
     for row in dict.fromkeys(frame.row):
         cells = {}
         for metric in metrics:
-            found = tables.estimate(frame, row, metric, profile)
+            found = tables.estimate(frame, row, metric)
             cells[metric] = tables.with_interval(found["measured"], found["low"], found["high"])
         shown[row] = cells
     return pd.DataFrame(shown).T.set_axis(plots.mark_weak(list(shown), weak))
 
 
-def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str, profile: Profile) -> pd.DataFrame:
+def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str) -> pd.DataFrame:
     """Columns: row, metric, the setting, measured, low, high; for `plots.curves`."""
     lines = []
     for value, part in frame.groupby(setting, sort=True):
         for row in dict.fromkeys(part.row):
             for metric in metrics:
-                found = tables.estimate(part, row, metric, profile)
+                found = tables.estimate(part, row, metric)
                 lines.append(
                     {
                         "row": row,

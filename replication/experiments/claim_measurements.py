@@ -68,7 +68,7 @@ def record(paper: str, table: str, cells: pd.DataFrame, profile: Profile) -> pd.
 
     Written with the cells to results/<profile>/<paper>-<table>.csv.
     """
-    frame = tables.means(cells, *TABLES_OF_CLAIMS[paper, table], profile)
+    frame = tables.means(cells, *TABLES_OF_CLAIMS[paper, table])
     tables.write_results(frame, tables.slug(paper, table), profile, cells, paper=paper, table=table, size=profile.size)
     return frame
 

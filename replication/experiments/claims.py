@@ -9,7 +9,7 @@ import operator
 import re
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from .. import files
 from ..errors import UserError
 from ..evaluation.efficiency import TIMES
+from ..evaluation.intervals import Comparison, Estimate, compare, exact, joint
 from ..metrics.registry import METRICS
 from ..papers import CLAIMS_FILE
 from ..papers.printed import all_printed
@@ -29,6 +30,15 @@ from .claim_measurements import COUNTED, TABLES_OF_CLAIMS
 from .semantic import GIVEN, ablation, sweep
 
 NEEDS = ("runs", "counts", "print", "people", "absent")
+# What decides a claim, and what each kind may be decided from.
+KINDS = {
+    "quality": ("runs",),
+    "attention": ("runs",),
+    "time": ("runs",),
+    "counting": ("counts",),
+    "print": ("print",),
+    "not testable": ("people", "absent"),
+}
 TERM = re.compile(r"([a-z]\w*)\[([^\[\]]+)\]")
 OPERATORS: dict[type, Callable] = {
     ast.Add: operator.add,
@@ -43,9 +53,14 @@ COSTS = {"params", "macs_256", *TIMES}
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper; the fields are those of papers/claims.toml."""
+    """One sentence of a paper; the fields are those of papers/claims.toml.
+
+    kind          a key of KINDS
+    construction  why it holds whatever is measured, where it does: it then supports nothing
+    """
 
     id: str
+    kind: str
     paper: str
     table: str
     statement: str
@@ -55,6 +70,7 @@ class Claim:
     notebook: str
     note: str = ""
     at_least: int = 0
+    construction: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,8 @@ class Term:
     row: str
 
 
-# Point estimate, then the replicates; None where nothing was measured or printed.
-Values = Callable[[Term], np.ndarray | None]
+# What is known of a term; None where nothing was measured or printed.
+Values = Callable[[Term], Estimate | float | None]
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
@@ -89,6 +105,11 @@ def load_claims(path: Path | None = None) -> list[Claim]:
             raise UserError(f"{path}, {name}: {error}") from error
         if claim.needs not in NEEDS:
             raise UserError(f"{path}, {name}: needs must be one of {', '.join(NEEDS)}, not {claim.needs!r}")
+        if claim.needs not in KINDS.get(claim.kind, ()):
+            raise UserError(
+                f"{path}, {name}: kind must be one of {', '.join(KINDS)} that goes with needs {claim.needs!r}, not"
+                f" {claim.kind!r}"
+            )
         if claim.needs in ("people", "absent") and not claim.note:
             raise UserError(f"{path}, {name}: a claim that cannot be tested here must say why in its note")
         if claim.needs not in ("people", "absent") and not claim.predicate:
@@ -98,7 +119,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
         try:
             for comparison in claim.predicate:
                 for expanded in expand(claim, comparison):
-                    margin(claim, expanded, lambda term: np.zeros(1))
+                    sides(claim, expanded, lambda term: 1.0)
         except UserError as error:
             raise UserError(f"{path}, {name}: {error}") from error
         claims.append(claim)
@@ -187,9 +208,13 @@ def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
     return TERM.sub(take, comparison), terms
 
 
-def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
-    """How far the comparison is from failing, positive where it holds, for every replicate; None when a term is
-    unknown.
+def terms_of(claim: Claim) -> list[Term]:
+    """The terms of all comparisons, "others" spelled out."""
+    return [term for part in claim.predicate for each in expand(claim, part) for term in _terms(claim, each)[1]]
+
+
+def sides(claim: Claim, comparison: str, values: Values) -> tuple[Estimate | float, Estimate | float] | None:
+    """What should be the larger side of a comparison, and what the smaller; None when a term is unknown.
 
     Raises UserError when it is not one comparison with < or > of sums, products and absolute values of terms.
     """
@@ -201,9 +226,10 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
         raise UserError(f"{comparison!r} must be one comparison") from error
     if not isinstance(comparator, ast.Lt | ast.Gt):
         raise UserError(f"{comparison!r} must compare with < or >")
-    found = [values(term) for term in terms]
-    if any(value is None for value in found):
+    known = [values(term) for term in terms]
+    if any(value is None for value in known):
         return None
+    found = [value if isinstance(value, Estimate) else exact(value) for value in known]
 
     def number(node: ast.expr) -> Any:
         match node:
@@ -219,51 +245,65 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
                 return abs(number(argument))
         raise UserError(f"{comparison!r}: {ast.unparse(node)!r} is neither a number, a term, + - * / nor abs()")
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = number(right) - number(left)
-    return np.atleast_1d(difference if isinstance(comparator, ast.Lt) else -difference)
+    left, right = number(left), number(right)
+    return (right, left) if isinstance(comparator, ast.Lt) else (left, right)
 
 
-def printed_value(term: Term) -> np.ndarray | None:
+@cache
+def _printed() -> dict[tuple[str, str, str, str], float]:
+    frame = all_printed().drop_duplicates(["paper", "table", "row", "metric"])
+    return {(line.paper, line.table, line.row, line.metric): float(line.reported) for line in frame.itertuples()}
+
+
+def printed_value(term: Term) -> float | None:
     """The paper's own number."""
-    frame, table = all_printed(), term.table.removesuffix(GIVEN)
-    found = frame[
-        (frame.paper == term.paper) & (frame.table == table) & (frame.row == term.row) & (frame.metric == term.metric)
-    ]
-    return found.reported.to_numpy()[:1] if len(found) else None
+    return _printed().get((term.paper, term.table.removesuffix(GIVEN), term.row, term.metric))
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A claim on some values.
 
-    holds    in each of point estimate and replicates; NaN where a margin is not known; None when a term is not known at
-             all
-    weakest  the comparison nearest to failing, with its margins
-    missing  terms without a value
+    holds             on the numbers alone; None when a term is not known
+    supports, against one-sided p-values: small when it holds, and when it does not; NaN when a spread is not known
+    weakest           the comparison nearest to failing
+    too_small         comparisons whose difference a substitute cannot tell: they decide nothing
+    missing           terms without a value
     """
 
-    holds: np.ndarray | None
-    weakest: tuple[str, np.ndarray] | None
+    holds: bool | None
+    supports: float = np.nan
+    against: float = np.nan
+    weakest: tuple[str, Comparison] | None = None
+    too_small: tuple[str, ...] = ()
     missing: tuple[Term, ...] = ()
 
 
-def evaluate_claim(claim: Claim, values: Values) -> Evaluation:
-    """Evaluate all comparisons of a claim."""
+def evaluate_claim(claim: Claim, values: Values, smallest: Callable[[Term], float] = lambda term: 0.0) -> Evaluation:
+    """Evaluate all comparisons of a claim.
+
+    smallest  the least difference that says anything of a term's values
+
+    That all of several comparisons hold is as sure as the least sure of them. That one of them fails is less sure than
+    the surest failure, because there were several to choose from: `intervals.joint`.
+    """
     parts = {line: expand(claim, line) for line in claim.predicate}
     every = list(dict.fromkeys(part for expanded in parts.values() for part in expanded))
-    missing = {term for part in every for term in _terms(claim, part)[1] if values(term) is None}
+    terms = {part: _terms(claim, part)[1] for part in every}
+    missing = {term for part in every for term in terms[part] if values(term) is None}
     if missing or not every:
-        return Evaluation(None, None, tuple(sorted(missing, key=str)))
-    margins = {part: margin(claim, part, values) for part in every}
-    known_everywhere = np.logical_and.reduce([np.isfinite(found) for found in margins.values()])
-    lines = np.stack([np.logical_and.reduce([margins[part] > 0 for part in expanded]) for expanded in parts.values()])
-    holds = np.where(known_everywhere, lines.sum(axis=0) >= (claim.at_least or len(lines)), np.nan)
+        return Evaluation(None, missing=tuple(sorted(missing, key=str)))
+    found = {part: compare(*sides(claim, part, values)) for part in every}
+    small = [part for part in every if abs(found[part].effect) < max(map(smallest, terms[part]))]
+    found |= {part: replace(found[part], holds=1.0, fails=1.0) for part in small}
+    needed, lines = claim.at_least or len(parts), list(parts.values())
+    holding = sum(all(found[part].effect > 0 for part in line) for line in lines)
+    supports = joint([joint([found[part].holds for part in line], len(line)) for line in lines], needed)
+    against = joint([joint([found[part].fails for part in line], 1) for line in lines], len(lines) - needed + 1)
 
     def strength(part: str) -> tuple[float, float]:
-        found = margins[part]
-        spread = np.nanstd(found[1:]) if np.isfinite(found[1:]).any() else 0.0
-        return (found[1:] > 0).mean() if len(found) > 1 else 0.0, found[0] / spread if spread else found[0]
+        comparison = found[part]
+        return (-2.0 if np.isnan(comparison.holds) else -comparison.holds), comparison.effect
 
     weakest = min(every, key=strength)
-    return Evaluation(holds, (weakest, margins[weakest]))
+    return Evaluation(holding >= needed, supports, against, (weakest, found[weakest]), tuple(small))

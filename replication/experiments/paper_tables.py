@@ -53,11 +53,11 @@ class Result:
 
     def agreement(self, *names: str) -> pd.DataFrame:
         """Rank agreement with the paper; see `tables.agreement`."""
-        return tables.agreement(self.frame, self.cells, names, self.sizes)
+        return tables.agreement(self.frame, self.cells, names)
 
     def differences(self, *names: str) -> pd.DataFrame:
         """Rows minus the table's base row; see `tables.differences`."""
-        return tables.differences(self.frame, self.cells, rows.TABLES[self.paper, self.table].base, names, self.sizes)
+        return tables.differences(self.frame, self.cells, rows.TABLES[self.paper, self.table].base, names)
 
 
 def with_perceptual(names: Sequence[str]) -> list[str]:

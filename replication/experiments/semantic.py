@@ -1,7 +1,7 @@
 """SCSA's tables: hosts with and without it, ablations, the sweep of alpha, on pairs with semantic maps.
 
-A cell is one row on one job. The two directions of a pair
-are not independent, so intervals resample pairs. Distances between sets are one number per row, without an interval.
+A cell is one row on one job. The two directions of a pair are not independent, so pairs are the units of an interval.
+Distances between sets are one number per row, without an interval.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import files
 from ..data.map_pairs import Job
-from ..evaluation import stats, tables
+from ..evaluation import intervals, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_key
 from ..evaluation.health import read_health, weak_rows
@@ -231,7 +231,7 @@ def values_of_pairs(cells: pd.DataFrame, row: str, metric: str) -> np.ndarray:
     return cells[cells.row == row][metric].to_numpy(dtype=np.float64).reshape(-1, 2)
 
 
-def number(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict[str, float | int]:
+def number(cells: pd.DataFrame, row: str, metric: str) -> dict[str, float | int]:
     """Mean over jobs with an interval over pairs; one number without an interval for distances between sets."""
     if metric in SETS:
         chosen = cells[cells.row == row]
@@ -243,9 +243,10 @@ def number(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict
             "trainings": 1,
         }
     values = values_of_pairs(cells, row, metric)
-    low, high = stats.interval(stats.clustered_bootstrap(values, profile.bootstrap, seed=0))
+    found = intervals.mean(values, ["pairs", None])
+    low, high = found.interval()
     return {
-        "measured": float(np.nanmean(values)),
+        "measured": found.value,
         "low": low,
         "high": high,
         "n": int(np.isfinite(values).sum()),
@@ -253,11 +254,11 @@ def number(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> dict
     }
 
 
-def difference(cells: pd.DataFrame, row: str, base: str, metric: str, profile: Profile) -> dict[str, float]:
-    """Row minus base on the same jobs, pairs drawn alike for both."""
-    a, b = (values_of_pairs(cells, name, metric) for name in (row, base))
-    low, high = stats.interval(stats.clustered_bootstrap(a - b, profile.bootstrap, seed=0))
-    return {"difference": float(np.nanmean(a - b)), "low": low, "high": high}
+def difference(cells: pd.DataFrame, row: str, base: str, metric: str) -> dict[str, float]:
+    """Row minus base on the same jobs, with an interval over pairs."""
+    a, b = (intervals.mean(values_of_pairs(cells, name, metric), ["pairs", None]) for name in (row, base))
+    found = intervals.compare(a, b)
+    return {"difference": found.effect, "low": found.low, "high": found.high}
 
 
 def semantic_table(
@@ -281,13 +282,11 @@ def semantic_table(
     measured = [metric for metric in METRICS if metric in (*cells.columns, *set_metrics(cells))]
     paper = WORKBOOK if name == "Sweep" else "SCSA"
     absent = missing_official(hosts) if paper == "SCSA" else {}
-    frame = tables.assemble(
-        paper, name, notes, measured, lambda row, metric: number(cells, row, metric, profile), absent
-    )
+    frame = tables.assemble(paper, name, notes, measured, lambda row, metric: number(cells, row, metric), absent)
     sizes = {
         "size": profile.size,
         "jobs": list(dict.fromkeys(cells.job)),
-        "bootstrap": {"resamples": profile.bootstrap, "seed": 0, "kind": "over pairs, 95 % percentile"},
+        "intervals": "95 %, t on pairs",
     }
     rows_facts = [{"name": row.name, **semantic_row_facts(row, profile.encoder)} for row in rows]
     plain = cells.drop(columns=vector_columns(cells)).assign(pair=cells.groupby("row").cumcount() // 2)
@@ -295,25 +294,23 @@ def semantic_table(
     return frame
 
 
-def differences(
-    frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str], profile: Profile
-) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_names: Sequence[str]) -> pd.DataFrame:
     """Every row minus `base`; see `tables.against`."""
     return tables.against(
         frame,
         list(dict.fromkeys(cells.row)),
         base,
         metric_names,
-        lambda row, base, metric: difference(cells, row, base, metric, profile),
+        partial(difference, cells),
     )
 
 
-def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
+def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
     """Every host with SCSA minus the host, a line each and metric, as `tables.against`."""
     parts = []
     for host in HOST_NAMES:
         names = TITLES[host], f"{TITLES[host]}+SCSA"
         own = cells[cells.row.map(tables.without_authors).isin(names)]  # ours, and those on the authors' weights
         if not own.empty:
-            parts.append(differences(frame, own, names[0], metric_names, profile))
+            parts.append(differences(frame, own, names[0], metric_names))
     return pd.concat(parts, ignore_index=True)

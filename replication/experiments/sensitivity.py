@@ -23,7 +23,7 @@ from PIL import ImageOps
 from torch import Tensor
 
 from ..data.images import Picture, contents, styles, to_uint8
-from ..evaluation import stats, tables
+from ..evaluation import intervals, stats, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..methods import METHODS, TITLES
 from ..methods.base import Method
@@ -123,7 +123,7 @@ def measure_choices(choices: Sequence[Choice], profile: Profile) -> pd.DataFrame
     return measure_missing(cells(), "choices")
 
 
-def sensitivity_table(cells: pd.DataFrame, spread: dict[str, float], profile: Profile) -> pd.DataFrame:
+def sensitivity_table(cells: pd.DataFrame, spread: dict[str, float]) -> pd.DataFrame:
     """Columns choice, method, metric, ours, difference, low, high, of_spread: with the other choice minus with ours,
     its interval, and the difference as a share of `spread`, the range over methods of each metric.
     """
@@ -131,7 +131,7 @@ def sensitivity_table(cells: pd.DataFrame, spread: dict[str, float], profile: Pr
     for (choice, method), part in cells.groupby(["choice", "method"], sort=False):
         for metric in SHOWN:
             other, ours = (tables.values_of_row(part, way, metric) for way in ("other", "ours"))
-            found = stats.difference(other, ours, profile.bootstrap, seed=0)
+            found = intervals.difference(other, ours)
             share = abs(found["difference"]) / spread[metric] if spread.get(metric) else float("nan")
             lines.append(
                 {
@@ -175,7 +175,7 @@ def definitions(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> p
                 sum(tables.values_of_row(chosen, row, name) for row in rows) / len(rows) for name in (other, ours)
             ]
             agreement = stats.rank_agreement(means, grids, profile.bootstrap, seed=0)
-            found = stats.difference(*pooled, profile.bootstrap, seed=0)
+            found = intervals.difference(*pooled)
             order = {"tau": agreement["tau"], "tau_low": agreement["low"], "tau_high": agreement["high"]}
             lines.append({"metric": title, "other": other, "definition": METRICS[other].definition, **found, **order})
     return pd.DataFrame(lines)

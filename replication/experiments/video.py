@@ -90,7 +90,7 @@ def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> p
         "Table 3",
         notes,
         METRICS,
-        lambda row, metric: tables.estimate(cells, row, metric, profile),
+        lambda row, metric: tables.estimate(cells, row, metric),
         missing_official(rows),
     )
     facts = {
@@ -110,13 +110,13 @@ def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> p
     return frame
 
 
-def over_time(cells: pd.DataFrame, rows: Sequence[str], profile: Profile) -> pd.DataFrame:
+def over_time(cells: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
     """Flow error of every step, for `plots.curves`: columns row, metric, step, measured, low, high."""
     lines = []
     for step in range(min(map(len, cells.steps))):
         at = cells.assign(flow_error=[steps[step] for steps in cells.steps])
         for row in rows:
-            found = tables.estimate(at, row, "flow_error", profile)
+            found = tables.estimate(at, row, "flow_error")
             lines.append(
                 {
                     "row": row,

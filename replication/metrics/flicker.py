@@ -10,7 +10,8 @@ def temporal_errors(frames: Frames, clip: Clip) -> dict[str, float | list[float]
     """How much frames differ from their predecessor along the flow of the clip.
 
     flow_error       100 times the root mean square over steps, 0 to 100
-    flow_error_lai   mean over steps of the masked mean square (Lai et al.'s script)
+    flow_error_lai   mean over steps of the masked mean square, as in Lai et al.'s script; but there the later frame is
+                     warped to the earlier one, here the earlier to the later, as in Ruder et al.
     adjacent_mean    mean absolute difference of adjacent frames, times 100, no flow; adjacent_variance its variance
                      over pixels
                      (MCCNet's measure)

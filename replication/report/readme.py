@@ -9,7 +9,7 @@ from .. import files, plots
 from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.health import read_health, weak_rows
-from ..experiments.ledger import NOT_DECIDED, VERDICTS, summary
+from ..experiments.ledger import NOT_DECIDED, VERDICTS, error_rates, margin_text, verdicts_by_kind
 from ..metrics.registry import METRICS
 from ..papers import rows
 from ..papers.printed import WORKBOOK
@@ -87,22 +87,23 @@ def headline() -> str:
     return "\n".join([*lines, "", f"Means with 95 % intervals; {where}.", *(["", note] if note else [])])
 
 
-def _margin(claim: pd.Series) -> str:
-    """A claim's weakest margin; blank where its weights are not good enough to say anything."""
-    if claim.verdict == NOT_DECIDED:
-        return ""
-    return tables.with_interval(claim.effect, claim.low, claim.high, "+")
-
-
 def verdicts() -> str:
-    """Number of claims by paper and verdict, and what became of HIGHLIGHTS."""
+    """Number of claims by kind and verdict, how many verdicts chance may have given, and what became of HIGHLIGHTS."""
     frame, _ = tables.read_reference("claims")
-    counts = [[paper, *map(str, line)] for paper, *line in summary(frame).itertuples()]
+    counts = [[kind, *map(str, line)] for kind, *line in verdicts_by_kind(frame).itertuples()]
+    rates = error_rates(frame).loc["all"]
     chosen = frame.set_index("id").loc[list(HIGHLIGHTS)]
-    claims = [[name, claim.statement, claim.verdict, _margin(claim)] for name, claim in chosen.iterrows()]
+    claims = [
+        [name, claim.statement, claim.verdict, "" if claim.verdict == NOT_DECIDED else margin_text(claim)]
+        for name, claim in chosen.iterrows()
+    ]
     return "\n".join(
         [
-            *_markdown(["claims", *VERDICTS], counts),
+            *_markdown(["claims decided by", *VERDICTS], counts),
+            "",
+            f"Chance can change {rates['tested']:.0f} of these verdicts. Of the {rates['decided']:.0f} decided ones,"
+            f" {rates['false by chance, at most']:.1f} at most are expected to be false;"
+            f" {rates['decided after Holm']:.0f} are left after Holm's correction within each paper.",
             "",
             *_markdown(["", "claim", "verdict", "weakest margin, 95 % interval"], claims),
         ]

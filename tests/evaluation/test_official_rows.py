@@ -151,9 +151,9 @@ def test_differences_never_mix_ours_with_the_authors():
         for s in range(3)
     )
     frame = pd.DataFrame([{"row": row, "metric": "psnr", "reported": 1.0} for row in values])
-    found = tables.differences(frame, cells, "A", ["psnr"], SIZES).set_index("row").measured
+    found = tables.differences(frame, cells, "A", ["psnr"]).set_index("row").measured
     assert found.round(6).to_dict() == {"B": 1.0, "B" + AUTHORS: 3.0, "C" + AUTHORS: -5.0}
-    assert tables.differences(frame, cells, "D", ["psnr"], SIZES).empty
+    assert tables.differences(frame, cells, "D", ["psnr"]).empty
 
 
 def test_health_measures_the_authors_networks(microast, build_folder):

@@ -1,13 +1,11 @@
-"""Intervals on crossed grids."""
+"""Resampling of crossed grids."""
 
 import numpy as np
 import pytest
 
 from replication.errors import UserError
 from replication.evaluation.stats import (
-    clustered_bootstrap,
     crossed_bootstrap,
-    difference,
     interval,
     monotone,
     rank_agreement,
@@ -30,20 +28,6 @@ def test_replicates_are_means_of_resampled_grids():
     for r in (0, 17, 499):
         i, j = np.repeat(range(3), rows[r]), np.repeat(range(4), columns[r])
         assert replicates[r] == pytest.approx(np.mean([[values[a, b] for b in j] for a in i]))
-
-
-def test_intervals_cover_the_truth_where_cell_wise_ones_do_not():
-    """Photograph and painting effects are shared by whole rows and columns; resampling cells ignores that."""
-    crossed = cells = 0
-    for trial in range(120):
-        rng = np.random.default_rng(trial)
-        values = grid(rng)
-        low, high = interval(crossed_bootstrap(values, 400, seed=trial))
-        crossed += low <= 0 <= high
-        picks = rng.choice(values.ravel(), (400, values.size)).mean(axis=1)
-        low, high = interval(picks)
-        cells += low <= 0 <= high
-    assert crossed / 120 > 0.85 > 0.6 > cells / 120
 
 
 def test_the_same_seed_pairs_methods():
@@ -80,18 +64,6 @@ def test_trainings_are_resampled_too():
     assert high - low > 4 + np.ptp(interval(one))
 
 
-def test_differences_are_paired_whatever_the_number_of_trainings():
-    values = grid(np.random.default_rng(1))
-    found = difference(np.stack([values + 0.2, values + 0.2]), values, 500, seed=0)
-    assert (
-        found["difference"] == pytest.approx(0.2)
-        and found["low"] == pytest.approx(0.2)
-        and found["high"] == pytest.approx(0.2)
-    )
-    with pytest.raises(UserError, match="same images"):
-        difference(values, values[:, :4], 10, seed=0)
-
-
 def test_monotone_sequences():
     rng = np.random.default_rng(2)
     base = grid(rng)
@@ -112,11 +84,3 @@ def test_rank_agreement():
     assert agree["tau"] == agree["low"] == agree["high"] == 1 and agree["rows"] == 3
     assert rank_agreement(np.array([0.9, 0.6, 0.5]), grids, 200, seed=0)["tau"] == -1
     assert np.isnan(rank_agreement(np.array([0.9, 0.6]), grids[:2], 200, seed=0)["tau"])
-
-
-def test_clusters_are_drawn_whole_and_as_many_as_there_are():
-    """Two clusters with means 0 and 1: a resample has none, one or both of either, so nothing between the halves."""
-    drawn = clustered_bootstrap(np.array([[-1.0, 1.0], [0.0, 2.0]]), 400, seed=0)
-    values, counts = np.unique(drawn, return_counts=True)
-    assert list(values) == [0, 0.5, 1] and abs(counts / 400 - [0.25, 0.5, 0.25]).max() < 0.1
-    assert np.isnan(clustered_bootstrap(np.ones((1, 3)), 5, seed=0)).all()

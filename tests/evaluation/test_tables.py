@@ -99,9 +99,9 @@ def test_differences_carry_the_papers_sign_and_a_verdict():
     frame = tables.paper_table(
         "StyA2K", "Table 2", found, [Row("Full model", "stya2k"), Row("w/o DA", "stya2k", "no-da")], SIZES
     )
-    lines = tables.differences(
-        frame, found, "Full model", ["content_loss", "style_loss", "ssim_grey"], SIZES
-    ).set_index("metric")
+    lines = tables.differences(frame, found, "Full model", ["content_loss", "style_loss", "ssim_grey"]).set_index(
+        "metric"
+    )
     assert lines.loc["content_loss", "reported"] == pytest.approx(0.04) and lines.loc[
         "content_loss", "measured"
     ] == pytest.approx(0.1)
@@ -109,7 +109,7 @@ def test_differences_carry_the_papers_sign_and_a_verdict():
         "style_loss", "reported"
     ] == pytest.approx(0.44)
     undecided = found.assign(content_loss=np.random.default_rng(1).normal(size=len(found)))
-    lines = tables.differences(frame, undecided, "Full model", ["content_loss"], SIZES)
+    lines = tables.differences(frame, undecided, "Full model", ["content_loss"])
     assert lines.verdict.tolist() == ["undecided"]
 
 
@@ -123,8 +123,8 @@ def test_a_substitute_says_what_it_stands_for_and_no_other_metric_does():
 
 def test_several_trainings_are_one_line():
     found = pd.concat([cells(A=(0.5, 1.0, 0.5)), cells(A=(0.7, 1.0, 0.5)).assign(seed=1)])
-    estimate = tables.estimate(found, "A", "content_loss", SIZES)
-    one = tables.estimate(cells(A=(0.6, 1.0, 0.5)), "A", "content_loss", SIZES)
+    estimate = tables.estimate(found, "A", "content_loss")
+    one = tables.estimate(cells(A=(0.6, 1.0, 0.5)), "A", "content_loss")
     assert estimate["trainings"] == 2 and estimate["n"] == 30 and estimate["measured"] == pytest.approx(one["measured"])
     assert estimate["high"] - estimate["low"] > one["high"] - one["low"]
 
@@ -203,7 +203,7 @@ def test_figures_of_ablations_and_sweeps_show_every_row():
         {"DA": "w/o DA", "PA": "w/o PA"}
     )
     frame = tables.paper_table("StyA2K", "Table 2", found, arms, SIZES)
-    changes = tables.differences(frame, found, "Full model", ["content_loss", "style_loss"], SIZES)
+    changes = tables.differences(frame, found, "Full model", ["content_loss", "style_loss"])
     names = [row.name for row in arms]
     drawn = [
         plots.differences(changes, {"content_loss": "content", "style_loss": "style"}, ()),

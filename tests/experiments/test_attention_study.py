@@ -179,7 +179,7 @@ def test_claims_are_decided_on_cells_of_both_measures(tmp_path, monkeypatch):
     def decided(moved: pd.DataFrame) -> pd.Series:
         measured = study.attention_cells(moved[moved["shift"] == study.SHIFTS[0]], moved)
         tables.write_results(
-            tables.means(measured, study.ROWS, study.cell_metrics(), SIZES), "stya2k-figure5", SIZES, measured
+            tables.means(measured, study.ROWS, study.cell_metrics()), "stya2k-figure5", SIZES, measured
         )
         return of_table("StyA2K", "Figure 5", SIZES).set_index("id").verdict
 
@@ -217,13 +217,13 @@ def test_every_pair_of_every_method_is_measured():
 
 def test_summaries_and_curves_are_means_with_intervals():
     frame = pairs(a=0.5)
-    curve = over_setting(frame, ["changed"], "shift", SIZES).set_index("shift")
+    curve = over_setting(frame, ["changed"], "shift").set_index("shift")
     assert (
         curve.measured.tolist() == pytest.approx([0.5, 1.0], abs=0.01)
         and (curve.low < curve.measured).all()
         and (curve.measured < curve.high).all()
     )
-    assert summary(frame.query("shift == 2"), ["changed"], SIZES, ()).loc["a", "changed"].split()[0] in (
+    assert summary(frame.query("shift == 2"), ["changed"], ()).loc["a", "changed"].split()[0] in (
         "1",
         "0.998",
         "0.999",

@@ -48,18 +48,18 @@ def apart(tmp_path, monkeypatch):
 
 def test_means_are_over_pairs_or_over_the_grid():
     pairs = pd.DataFrame({"row": "a", "pair": [0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 6.0]})
-    found = tables.means(pairs, ["a", "absent"], ["x"], SIZES)
+    found = tables.means(pairs, ["a", "absent"], ["x"])
     assert (
         found.row.tolist() == ["a"]
         and found.measured[0] == 3
-        and found.low[0] == pytest.approx(1.5)
-        and found.high[0] == pytest.approx(4.5)
+        and found.low[0] == pytest.approx(3 - 12.706 * 1.5, abs=0.01)  # one degree of freedom
+        and found.high[0] == pytest.approx(3 + 12.706 * 1.5, abs=0.01)
         and found.n[0] == 4
     )
     grid = pd.DataFrame(
         [{"row": "a", "seed": 0, "content": c, "style": s, "x": float(c)} for c in range(3) for s in range(3)]
     )
-    found = tables.means(grid, ["a"], ["x"], SIZES)
+    found = tables.means(grid, ["a"], ["x"])
     assert found.measured[0] == 1 and found.low[0] < 1 < found.high[0]
 
 
@@ -147,7 +147,6 @@ def test_a_choice_that_changes_nothing_differs_by_nothing():
             cells.assign(row=cells.method + cells.row + cells.choice),
             ["AdaINours" + nothing.title, "AdaINother" + other.title],
         ),
-        SIZES,
     )
     by_choice = frame.set_index(["choice", "metric"])
     assert (by_choice.loc["nothing", "difference"] == 0).all() and by_choice.loc[

@@ -10,7 +10,7 @@ from helpers.published_files import released_files
 from replication import files
 from replication.data.map_pairs import both_directions, scene_job
 from replication.errors import UserError
-from replication.evaluation import stats
+from replication.evaluation import intervals
 from replication.experiments import semantic
 from replication.experiments.semantic import (
     ablation,
@@ -50,7 +50,7 @@ def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     ).is_file()
     monkeypatch.setattr(semantic, "stylise_job", lambda *_: pytest.fail("a stored cell was computed again"))
     pd.testing.assert_frame_equal(cells, measure_jobs(rows, jobs, "student"))
-    gain = gains(cells, frame, ["ssl"], SIZES).iloc[0]
+    gain = gains(cells, frame, ["ssl"]).iloc[0]
     assert gain.reported == pytest.approx(0.8762 - 1.6583) and gain.low <= gain.measured <= gain.high
 
 
@@ -72,7 +72,7 @@ def test_a_host_with_its_authors_weights_is_compared_with_itself(tmp_path, monke
     assert shown.measured[theirs, "ssl"] != shown.measured[ours, "ssl"]
     assert shown.note[theirs, "ssl"].startswith("authors' weights at their own width")
     assert shown.note[f"StyTr2+SCSA{AUTHORS}", "ssl"] == "authors' weights: missing embedding, transformer, decoder"
-    gain = gains(cells, frame, ["ssl"], SIZES).set_index("row").measured
+    gain = gains(cells, frame, ["ssl"]).set_index("row").measured
     difference = shown.measured[theirs, "ssl"] - shown.measured[f"SANet{AUTHORS}", "ssl"]
     assert list(gain.index) == [ours, theirs, "StyTr2+SCSA"] and gain[theirs] == pytest.approx(difference)
 
@@ -84,15 +84,14 @@ def test_without_any_host_the_way_out_is_said(monkeypatch):
 
 
 def test_directions_of_a_pair_stay_together():
-    values = np.array([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
-    assert (stats.clustered_bootstrap(values, 50, 0) == 5).all()
-    assert np.isnan(stats.clustered_bootstrap(values[:1], 50, 0)).all()
-    spread = stats.clustered_bootstrap(np.array([[0.0, 0.0], [10.0, 10.0]]), 4000, 0)
-    assert sorted(set(spread)) == [0, 5, 10] and (spread == 5).mean() == pytest.approx(0.5, abs=0.03)
-    missing = np.array([[1.0, np.nan], [3.0, 3.0]])
-    assert set(np.round(stats.clustered_bootstrap(missing, 500, 0), 6)) == {1.0, 3.0, round(7 / 3, 6)}
-    with pytest.raises(UserError, match="clusters"):
-        stats.clustered_bootstrap(np.zeros(3), 10, 0)
+    """They differ by 10 in every pair and pairs do not differ: the mean is exact."""
+    same = intervals.mean(np.array([[0.0, 10.0]] * 3), ["pairs", None])
+    assert same.value == 5 and same.spread()[0] == 0
+    assert np.isnan(intervals.mean(np.array([[0.0, 10.0]]), ["pairs", None]).interval()).all(), "one pair has no spread"
+    error, degrees = intervals.mean(np.array([[0.0, 0.0], [10.0, 10.0]]), ["pairs", None]).spread()
+    assert error == pytest.approx(5) and degrees == 1
+    with pytest.raises(UserError, match="sources"):
+        intervals.mean(np.zeros(3), ["pairs", None])
 
 
 def test_rows_are_what_their_names_say():

@@ -13,6 +13,7 @@ from replication.metrics import semantic
 from replication.metrics.semantic import (
     SelfSimilarity,
     frechet_distance,
+    frechet_spread,
     kernel_distance,
     pooled,
     region_colour,
@@ -172,3 +173,11 @@ def test_colour_of_regions_is_by_class():
     assert region_colour(result, style, MAPS)["region_colour"] == pytest.approx(
         (lightness[1] - lightness[0]) / 3, rel=0.01
     )
+
+
+def test_the_frechet_distance_does_not_hang_on_one_draw_of_directions():
+    rng = np.random.default_rng(0)
+    results, styles = rng.normal(0, 1, (9, 64)), rng.normal(0.3, 1, (9, 64))
+    assert frechet_distance(results, styles) == frechet_distance(results, styles)
+    assert 0 < frechet_spread(results, styles) < frechet_distance(results, styles)
+    assert frechet_spread(results, results) == pytest.approx(0, abs=1e-4)

@@ -134,7 +134,8 @@ def make(place: Path) -> None:
             "verdict": verdict,
             "statement": text,
             "table": table,
-            "share": share,
+            "kind": "quality",
+            "p": share,
         }
         for name, verdict, text, table, share in CLAIMS
     ]
