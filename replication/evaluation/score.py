@@ -32,7 +32,7 @@ from ..metrics.backbones import cfsd, vgg19_features
 from ..metrics.colour import Histogram, colour_histogram, colour_loss
 from ..metrics.image import Target, encode, measure_image, metrics_version
 from ..metrics.registry import METRICS, SUBSTITUTES
-from ..metrics.semantic import structure_distance
+from ..metrics.semantic import SelfSimilarity, structure_distance
 from ..nn.encoder import vgg19_hash
 from ..profiles import Profile
 from ..sources import source_hash
@@ -220,6 +220,20 @@ def painting_size(picture: Picture, result: tuple[int, int]) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class Photograph:
+    """What results are held against of a photograph: it as a target, and how its positions resemble each other."""
+
+    target: Target
+    similarity: SelfSimilarity
+
+
+def look_at_photograph(image: Tensor) -> Photograph:
+    """A photograph (1, 3, h, w)."""
+    target = Target(image)
+    return Photograph(target, SelfSimilarity(target.features))
+
+
+@dataclass(frozen=True)
 class Painting:
     """What results are held against of a painting: it as a target, its colours, and its vectors by network."""
 
@@ -237,14 +251,14 @@ def look_at_painting(image: Tensor) -> Painting:
     return found
 
 
-def measure_result(content: Target, style: Painting, result: Tensor) -> dict[str, Any]:
+def measure_result(content: Photograph, style: Painting, result: Tensor) -> dict[str, Any]:
     """Every metric of a result (1, 3, h, w), and the vectors for distances between sets."""
-    values = measure_image(result, content, style.target)
+    values = measure_image(result, content.target, style.target)
     features = encode(result)
-    values |= structure_distance(features, content.features)
+    values |= structure_distance(features, content.similarity)
     values["colour_histogram"] = colour_loss(colour_histogram(result), style.colours)
     if find_backbone("vgg19"):
-        values["cfsd"] = cfsd(result, vgg19_features(content.image))
+        values["cfsd"] = cfsd(result, vgg19_features(content.target.image))
     return values | pair_vectors(vectors(result, features), style.vectors)
 
 
@@ -254,14 +268,14 @@ def score_cells(name: str, pairing: Pairing, stretch: bool) -> Iterator[Cell]:
     common = {
         "metrics": metrics_version(),
         "vgg19": vgg19_hash(),
-        "measured_by": source_hash(measure_result, look_at_painting, at_size, painting_size),
+        "measured_by": source_hash(measure_result, look_at_photograph, look_at_painting, at_size, painting_size),
         "backbones": backbone_hashes(),
         "stretch": stretch,
     }
 
     @lru_cache(maxsize=4)  # a photograph's results follow each other
-    def look(content: Picture, size: tuple[int, int]) -> Target:
-        return Target(at_size(content, size, stretch).to(where))
+    def look(content: Picture, size: tuple[int, int]) -> Photograph:
+        return look_at_photograph(at_size(content, size, stretch).to(where))
 
     @cache
     def look_at_style(style: Picture, size: tuple[int, int]) -> Painting:
@@ -304,9 +318,8 @@ def score(
     cells = measured.drop(columns=vector_columns(measured))
     if not measured.content.duplicated().any() and not measured["style"].duplicated().any():
         cells["pair"] = range(len(cells))
-    sizes = Profile.load("cpu")
     sets = {metric: set_distance(measured, metric) for metric in set_metrics(measured) if len(measured) >= LEAST}
-    frame = _lines(cells, sets, sizes)
+    frame = _lines(cells, sets)
     triples = {role: {triple[i] for triple in pairing.triples} for i, role in enumerate(("contents", "styles"))}
     facts = {
         role: [{"name": p.name, "sha256": p.sha256, "licence": p.licence} for p in sorted(found, key=lambda p: p.name)]
@@ -321,7 +334,7 @@ def score(
         pattern=pairing.pattern,
         unmatched=list(pairing.unmatched),
         stretch=stretch,
-        bootstrap=tables.grid_facts(sizes)["bootstrap"] | ({"kind": "over pairs"} if "pair" in cells else {}),
+        intervals=f"95 %, t on {'pairs' if 'pair' in cells else 'photographs and paintings'}",
         metrics={metric: METRICS[metric].definition for metric in frame.metric},
         **facts,
     )
@@ -335,10 +348,10 @@ def _file_stem(name: str) -> str:
     return stem
 
 
-def _lines(cells: pd.DataFrame, sets: Mapping[str, float], sizes: Profile) -> pd.DataFrame:
+def _lines(cells: pd.DataFrame, sets: Mapping[str, float]) -> pd.DataFrame:
     """The row of a score as tables have it: a line for each metric."""
     measured = [metric for metric in METRICS if metric in cells.columns]
-    frame = tables.means(cells, list(dict.fromkeys(cells.row)), measured, sizes)
+    frame = tables.means(cells, list(dict.fromkeys(cells.row)), measured)
     distances = [
         {"row": frame.row[0], "metric": metric, "measured": value, "n": len(cells)} for metric, value in sets.items()
     ]
@@ -403,7 +416,7 @@ def add_scores(frame: pd.DataFrame, cells: pd.DataFrame, profile: Profile) -> tu
         own = own.assign(row=name, **named)[[column for column in own.columns if column in cells.columns]]
         parts.append(own)
         lines = [
-            {"row": name, "metric": metric, **tables.estimate(own, name, metric, profile), "note": "scored pictures"}
+            {"row": name, "metric": metric, **tables.estimate(own, name, metric), "note": "scored pictures"}
             for metric in dict.fromkeys(frame.metric)
             if metric in own.columns
         ]
