@@ -27,8 +27,6 @@ def test_unknown_profile_lists_the_known():
         (lambda text: text.replace("size =", "sise ="), "unknown .'sise'.*missing .'size'"),
         (lambda text: text.replace("size = 64", 'size = "64"'), "size must be int"),
         (lambda text: text.replace("batch = 2", "batch = 2.5"), "batch must be int"),
-        (lambda text: text + "\n[grids]\nDatNet = [50]\n", "numbers of contents and styles"),
-        (lambda text: text + "\n[grids]\nDatNet = [50, 0]\n", "numbers of contents and styles"),
     ],
 )
 def test_a_wrong_file_is_explained(edit, message, tmp_path, monkeypatch):
@@ -37,16 +35,6 @@ def test_a_wrong_file_is_explained(edit, message, tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     with pytest.raises(UserError, match=message):
         Profile.load("smoke")
-
-
-def test_the_papers_grids_are_their_own():
-    paper = Profile.load("paper")
-    datnet = paper.for_paper("DatNet")
-    assert (datnet.contents, datnet.styles, datnet.for_ablations().styles) == (50, 20, 20)
-    assert (paper.for_paper("StyA2K").contents, paper.for_paper("StyA2K").styles) == (15, 20)
-    assert paper.for_paper("SCSA") == paper
-    cpu = Profile.load("cpu")
-    assert cpu.for_paper("DatNet") == cpu
 
 
 def test_training_sizes_can_be_replaced():

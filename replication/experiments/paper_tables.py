@@ -73,7 +73,7 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
     Raises UserError for an unknown table, and when no method of it has trained weights at the profile's width.
     """
     wanted = rows.table(paper, table)
-    sizes = wanted.profile(Profile.load(profile).for_paper(paper))
+    sizes = wanted.profile(Profile.load(profile))
     measured = tuple(rows.shipped_rows(rows.with_official(wanted.rows), sizes.encoder))
     if not any(row.method in METHODS and row.alpha is None for row in measured):
         authors = "" if wanted.ablation else ", or name a folder with the authors' weights in REPLICATION_OFFICIAL"

@@ -25,10 +25,6 @@ def _typed(kind: type, values: dict[str, Any], where: str):
     return kind(**values)
 
 
-def _is_grid(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(count) is int and count > 0 for count in value)
-
-
 @dataclass(frozen=True)
 class Training:
     """Sizes of a training run.
@@ -61,8 +57,6 @@ class Profile:
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
     ablation_styles   the same for ablations and sweeps, whose rows are compared with each other on every pair
-    grids             (paper, contents, styles) of papers whose tables have a grid of their own, with ablations and
-                      sweeps; a table [grids] that may be left out
     bootstrap         resamples behind every interval
     train             of every compared method; autoencoder: of the auto-encoder their decoders start from;
                       ablation: of the arms of ablations and sweeps, which go on from the trained method. The latter two
@@ -77,7 +71,6 @@ class Profile:
     contents: int
     styles: int
     ablation_styles: int
-    grids: tuple
     bootstrap: int
     train: Training
     autoencoder: Training
@@ -106,13 +99,9 @@ class Profile:
         if not all(size.isdigit() and type(runs) is int and runs > 0 for size, runs in sizes.items()):
             raise UserError(f"{path} [benchmark] must give a number of runs for each side length, got {sizes}")
         benchmark = tuple((int(size), runs) for size, runs in sizes.items())
-        grids = table.pop("grids", {})
-        if not isinstance(grids, dict) or not all(_is_grid(grid) for grid in grids.values()):
-            raise UserError(f"{path} [grids] must give each paper's numbers of contents and styles, got {grids}")
         return _typed(
             cls,
             {
-                "grids": tuple((paper, *grid) for paper, grid in grids.items()),
                 "name": name,
                 "train": training,
                 "autoencoder": autoencoder,
@@ -122,11 +111,6 @@ class Profile:
             },
             str(path),
         )
-
-    def for_paper(self, paper: str) -> "Profile":
-        """A copy with the grid of a paper's tables, where it has one of its own."""
-        own = next((grid for name, *grid in self.grids if name == paper), None)
-        return self if own is None else replace(self, contents=own[0], styles=own[1], ablation_styles=own[1])
 
     def for_ablations(self) -> "Profile":
         """A copy with the grid of ablations and sweeps."""
