@@ -37,6 +37,8 @@ OPERATORS: dict[type, Callable] = {
     ast.Div: operator.truediv,
 }
 COUNTS = "Counts"
+# Of numbers in a predicate.
+LARGEST = 1e300
 # Claims of these metrics are decided on the benchmark, whatever table prints them.
 COSTS = {"params", "macs_256", *TIMES}
 
@@ -168,6 +170,8 @@ def expand(claim: Claim, comparison: str) -> list[str]:
 def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
     """The comparison with placeholders, and what they stand for. Raises UserError for what no table has."""
     terms: list[Term] = []
+    if re.search(r"\bt\d", TERM.sub("", comparison)):
+        raise UserError(f"{comparison!r}: names such as t0 are placeholders; a term is metric[row]")
 
     def take(match: re.Match) -> str:
         row, _, table = (part.strip() for part in match[2].partition("@"))
@@ -197,7 +201,7 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
     try:
         (tree,) = ast.parse(text).body
         left, (comparator,), (right,) = tree.value.left, tree.value.ops, tree.value.comparators
-    except (SyntaxError, ValueError, AttributeError) as error:
+    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as error:
         raise UserError(f"{comparison!r} must be one comparison") from error
     if not isinstance(comparator, ast.Lt | ast.Gt):
         raise UserError(f"{comparison!r} must compare with < or >")
@@ -207,8 +211,8 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
 
     def number(node: ast.expr) -> Any:
         match node:
-            case ast.Constant(value=int() | float()):
-                return float(node.value)
+            case ast.Constant(value=int() | float()) if abs(node.value) <= LARGEST:
+                return np.float64(node.value)  # which divides by zero as values do
             case ast.Name(id=name) if re.fullmatch(r"t\d+", name):
                 return found[int(name[1:])]
             case ast.BinOp() if type(node.op) in OPERATORS:
@@ -219,8 +223,11 @@ def margin(claim: Claim, comparison: str, values: Values) -> np.ndarray | None:
                 return abs(number(argument))
         raise UserError(f"{comparison!r}: {ast.unparse(node)!r} is neither a number, a term, + - * / nor abs()")
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = number(right) - number(left)
+    try:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            difference = number(right) - number(left)
+    except RecursionError as error:
+        raise UserError(f"{comparison[:60]!r}… is nested too deeply; write it simpler") from error
     return np.atleast_1d(difference if isinstance(comparator, ast.Lt) else -difference)
 
 
