@@ -44,6 +44,7 @@ def made(place) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
+@pytest.mark.stress
 def test_surroundings_change_no_number(plain, tmp_path):
     root, place = tmp_path / "my checkout (ünï 图) & $x", tmp_path / "wörk 'here'"
     shutil.copytree(files.ROOT / "replication", root / "replication", ignore=shutil.ignore_patterns("__pycache__"))
@@ -57,6 +58,7 @@ def test_surroundings_change_no_number(plain, tmp_path):
     assert modes == {0o600}
 
 
+@pytest.mark.stress
 def test_two_evaluations_at_once_give_what_one_gives(plain, tmp_path):
     def evaluate(number: int) -> str:
         # Two folders to start in, one build folder.
