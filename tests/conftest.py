@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.networks import tiny_encoder
+from hypothesis import settings
 
 from replication.files import ROOT, reference_results
 from replication.nn.encoder import Encoder
@@ -21,6 +22,11 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+# The same examples every time, and none is at fault for a busy machine.
+settings.register_profile("replication", deadline=None, derandomize=True, database=None)
+settings.load_profile("replication")
 
 
 @pytest.fixture

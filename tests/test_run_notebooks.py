@@ -217,6 +217,15 @@ def test_an_edit_makes_stale_what_depends_on_it_and_nothing_else(place, capsys, 
     assert shown(capsys, path) == "replication/nn/layers.py changed"
 
 
+def test_the_users_folders_are_part_of_what_a_run_is_known_by(place, monkeypatch):
+    path = notebook(place / "one.ipynb")
+    keys = [run_module._fixed_key(path, {})]
+    for name in run_module.ENVIRONMENT:
+        monkeypatch.setenv(name, str(place))
+        keys.append(run_module._fixed_key(path, {}))
+    assert len(set(keys)) == 1 + len(run_module.ENVIRONMENT)
+
+
 def test_a_comment_or_a_docstring_makes_nothing_stale(tmp_path):
     source = tmp_path / "a.py"
     source.write_text('"""One."""\nx = 1  # one\n')

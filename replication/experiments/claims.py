@@ -47,6 +47,8 @@ OPERATORS: dict[type, Callable] = {
     ast.Div: operator.truediv,
 }
 COUNTS = "Counts"
+# Of numbers in a predicate.
+LARGEST = 1e300
 # Claims of these metrics are decided on the benchmark, whatever table prints them.
 COSTS = {"params", "macs_256", *TIMES}
 
@@ -189,6 +191,8 @@ def expand(claim: Claim, comparison: str) -> list[str]:
 def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
     """The comparison with placeholders, and what they stand for. Raises UserError for what no table has."""
     terms: list[Term] = []
+    if re.search(r"\bt\d", TERM.sub("", comparison)):
+        raise UserError(f"{comparison!r}: names such as t0 are placeholders; a term is metric[row]")
 
     def take(match: re.Match) -> str:
         row, _, table = (part.strip() for part in match[2].partition("@"))
@@ -222,7 +226,7 @@ def sides(claim: Claim, comparison: str, values: Values) -> tuple[Estimate | flo
     try:
         (tree,) = ast.parse(text).body
         left, (comparator,), (right,) = tree.value.left, tree.value.ops, tree.value.comparators
-    except (SyntaxError, ValueError, AttributeError) as error:
+    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as error:
         raise UserError(f"{comparison!r} must be one comparison") from error
     if not isinstance(comparator, ast.Lt | ast.Gt):
         raise UserError(f"{comparison!r} must compare with < or >")
@@ -233,7 +237,7 @@ def sides(claim: Claim, comparison: str, values: Values) -> tuple[Estimate | flo
 
     def number(node: ast.expr) -> Any:
         match node:
-            case ast.Constant(value=int() | float()):
+            case ast.Constant(value=int() | float()) if abs(node.value) <= LARGEST:
                 return float(node.value)
             case ast.Name(id=name) if re.fullmatch(r"t\d+", name):
                 return found[int(name[1:])]
@@ -245,7 +249,12 @@ def sides(claim: Claim, comparison: str, values: Values) -> tuple[Estimate | flo
                 return abs(number(argument))
         raise UserError(f"{comparison!r}: {ast.unparse(node)!r} is neither a number, a term, + - * / nor abs()")
 
-    left, right = number(left), number(right)
+    try:
+        left, right = number(left), number(right)
+    except RecursionError as error:
+        raise UserError(f"{comparison[:60]!r}… is nested too deeply; write it simpler") from error
+    except ZeroDivisionError as error:
+        raise UserError(f"{comparison!r} divides by zero") from error
     return (right, left) if isinstance(comparator, ast.Lt) else (left, right)
 
 

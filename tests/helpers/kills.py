@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,8 +73,19 @@ def _end(child: int, *expected: int) -> int:
     return status
 
 
-def run_script(folder: Path, text: str, *arguments: object, **environment: str) -> str:
+def run_script(
+    folder: Path,
+    text: str,
+    *arguments: object,
+    root: Path = files.ROOT,
+    flags: Sequence[str] = (),
+    umask: int = -1,
+    **environment: str,
+) -> str:
     """Run a script in a process of its own, on one thread, with its build folder below `folder` and our cache there.
+
+    root   of the checkout whose package it imports
+    flags  for python
 
     Returns what it printed; a script that fails, fails the test.
     """
@@ -88,10 +99,10 @@ def run_script(folder: Path, text: str, *arguments: object, **environment: str) 
     given = os.environ | {
         "REPLICATION_BUILD": str(build),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(files.ROOT), str(files.ROOT / "tests")]),
+        "PYTHONPATH": os.pathsep.join([str(root), str(files.ROOT / "tests")]),
         **environment,
     }
-    command = [sys.executable, str(script), *map(str, arguments)]
-    done = subprocess.run(command, env=given, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return done.stdout
+    command = [sys.executable, *flags, str(script), *map(str, arguments)]
+    done = subprocess.run(command, env=given, cwd=folder, capture_output=True, umask=umask)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")[-4000:]
+    return done.stdout.decode()

@@ -106,3 +106,15 @@ def test_files_of_the_package_that_texts_name_exist():
 
 def test_claims_that_it_shows_exist():
     assert set(HIGHLIGHTS) <= {claim.id for claim in load_claims()}
+
+
+def test_every_promise_names_tests_that_exist():
+    part = TEXT.partition("## What is promised")[2].partition("\n## ")[0]
+    lines = [line.split("|")[1:-1] for line in part.splitlines() if line.startswith("|")][2:]
+    assert len(lines) >= 10
+    for promise, proof in lines:
+        named = re.findall(r"`([^`]+\.py)::([^`]+)`", proof)
+        assert named and len(named) == proof.count("::"), promise
+        for file, test in named:
+            source = (files.ROOT / "tests" / file).read_text(encoding="utf-8")
+            assert re.search(rf"^def {test}\(", source, re.MULTILINE), (promise, file, test)
