@@ -98,6 +98,6 @@ def _start(command: list[str], environment: dict[str, str], folder: str) -> None
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """End this process when its parent has ended."""
+    """End this process, and those that it has started, when its parent has ended."""
     parent.join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)

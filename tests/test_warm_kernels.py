@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 
@@ -22,6 +23,14 @@ def notebook(path, *sources: str):
 
 def environment(folder) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(files.ROOT), "REPLICATION_BUILD": str(folder / "build")}
+
+
+def alive(pid: str) -> bool:
+    """Whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_kernels_share_packages_and_nothing_else(tmp_path):
@@ -43,14 +52,15 @@ def test_a_kernel_ends_with_a_command_that_is_killed(tmp_path):
     begun = tmp_path / "begun"
     slow = notebook(
         tmp_path / "slow.ipynb",
-        f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid())); time.sleep(600)",
+        "import os, subprocess, time; child = subprocess.Popen(['sleep', '600'])",
+        f"open({str(begun)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}} '); time.sleep(600)",
     )
     with subprocess.Popen([*RUN, slow], env=environment(tmp_path), stdout=subprocess.DEVNULL) as run:
-        while not (begun.exists() and begun.read_text()) and run.poll() is None:
+        while not (begun.exists() and begun.read_text().endswith(" ")) and run.poll() is None:
             time.sleep(0.05)
-        kernel = int(begun.read_text())
+        started = begun.read_text().split()
         run.send_signal(signal.SIGKILL)
     until = time.monotonic() + 60
-    while os.path.exists(f"/proc/{kernel}") and time.monotonic() < until:
+    while any(map(alive, started)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not os.path.exists(f"/proc/{kernel}")
+    assert len(started) == 2 and not any(map(alive, started))

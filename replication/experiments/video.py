@@ -5,7 +5,8 @@ A cell is one row on one clip with one painting.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..evaluation import tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_facts, row_key
 from ..evaluation.health import read_health, weak_rows
+from ..methods import Encoded
 from ..metrics import registry
 from ..metrics.flicker import temporal_errors
 from ..papers.rows import Row, missing_official
@@ -40,20 +42,32 @@ def _hash(clip: Clip) -> str:
     return digest.hexdigest()
 
 
-def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> Frames:
-    """Every frame by itself, clamped; the clip itself for INPUT."""
+def encode_clip(row: Row, clip: Clip, encoder: str) -> list[Encoded]:
+    """Every frame's code; nothing for INPUT."""
+    if row.method == "content":
+        return []
+    model = network(*row.arm, official=row.official, encoder=encoder)
+    return [model.encode_content(frame[None]) for frame in clip.frames]
+
+
+def stylise_clip(row: Row, clip: Clip, style: Tensor, encoder: str, codes: Sequence[Encoded] | None = None) -> Frames:
+    """Every frame by itself, clamped; the clip itself for INPUT.
+
+    codes  `encode_clip` of the clip, where it is at hand: the same for every painting
+    """
     if row.method == "content":
         return clip.frames
     model = network(*row.arm, official=row.official, encoder=encoder)
-    code = model.encode_style(style)
-    return torch.cat(
-        [model.decode(model.transfer(model.encode_content(frame[None]), code)) for frame in clip.frames]
-    ).clamp(0, 1)
+    painting = model.encode_style(style)
+    codes = encode_clip(row, clip, encoder) if codes is None else codes
+    return torch.cat([model.decode(model.transfer(code, painting)) for code in codes]).clamp(0, 1)
 
 
-def measure_clip(row: Row, clip: Clip, style: Tensor, encoder: str) -> dict[str, Any]:
-    """METRICS of a row on a clip, and the flow error of every step."""
-    return temporal_errors(stylise_clip(row, clip, style, encoder), clip)
+def measure_clip(
+    row: Row, clip: Clip, style: Tensor, encoder: str, codes: Sequence[Encoded] | None = None
+) -> dict[str, Any]:
+    """METRICS of a row on a clip, and the flow error of every step; `codes` as `stylise_clip` takes them."""
+    return temporal_errors(stylise_clip(row, clip, style, encoder, codes), clip)
 
 
 def measure_clips(
@@ -65,7 +79,15 @@ def measure_clips(
     """
     canvases = {painting.sha256: painting.tensor(profile.size)[None] for painting in paintings}
     hashes = {clip.name: _hash(clip) for clip in clips}
-    common = {"measured_by": source_hash(measure_clip), "size": profile.size}
+    common = {"measured_by": source_hash(measure_clip, encode_clip), "size": profile.size}
+
+    @lru_cache(maxsize=2)  # all paintings of a row and a clip follow each other, and frames' codes are large
+    def codes(row: Row, name: str) -> list[Encoded]:
+        (clip,) = (clip for clip in clips if clip.name == name)
+        return encode_clip(row, clip, profile.encoder)
+
+    def measure(row: Row, clip: Clip, canvas: Tensor, _: Path) -> dict[str, Any]:
+        return measure_clip(row, clip, canvas, profile.encoder, codes(row, clip.name))
 
     def cells() -> Iterator[Cell]:
         for row in rows:
@@ -73,8 +95,8 @@ def measure_clips(
                 for painting in paintings:
                     labels = {"row": row.name, "seed": row.seed, "content": clip.name, "style": painting.name}
                     key = {**common, **row_key(row, profile.encoder), "clip": hashes[clip.name]}
-                    compute = partial(measure_clip, row, clip, canvases[painting.sha256], profile.encoder)
-                    yield Cell(labels, {**key, "style": painting.sha256}, lambda _, compute=compute: compute())
+                    compute = partial(measure, row, clip, canvases[painting.sha256])
+                    yield Cell(labels, {**key, "style": painting.sha256}, compute)
 
     return measure_missing(cells(), "clips")
 

@@ -144,6 +144,9 @@ def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     assert len(cells) == 8 and cells[cells.row == "input clip"].flow_error.to_numpy() == pytest.approx(
         [temporal_errors(c.frames, c)["flow_error"] for c in made for _ in range(2)]
     )
+    with torch.inference_mode():  # frames that are encoded once for all paintings give what each would by itself
+        whole = video.measure_clip(rows[0], made[0], styles(2)[1].tensor(sizes.size)[None], sizes.encoder)
+    assert cells.flow_error[1] == pytest.approx(whole["flow_error"], rel=1e-6)
     monkeypatch.setattr(video, "stylise_clip", lambda *_: pytest.fail("a stored cell was computed again"))
     again = measure_clips(rows, made, styles(2), sizes)
     assert again.equals(cells)
