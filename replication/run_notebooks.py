@@ -25,7 +25,7 @@ from typing import Any
 from . import files
 from .errors import NoWeights, UserError
 from .plugins import plugin_files
-from .profiles import NAMES
+from .profiles import NAMES, Profile
 from .sources import code_hash
 
 # Variables that name the user's own files; a notebook that reads them depends on them.
@@ -244,10 +244,17 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
 
     dry_run  only say which would run, and why
 
+    Where the profile has the papers' own grids, how long that takes is estimated first.
     A notebook that needs trained networks of a width at which there are none is left out, and said so.
     Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
     """
     chosen, left_out = states(notebooks, profile, settings), []
+    sizes = Profile.load(profile)
+    if sizes.own_grids and not dry_run and any(state.reason for state in chosen):
+        from .evaluation.estimate import estimate
+
+        if text := estimate(sizes):
+            print(f"profile {profile}: {text}", flush=True)
     for position, state in enumerate(chosen, 1):
         notebook, stamp = state.notebook, state.stamp
         line = f"[{position}/{len(chosen)}] {notebook.stem}"
