@@ -25,7 +25,7 @@ from typing import Any
 from . import files
 from .errors import NoWeights, UserError
 from .plugins import plugin_files
-from .profiles import NAMES
+from .profiles import NAMES, Profile
 from .sources import code_hash
 
 # Variables that name the user's own files; a notebook that reads them depends on them.
@@ -249,6 +249,7 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
 
     dry_run  only say which would run, and why
 
+    Where the profile has the papers' own grids, how long that takes is estimated first.
     A notebook that needs trained networks of a width at which there are none is left out, and said so.
     Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
     """
@@ -257,7 +258,12 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
         from .warm_kernels import warm_up
 
         print(cost(chosen, profile), flush=True)
+        sizes = Profile.load(profile)
+        if sizes.own_grids:
+            from .evaluation.estimate import estimate
 
+            if text := estimate(sizes):
+                print(f"profile {profile}: {text}", flush=True)
         _kernel_environment()
         warm_up()
     for position, state in enumerate(chosen, 1):

@@ -119,15 +119,20 @@ class Table:
     rows      the paper's rows, then our reference rows
     ablation  whether it is measured on the smaller grid of a profile
     base      the row that differences refer to, in ablations
+    grid      how many photographs and paintings the paper states; None where it does not
     """
 
     rows: tuple[Row, ...]
     ablation: bool = False
     base: str | None = None
+    grid: tuple[int, int] | None = None
 
     def profile(self, sizes: Profile) -> Profile:
         """The sizes of its grid."""
-        return sizes.for_ablations() if self.ablation else sizes
+        own = sizes.for_ablations() if self.ablation else sizes
+        if sizes.own_grids and self.grid:
+            return replace(own, contents=self.grid[0], styles=self.grid[1])
+        return own
 
 
 def _compared(*names: str) -> tuple[Row, ...]:
@@ -143,9 +148,14 @@ def _lambdas() -> tuple[Row, ...]:
     return tuple(sorted(arms, key=lambda row: variants[row.arm[1]].local_feature))
 
 
+# arXiv 2212.04105, section 4.2: 15 photographs and 20 paintings; its ablations name no pairs, Table 1's are assumed.
+STYA2K_GRID = (15, 20)
+# DatNet's section of experiments: 50 photographs and 20 paintings, in its ablation too.
+DATNET_GRID = (50, 20)
 TABLES = {
     ("StyA2K", "Table 1"): Table(
-        (*_compared("stya2k", "stytr2", "adaattn", "sanet", "mst", "avatarnet", "adain"), *REFERENCES)
+        (*_compared("stya2k", "stytr2", "adaattn", "sanet", "mst", "avatarnet", "adain"), *REFERENCES),
+        grid=STYA2K_GRID,
     ),
     ("StyA2K", "Table 2"): Table(
         (
@@ -158,14 +168,17 @@ TABLES = {
         ),
         ablation=True,
         base="Full model",
+        grid=STYA2K_GRID,
     ),
     ("StyA2K", "Table 5"): Table(
         _lambdas(),
         ablation=True,
         base="λ2 = 1.25",
+        grid=STYA2K_GRID,
     ),
     ("DatNet", "Table 1"): Table(
-        (*_compared("datnet", "sanet", "mccnet", "manet", "artflow", "adain", "microast"), *REFERENCES)
+        (*_compared("datnet", "sanet", "mccnet", "manet", "artflow", "adain", "microast"), *REFERENCES),
+        grid=DATNET_GRID,
     ),
     ("DatNet", "Table 3"): Table(
         (
@@ -175,6 +188,7 @@ TABLES = {
         ),
         ablation=True,
         base="dual attention",
+        grid=DATNET_GRID,
     ),
     ("DAG-Style", "Quality"): Table((*_compared("dagstyle", "stytr2"), *REFERENCES)),
     ("DAG-Style", "Ablation"): Table(

@@ -57,6 +57,7 @@ class Profile:
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
     ablation_styles   the same for ablations and sweeps, whose rows are compared with each other on every pair
+    own_grids         whether a table has as many images as its paper states, where it does (`papers.rows`)
     bootstrap         resamples behind every interval
     train             of every compared method; autoencoder: of the auto-encoder their decoders start from;
                       ablation: of the arms of ablations and sweeps, which go on from the trained method. The latter two
@@ -71,6 +72,7 @@ class Profile:
     contents: int
     styles: int
     ablation_styles: int
+    own_grids: bool
     bootstrap: int
     train: Training
     autoencoder: Training

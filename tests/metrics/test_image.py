@@ -160,7 +160,7 @@ def test_misuse_is_explained(pair):
         Target(torch.full_like(content, torch.nan))
     with pytest.raises(UserError, match="result has values up to"):
         measure_image(content * 255, Target(content), Target(content))
-    with pytest.raises(UserError, match="AlexNet"):
+    with pytest.raises(UserError, match="fetch alexnet"):
         lpips(content, content)
     assert perceptual_column() == "lpips_vgg_substitute"
 
