@@ -31,6 +31,12 @@ def test_every_printed_table_and_every_claim_is_there():
     assert counted.to_numpy().sum() == len(parts) and counted.loc[("StyA2K", "tables and figures")].sum() == 21
 
 
+def test_numbers_that_are_not_from_the_paper_say_so():
+    scsa = all_printed()[all_printed().paper == "SCSA"]
+    assert len(scsa) > 20 and scsa.source.str.startswith("secondary").all()
+    assert all_printed()[all_printed().paper == "DAG-Style"].source.str.contains("summary").all()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
