@@ -11,8 +11,8 @@ from .claims import load_claims
 
 PARTS_FILE = CLAIMS_FILE.with_name("parts.csv")
 COLUMNS = ["paper", "part", "what", "state", "notebook", "lacks"]
-# How far a part is reproduced; of all but the first, `lacks` says what is not there.
-STATES = ("reproduced", "in part", "missing")
+# How far a part is covered, whatever its verdict; of all but the first, `lacks` says what is not there.
+STATES = ("covered", "in part", "missing")
 
 
 def tables_and_figures(path: Path = PARTS_FILE) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def tables_and_figures(path: Path = PARTS_FILE) -> pd.DataFrame:
             else "give the notebook that reproduces it"
             if not line.notebook and line.state != "missing"
             else "say what it lacks, and only of a part that is not whole"
-            if bool(line.lacks) == (line.state == "reproduced")
+            if bool(line.lacks) == (line.state == "covered")
             else ""
         )
         if wrong:
@@ -53,7 +53,7 @@ def sentences() -> pd.DataFrame:
                 "paper": claim.paper,
                 "part": claim.id,
                 "what": claim.statement,
-                "state": "missing" if claim.kind == "not testable" else "reproduced",
+                "state": "missing" if claim.kind == "not testable" else "covered",
                 "notebook": claim.notebook,
                 "lacks": claim.note if claim.kind == "not testable" else "",
             }

@@ -40,8 +40,8 @@ def test_numbers_that_are_not_from_the_paper_say_so():
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("reproduced,21_all_to_key", "done,21_all_to_key", "Figure 2: state must be one of"),
-        ("reproduced,21_all_to_key", "reproduced,21_nothing", "Figure 2: no notebook 21_nothing"),
+        ("covered,21_all_to_key", "done,21_all_to_key", "Figure 2: state must be one of"),
+        ("covered,21_all_to_key", "covered,21_nothing", "Figure 2: no notebook 21_nothing"),
         (
             'in part,22_stya2k_ablation,"LPIPS by a substitute"',
             "in part,22_stya2k_ablation,",
