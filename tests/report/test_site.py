@@ -333,7 +333,7 @@ def test_numbers_carry_their_intervals_and_their_origin(site):
     )
     assert "Not executed for this profile: three." in index
     counts = re.search(r"<tfoot>.*?</tfoot>", index, re.DOTALL)[0]
-    assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "0", "1", "3"]
+    assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "0", "0", "1", "3"]
     ledger = (site / "ledger.html").read_text()
     assert (
         "+0.25 [+0.1, +0.4]" in ledger and "100.0&nbsp;%" in ledger and "people" not in Page(site / "ledger.html").links
