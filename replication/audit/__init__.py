@@ -20,6 +20,7 @@ import pandas as pd
 
 from .common import Printed, Section
 from .datnet import columns_agree, growth, operations, parameters, wording
+from .decoder import decoder_stages
 from .equations import block_sizes, complexity, divisors, listing, values_of_attention
 from .secondary import scsa_votes, stytr2_size, summary_page, two_sources
 from .stya2k import chosen_weight, clip_means, full_model
@@ -40,6 +41,7 @@ __all__ = [
     "columns_agree",
     "complexity",
     "decay_readings",
+    "decoder_stages",
     "divisors",
     "full_model",
     "growth",
@@ -78,6 +80,7 @@ def sections(printed: Printed) -> tuple[Section, ...]:
         block_sizes(),
         divisors(),
         listing(),
+        decoder_stages(),
         times(printed, "StyA2K"),
         times(printed, "DatNet"),
         times(printed, "DAG-Style"),

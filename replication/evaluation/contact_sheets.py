@@ -58,14 +58,17 @@ def health_sheet(networks: Mapping[str, Row], reasons: Mapping[str, str], profil
     return plots.labelled(shown | {name: gallery.picture(row, *pair) for name, row in networks.items()}, reasons)
 
 
-def method_sheet(row: Row, profile: Profile, count: int = 8) -> Figure:
-    """Photographs (lines) and paintings (columns), at most `count` of each, in the first column and line."""
+def method_sheet(row: Row, profile: Profile, count: int = 8, photographs: slice = slice(None)) -> Figure:
+    """Photographs (lines) and paintings (columns), at most `count` of each, in the first column and line.
+
+    photographs  which of them to show
+    """
     gallery = Gallery([row], profile)
-    photographs, paintings = contents(min(count, profile.contents)), spread(styles(profile.styles), count)
+    chosen, paintings = contents(min(count, profile.contents))[photographs], spread(styles(profile.styles), count)
     lines: list[list[Tensor | None]] = [[None, *(painting.tensor(profile.size) for painting in paintings)]]
     lines += [
         [photograph.tensor(profile.size), *(gallery.picture(row, photograph, painting) for painting in paintings)]
-        for photograph in photographs
+        for photograph in chosen
     ]
     return plots.mosaic(lines, plots.mark_weak([row.name], _weak([row], profile))[0])
 

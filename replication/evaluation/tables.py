@@ -35,7 +35,7 @@ NOT_MEASURED = {
     "inference_time": "timing belongs to the benchmark, not to a table that must be equal on every run",
     "lpips": "AlexNet weights absent; see lpips_vgg_substitute",
     "fid": "weights of its Inception absent; see frechet_substitute and kernel_distance",
-    **{f"flow_error_style{number}": "which painting and clip this is, is not stated" for number in range(1, 6)},
+    **{f"flow_error_style{number}": "fewer paintings than columns" for number in range(1, 6)},
     "cfsd": "torchvision's VGG-19 absent; see cfsd_sum",
 }
 # Rows that nobody can fill from pip packages alone.

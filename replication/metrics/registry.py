@@ -142,6 +142,12 @@ METRICS |= {
         "the frame before",
         "100 x root mean square of frame minus warped predecessor where visible (Ruder et al.)",
     ),
+    **{
+        f"flow_error_style{number}": Metric(
+            f"flow error, painting {number}", "lower", "the frame before", "flow error with one painting alone"
+        )
+        for number in range(1, 6)
+    },
     "flow_error_lai": Metric(
         "warping error",
         "lower",

@@ -20,6 +20,7 @@ MAKERS = {
     "stya2k-figure5": "51_attention_study",
     "stya2k-figure8": "25_stya2k_several_styles",
     "dag-style-quality": "31_dagstyle_tables",
+    "dag-style-thangka": "31_dagstyle_tables",
     "dag-style-ablation": "31_dagstyle_tables",
     "dag-style-allocation": "30_dagstyle",
     "dagstyle-efficiency": "11_efficiency",
@@ -35,6 +36,7 @@ MAKERS = {
     "sensitivity-definitions": "91_sensitivity",
     "counts": "92_claims",
     "claims": "92_claims",
+    "interval-coverage": "92_claims",
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from replication.audit import summary
 from replication.audit.common import VERDICTS, Printed, Section, rounds_to
 from replication.audit.datnet import columns_agree, variance_in_words
+from replication.audit.decoder import PRINTED, decoder_stages
 from replication.audit.equations import (
     AXES,
     EINSUMS,
@@ -378,3 +379,11 @@ def test_the_papers_slips_and_what_holds(before):
         and before["DAG-Style", "StyTr2's parameters"] == "inconsistent"
     )
     assert 60 < len(before) < 100
+
+
+def test_the_decoders_stages_are_read_off_the_module():
+    found = decoder_stages()
+    assert [finding.verdict for finding in found.findings] == ["consistent", "inconsistent"]
+    assert found.frame["channels in, built"].tolist()[2] == 2 * 256, "two levels are concatenated"
+    wrong = [(stage, channels + (stage == "F4"), part, rectified) for stage, channels, part, rectified in PRINTED]
+    assert decoder_stages(wrong).findings[0].verdict == "inconsistent"

@@ -19,8 +19,9 @@ from replication.data.clips import (
 from replication.data.images import contents
 from replication.data.video_files import frames_of
 from replication.errors import UserError
+from replication.evaluation import tables
 from replication.experiments import video
-from replication.experiments.video import INPUT, by_flow, measure_clips, over_time, side_by_side
+from replication.experiments.video import INPUT, by_flow, by_style, measure_clips, over_time, side_by_side
 from replication.methods.mixing import corners
 from replication.metrics.flicker import temporal_errors
 
@@ -150,8 +151,13 @@ def test_cells_of_clips_are_stored_and_the_input_is_its_own_floor(monkeypatch):
     monkeypatch.setattr(video, "stylise_clip", lambda *_: pytest.fail("a stored cell was computed again"))
     again = measure_clips(rows, made, styles(2), sizes)
     assert again.equals(cells)
-    curve = over_time(cells, ["AdaIN"], sizes)
+    curve = over_time(cells, ["AdaIN"])
     assert curve.step.tolist() == [1, 2, 3] and (curve.low <= curve.measured).all()
+    columns = by_style(cells)
+    first = columns[columns.row == "AdaIN"].groupby("style", sort=False).flow_error.mean().iloc[0]
+    found = tables.estimate(columns, "AdaIN", "flow_error_style1")
+    assert found["measured"] == pytest.approx(first) and found["n"] == 2 and found["low"] < first < found["high"]
+    assert "flow_error_style3" not in columns, "two paintings fill two columns"
     assert set(by_flow(cells, [made[1].name]).columns) == {"filmed, estimated flow", "synthetic, exact flow"}
     assert side_by_side([made[0].frames, made[1].frames]).shape == (4, 3, 64, 132)
 

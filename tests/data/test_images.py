@@ -234,3 +234,9 @@ def test_luma_of_the_three_primaries_and_pictures_spread_over_a_list():
     assert grey(255 * np.eye(3, dtype=np.uint8)[None]).tolist() == [[76, 150, 29]]
     pictures = styles(10)
     assert len(pictures) == 10 and spread(pictures, 4) == [pictures[place] for place in (0, 2, 5, 7)]
+
+
+def test_thangkas_are_what_the_museum_says_they_are():
+    names = assets.thangkas()
+    assert "met-37801" in names and all("cloth" in assets.museum()[name]["medium"] for name in names)
+    assert "met-436532" not in names

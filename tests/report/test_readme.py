@@ -48,7 +48,7 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
     for _ in range(2):  # writing again changes nothing
         write_readme(path)
         text = path.read_text()
-        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nold\n" not in text
         assert (
             "| AdaIN | " in text
             and "| SANet † | " in text

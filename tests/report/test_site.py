@@ -338,10 +338,12 @@ def test_numbers_carry_their_intervals_and_their_origin(site):
     )
     assert "Not executed for this profile: three." in index
     counts = re.search(r"<tfoot>.*?</tfoot>", index, re.DOTALL)[0]
-    assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "0", "1", "3"]
+    assert re.findall(r"<td>(\d)</td>", counts) == ["1", "1", "0", "0", "0", "1", "3"]
     ledger = (site / "ledger.html").read_text()
     assert (
-        "+0.25 [+0.1, +0.4]" in ledger and "100.0&nbsp;%" in ledger and "people" not in Page(site / "ledger.html").links
+        "+0.25 [+0.1, +0.4]" in ledger
+        and "<dt>p, two-sided</dt><dd>1</dd>" in ledger
+        and "people" not in Page(site / "ledger.html").links
     )
     models = (site / "models.html").read_text()
     assert "<polyline" in models and "3 → 1.5" in models and "f" * 64 in models and "data/list.csv" in models
