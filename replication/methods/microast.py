@@ -232,8 +232,9 @@ class MicroAST(Method):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, START_STEPS)
         for _ in range(START_STEPS):
             crops = torch.cat([_crop(photographs, generator) for _ in range(START_BATCH)]).to(parameters[0])
-            features = self.content_encoder(crops)["level2"]
-            error = mse(self.decoder.dec3(self.decoder.dec2(self.decoder.dec1(features))), crops)
+            own = self.content_encoder(crops)
+            result = self.decoder.modulate(own["level2"], own | self.modulator(own), alpha=1.0)
+            error = mse(self.decoder.dec3(result), crops)
             optimiser.zero_grad()
             error.backward()
             optimiser.step()
