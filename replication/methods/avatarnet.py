@@ -32,6 +32,7 @@ scale back. Sides that are no multiple of 8 are extended by reflection, and the 
 Public code, read for facts: LucasSheng/avatar-net@8ee86d7 (official), tyui592/Avatar-Net_Pytorch@0fff505 (port).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,13 +41,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..nn.attention import AttentionRecord
-from ..nn.encoder import AnyImage, Encoder, Image, check_image
+from ..nn.encoder import AnyImage, Encoder, Image, before_activations, check_image
 from ..nn.layers import (
     Feature,
     ReflectionPad2d,
     covariance,
     decoder,
     decoder_from,
+    fit_convolution,
     full_precision,
     mean_std,
     pad_to_multiple,
@@ -196,6 +198,32 @@ class AvatarNet(Method):
                 if isinstance(layer, nn.Conv2d):
                     nn.init.xavier_normal_(layer.weight)
                     nn.init.zeros_(layer.bias)
+
+    @torch.no_grad()
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """The official decoder, convolution by convolution, as the least-squares way back through the encoder.
+
+        It has one convolution more than the encoder, which gives the first one's features again.
+        """
+        if self.variant.mirrored:
+            return
+        codes = [self.encode_content(image) for image in photographs]
+        wanted = []
+        for image in photographs:
+            picture, first, *deeper = before_activations(self.encoder, pad_to_multiple(image, 8))
+            wanted.append([picture - 0.5, first, first, *deeper])
+        inputs = [code.features["relu4_1"] for code in codes]
+        for position, layer in enumerate(self.decoder):
+            if position in STOPS:
+                given = [self.statistics(code) for code in codes]
+                tap = FUSED[STOPS.index(position)]
+                inputs = [
+                    self.fuse(x, found[f"{tap} mean"], found[f"{tap} std"])
+                    for x, found in zip(inputs, given, strict=True)
+                ]
+            if isinstance(layer, nn.Conv2d):
+                fit_convolution(layer, inputs, [part.pop() for part in wanted], seed=position, rows=500)
+            inputs = [layer(x) for x in inputs]
 
     def encode_content(self, image: Image) -> Encoded:
         """relu1_1..4_1 of the image, extended to a multiple of 8."""

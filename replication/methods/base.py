@@ -97,7 +97,7 @@ class Method(nn.Module):
         self.judge = encoder.like(self.last)
 
     def begin(self, photographs: Sequence[AnyImage]) -> None:
-        """Start from the method's form without parameters, once its decoder is an auto-encoder's; nothing by default.
+        """Start from the method's form without parameters, its decoder an auto-encoder's; nothing by default.
 
         photographs  one at a time, of any size
         """

@@ -25,6 +25,7 @@ encoder of the losses; alpha mixes the AdaINs only, not the filters, so 0 does n
 Public code, read for facts: EndyWon/MicroAST@5a6c905.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,8 @@ from .base import Encoded, Layout, Method, Transferred, check_pair, crop_to, inv
 
 Signals = dict[str, Float[Tensor, "batch 64 _ _"]]
 LEVELS = ("level1", "level2")
+# Of the auto-encoder that a training begins from.
+START_STEPS, START_BATCH, START_SIDE, START_RATE = 1500, 2, 96, 2e-3
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,17 @@ class MicroDecoder(nn.Module):
         return self.dec2(x, style["weight1"], style["bias1"])
 
 
+def _crop(photographs: Sequence[AnyImage], generator: torch.Generator) -> Image:
+    """A random square of START_SIDE pixels of a random photograph."""
+
+    def below(bound: int) -> int:
+        return int(torch.randint(bound, (1,), generator=generator))
+
+    image = photographs[below(len(photographs))]
+    top, left = (below(side - START_SIDE + 1) for side in image.shape[2:])
+    return image[..., top : top + START_SIDE, left : left + START_SIDE]
+
+
 def signal_distances(a: Signals, b: Signals) -> Float[Tensor, "names batch batch"]:
     """Squared distance between the signals of every item of `a` and every item of `b`, one line a signal.
 
@@ -202,6 +216,30 @@ class MicroAST(Method):
         super().__init__(encoder, variant)
         self.content_encoder, self.style_encoder = MicroEncoder(), MicroEncoder()
         self.modulator, self.decoder = Modulator(), MicroDecoder()
+
+    def begin(self, photographs: Sequence[AnyImage]) -> None:
+        """E_c and D as an auto-encoder of photographs with filters as they are, and E_s as E_c.
+
+        The first result is then AdaIN on the content encoder's features.
+        """
+        for name in ("weight1", "bias1", "weight2", "bias2"):
+            modulation = getattr(self.modulator, name)[0].conv_layer
+            nn.init.zeros_(modulation.weight)
+            nn.init.constant_(modulation.bias, float(name.startswith("weight")))
+        generator = torch.Generator().manual_seed(0)
+        parameters = [*self.content_encoder.parameters(), *self.decoder.parameters()]
+        optimiser = torch.optim.Adam(parameters, START_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, START_STEPS)
+        for _ in range(START_STEPS):
+            crops = torch.cat([_crop(photographs, generator) for _ in range(START_BATCH)]).to(parameters[0])
+            own = self.content_encoder(crops)
+            result = self.decoder.modulate(own["level2"], own | self.modulator(own), alpha=1.0)
+            error = mse(self.decoder.dec3(result), crops)
+            optimiser.zero_grad()
+            error.backward()
+            optimiser.step()
+            schedule.step()
+        self.style_encoder.load_state_dict(self.content_encoder.state_dict())
 
     def encode_content(self, image: Image) -> Encoded:
         """Both levels of E_c."""

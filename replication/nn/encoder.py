@@ -264,3 +264,23 @@ def load_vgg(path: str | Path) -> Encoder:
     encoder = Encoder(name="official")
     fill_module(encoder.layers, read_state(path), path, UNUSED_VGG)
     return encoder.eval()
+
+
+def before_activations(encoder: Encoder, image: AnyImage) -> list[Tensor]:
+    """The image, then what each convolution before that of relu4_1 gives, without its ReLU and pooled where it is.
+
+    A decoder that mirrors the encoder gives these from the last to the first. An average is taken behind the ReLU,
+    with which it does not commute as a maximum does.
+    """
+    found, x = [image], image
+    for index, layer in enumerate(encoder.layers[: TAP_END["relu4_1"] - 2]):  # relu4_1's convolution is left out
+        x = layer(x)
+        if index in CONVOLUTIONS:
+            before = x
+        if isinstance(layer, nn.ReLU):
+            found.append(before)
+        elif isinstance(layer, nn.MaxPool2d):
+            found[-1] = layer(found[-1])
+        elif isinstance(layer, nn.AvgPool2d):
+            found[-1] = x
+    return found

@@ -130,9 +130,9 @@ def fit_convolution(
     rows: int = 1500,
     ridge: float = 1e-3,
 ) -> None:
-    """Make a 3x3 convolution the ridge least-squares map from its inputs to its wanted outputs.
+    """Make a convolution of stride 1 the ridge least-squares map from its inputs to its wanted outputs.
 
-    inputs   one image each, padded as the convolution reads them: sides two larger than the targets'
+    inputs   one image each, padded as the convolution reads them
     targets  what the convolution should give, before any ReLU
     seed     of the positions that are drawn
     rows     positions taken at random from each image; all where there are fewer
@@ -142,14 +142,14 @@ def fit_convolution(
     gram = torch.zeros(size, size, dtype=torch.float64)
     moment = torch.zeros(size, layer.out_channels, dtype=torch.float64)
     for x, target in zip(inputs, targets, strict=True):
-        patches = F.unfold(x, 3)[0].T  # (1, 9 inputs, positions) -> (positions, 9 inputs)
+        patches = F.unfold(x, layer.kernel_size)[0].T  # (1, k k inputs, positions) -> (positions, k k inputs)
         pick = torch.randperm(len(patches), generator=torch.Generator().manual_seed(seed))[:rows]
         known = torch.cat([patches[pick], torch.ones(len(pick), 1)], dim=1).double()
         gram += known.T @ known
         moment += known.T @ target[0].flatten(1).T[pick].double()  # (outputs, positions) -> (rows, outputs)
     penalty = ridge * gram.diagonal().mean() * torch.eye(size, dtype=torch.float64)
     penalty[-1, -1] = 0
-    solution = torch.linalg.solve(gram + penalty, moment)  # (9 inputs + 1, outputs)
+    solution = torch.linalg.solve(gram + penalty, moment)  # (k k inputs + 1, outputs)
     layer.weight.copy_(solution[:-1].T.reshape(layer.weight.shape))
     layer.bias.copy_(solution[-1])
 

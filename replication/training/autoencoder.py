@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..methods.base import Encoded, Method, Transferred, inverse_decay
-from ..nn.encoder import CONVOLUTIONS, TAP_END, TAPS, AnyImage, Encoder, Image
+from ..nn.encoder import TAPS, AnyImage, Encoder, Image, before_activations
 from ..nn.layers import decoder, fit_convolution
 from ..nn.losses import feature_identity, mse
 
@@ -63,26 +63,12 @@ def mirror(
     rows    positions taken from each image and layer
     ridge   as in `fit_convolution`
     """
-    wanted = [_mirrored(encoder, image) for image in images]
+    wanted = [before_activations(encoder, image) for image in images]
     inputs = [encoder(image, ("relu4_1",))["relu4_1"] for image in images]
     for position, layer in enumerate(target):
         if isinstance(layer, nn.Conv2d):
             fit_convolution(layer, inputs, [part.pop() for part in wanted], seed=position, rows=rows, ridge=ridge)
         inputs = [layer(x) for x in inputs]
-
-
-def _mirrored(encoder: Encoder, image: AnyImage) -> list[Tensor]:
-    """What each convolution of the decoder is to give, before its ReLU; the last first."""
-    found, x = [image], image
-    for index, layer in enumerate(encoder.layers[: TAP_END["relu4_1"] - 2]):  # relu4_1's convolution is left out
-        x = layer(x)
-        if index in CONVOLUTIONS:
-            before = x
-        if isinstance(layer, nn.ReLU):
-            found.append(before)
-        elif isinstance(layer, nn.MaxPool2d):  # maximum and ReLU commute
-            found[-1] = layer(found[-1])
-    return found
 
 
 def start_decoder(target: nn.Module, start: dict[str, Tensor]) -> None:

@@ -222,7 +222,7 @@ def train_arms(
         if "start" in facts:
             facts["start_sha256"] = model_card(facts["start"])["sha256"]
         settings = replace(sizes.ablation if start else sizes.train, **changes)
-        examples = spread(readable()[0], model.examples) if model.mirrored else ()
+        examples = spread(readable()[0], model.examples)
         _train_and_ship(name, model, *readable(), settings, seed, facts, start is not None, examples)
         return name
 

@@ -5,7 +5,8 @@ import torch
 from helpers.models import images, model
 from torch import nn
 
-from replication.methods import METHODS
+from replication.methods import METHODS, microast
+from replication.methods.base import Transferred
 from replication.nn.attention import attend, grid, tokens
 from replication.nn.layers import mean_std, normalise
 
@@ -86,7 +87,46 @@ def test_manet_adds_three_times_the_attended_style():
     assert torch.equal(first, before / 4)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*BEGIN, "manet", "mccnet")])
+def smooth(count: int) -> list[torch.Tensor]:
+    """Pictures without sharp edges, which few numbers describe."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        nn.functional.interpolate(torch.rand(1, 3, 6, 6, generator=generator), 48, mode="bilinear")
+        for _ in range(count)
+    ]
+
+
+def test_avatarnet_begins_as_an_autoencoder():
+    made, (unseen, *examples) = model("avatarnet").float(), smooth(12)
+
+    def missed() -> torch.Tensor:
+        code = made.encode_content(unseen)
+        features = {"relu4_1": code.features["relu4_1"], **made.statistics(code)}
+        return (made.decode(Transferred(features, code.size)) - unseen).square().mean() / unseen.var()
+
+    with torch.no_grad():
+        before = missed()
+        made.begin(examples)
+        assert missed() < 0.9 and missed() < 0.2 * before
+
+
+def test_microast_begins_as_an_autoencoder_with_one_encoder_for_both(monkeypatch):
+    monkeypatch.setattr(microast, "START_STEPS", 400)
+    monkeypatch.setattr(microast, "START_SIDE", 32)
+    made, (unseen, *examples) = model("microast").float(), smooth(12)
+    made.begin(examples)
+    with torch.no_grad():
+        assert (made(unseen, unseen) - unseen).square().mean() < 0.5 * unseen.var()
+        code = made.encode_style(unseen).features
+    assert all(torch.equal(code[name], torch.ones(1, 64, 1, 1)) for name in ("weight1", "weight2"))
+    assert not code["bias1"].any() and not code["bias2"].any()
+    content = made.encode_content(unseen).features
+    assert all(torch.equal(code[level], content[level]) for level in microast.LEVELS)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if name not in (*BEGIN, "avatarnet", "manet", "mccnet", "microast")]
+)
 def test_other_methods_begin_as_they_were_made(name):
     made = model(name)
     before = {key: value.clone() for key, value in made.state_dict().items()}
