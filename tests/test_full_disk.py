@@ -181,6 +181,8 @@ def test_every_writer_of_the_package_writes_atomically():
         "replication/files.py",  # write_atomic itself
         "replication/kernel.py",  # by a temporary name of its own, without importing the package
         "replication/run_notebooks.py: open",  # a lock, which holds nothing
+        "replication/report/panel.py: savefig",  # into memory
+        "replication/training/side_by_side.py: open",  # a log, which processes append to
         "replication/evaluation/benchmark.py: write_text",  # /proc
         "replication/report/site.py: write_bytes",  # into a folder that is renamed when it is whole
         "replication/data/video_files.py: open",  # PyAV's, into the temporary file

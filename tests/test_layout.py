@@ -52,7 +52,17 @@ def test_tests_mirror_the_folders():
     assert all((ROOT / "replication" / name).is_dir() for name in folders - helpers)
     alone = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     package = {path.stem.strip("_") for path in (ROOT / "replication").iterdir()}
-    assert alone - package == {"cases", "cases_machines", "cases_notebooks", "environment", "layout", "makefile"}
+    assert alone - package == {
+        "cases",
+        "cases_machines",
+        "cases_notebooks",
+        "environment",
+        "layout",
+        "makefile",
+        "mutants",
+        "properties",
+        "surroundings",
+    }
 
 
 def test_public_names():

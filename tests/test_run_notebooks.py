@@ -339,8 +339,9 @@ def wipe():
         shutil.rmtree(folder, ignore_errors=True)
     log.unlink(missing_ok=True)
 
-survive_kills(work, finished, wipe, int(sys.argv[1]))
-print("survived")
+if __name__ == "__main__":  # kernels come from a process that reads this file again
+    survive_kills(work, finished, wipe, int(sys.argv[1]))
+    print("survived")
 """
 
 

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..nn.encoder import Image
 from ..nn.state import read_state
 from ..weights.backbones import backbone, find_backbone
-from .semantic import structure_distance
+from .semantic import SelfSimilarity, structure_distance
 
 # LPIPS's own names of its networks.
 LPIPS_NETS = {"alexnet": "alex", "vgg16": "vgg", "squeezenet": "squeeze"}
@@ -90,7 +90,7 @@ def cfsd(result: Image, content: dict[str, Tensor]) -> float:
 
     content  `vgg19_features` of the photograph
     """
-    return structure_distance(vgg19_features(result), content)["cfsd_sum"]
+    return structure_distance(vgg19_features(result), SelfSimilarity(content))["cfsd_sum"]
 
 
 @lru_cache

@@ -35,7 +35,7 @@ def _pack(pictures: Sequence[Picture], folder: Path, side: int) -> int:
     for number, picture in enumerate(pictures):
         path = folder / f"{number:05d}.jpg"
         image = PIL.fromarray(to_uint8(picture.tensor(side, square=False)))
-        files.write_atomic(path, lambda temporary, image=image: image.save(temporary, "JPEG", quality=QUALITY))
+        files.write_encoded(path, lambda buffer, image=image: image.save(buffer, "JPEG", quality=QUALITY))
         lines.writerow([path.name, picture.licence, files.printable(picture.name), picture.sha256])
         total += path.stat().st_size
     files.write_text(folder / "manifest.csv", table.getvalue())

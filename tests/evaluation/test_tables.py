@@ -184,7 +184,7 @@ def test_no_difference_is_judged_on_weights_that_are_not_good_enough(weak):
         {"Full_model": "Full model", "DA": "w/o DA", "PA": "w/o PA"}
     )
     frame = tables.paper_table("StyA2K", "Table 2", found, arms, SIZES, weak)
-    changes = tables.differences(frame, found, "Full model", ["content_loss"], SIZES)
+    changes = tables.differences(frame, found, "Full model", ["content_loss"])
     # A difference from a base that is not good enough says nothing, whatever the row.
     expected = {"w/o DA", "w/o PA"} if "Full model" in weak else {"w/o DA"}
     assert tables.weak_differences(changes) == expected

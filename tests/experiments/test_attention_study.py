@@ -241,7 +241,7 @@ def test_operations_of_networks_that_are_not_good_enough_are_marked(tmp_path, mo
     frame = pd.DataFrame({"row": ["A relu4_1, DA", "A, other relu4_1"], "operation": ["relu4_1, DA", "relu4_1"]})
     weak = weak_operations(frame, networks, SIZES)
     assert list(weak) == ["A, other relu4_1"]
-    shown = summary(pairs(a=0.5).query("shift == 2"), ["changed"], SIZES, ["a"])
+    shown = summary(pairs(a=0.5).query("shift == 2"), ["changed"], ["a"])
     assert list(shown.index) == ["a †"]
 
 

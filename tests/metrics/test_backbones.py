@@ -212,7 +212,11 @@ def test_inceptions_give_sets_their_distances(folder):
     import pandas as pd
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    assert set(sets.set_metrics(pd.DataFrame({"pooled": []}))) == {"frechet_substitute", "kernel_distance"}
+    assert set(sets.set_metrics(pd.DataFrame({"pooled": []}))) == {
+        "frechet_substitute",
+        "frechet_spread",
+        "kernel_distance",
+    }
     torch.manual_seed(4)
     art = models.Inception3(aux_logits=True, init_weights=False)
     art.fc1, art.fc2 = torch.nn.Linear(2048, 5), torch.nn.Linear(2048, 5)  # the two heads of art-fid's

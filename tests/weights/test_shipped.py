@@ -174,7 +174,7 @@ def test_a_checkpoint_that_is_missing_is_named_with_the_command_that_trains_it()
         pretrained("sanet", encoder="half", seed=7)
     words = re.search("replication (train [^`]+)`", str(found.value)).group(1).split()
     options = parser().parse_args(words)
-    assert (options.method, options.variant, options.encoder, options.seed) == ("sanet", "code", "half", 7)
+    assert (options.method, options.variant, options.encoder, options.seed) == (["sanet"], "code", "half", 7)
 
 
 def test_without_a_width_the_widest_weights_are_taken(tmp_path, monkeypatch):
