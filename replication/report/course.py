@@ -60,7 +60,7 @@ def next_link(name: str) -> str:
     return f"Next: [{titles()[following[0]]}]({following[0]}.ipynb). All notebooks: [map](00_start_here.ipynb)."
 
 
-def check(answer: float | str | None, right: float | str, why: str, tolerance: float = 0.02) -> HTML:
+def check(answer: float | int | str | None, right: float | str, why: str, tolerance: float = 0.02) -> HTML:
     """Whether the answer to an exercise is right, with the computed answer folded away.
 
     answer     the reader's; None while there is none
