@@ -182,6 +182,8 @@ def test_every_writer_of_the_package_writes_atomically():
         "replication/kernel.py",  # by a temporary name of its own, without importing the package
         "replication/run_notebooks.py: open",  # a lock, which holds nothing
         "replication/report/panel.py: savefig",  # into memory
+        "replication/report/panel.py: write_bytes",  # an uploaded picture, into a temporary folder
+        "replication/weights/fetch.py: write_text",  # beside a download that is not whole yet
         "replication/training/side_by_side.py: open",  # a log, which processes append to
         "replication/evaluation/benchmark.py: write_text",  # /proc
         "replication/report/site.py: write_bytes",  # into a folder that is renamed when it is whole

@@ -57,6 +57,7 @@ def test_tests_mirror_the_folders():
         "cases_machines",
         "cases_notebooks",
         "environment",
+        "full_disk",
         "layout",
         "makefile",
         "mutants",

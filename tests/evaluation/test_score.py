@@ -165,7 +165,7 @@ def test_a_score_stands_beside_the_grids_rows(scored):
     assert by_cell["Theirs", "style_loss"] == pytest.approx(by_cell["SANet", "style_loss"], rel=0.01)
     apart = tables.differences(both, all_cells, "SANet", ["ssim_grey"])
     assert apart.row.tolist() == ["Theirs"] and abs(apart.measured[0]) < 0.01
-    plots.close(plots.trade_off(both, [], ["SANet", "Theirs"], {"content_loss": "content loss"}))
+    plots.close(plots.trade_off(both, [], ["SANet", "Theirs"], {"content_loss": "content loss"}, ()))
 
 
 def test_a_score_of_other_pictures_stands_apart(scored, tmp_path):

@@ -90,4 +90,4 @@ def test_two_processes_do_the_work_of_one(tmp_path):
     assert cells[0] == cells[1] and len(cells[0]) == 4
     for key, value in weights[0].items():
         # Adam divides by the root of the squared gradient, which makes rounding visible where gradients are tiny.
-        assert torch.allclose(value, weights[1][key], atol=2e-3), key
+        assert (value - weights[1][key]).norm() < 0.01 * value.norm(), key
