@@ -180,7 +180,7 @@ def test_a_choice_with_an_arm_is_compared_with_what_was_trained_for_as_long():
     images = [picture.tensor(SIZES.size)[None] for picture in (content, style)]
     for row, known in zip(trained[0].rows, cells.groupby("row", sort=False).first().ssim_grey, strict=True):
         model = pretrained(row.method, row.variant, "student", continued=row.continued)
-        assert ssim_grey(model(*images).clamp(0, 1), images[0]).item() == pytest.approx(known, abs=1e-6)
+        assert ssim_grey(model(*images).clamp(0, 1), images[0]).item() == pytest.approx(known, abs=1e-5)
 
 
 def test_definitions_that_agree_have_one_order():
