@@ -19,7 +19,7 @@ READERS = {
     "To check a number of StyA2K": ("20", "22", "23", "24", "25", "51"),
     "To check a number of DatNet": ("12", "13", "14", "11"),
     "To check a number of DAG-Style or SCSA": ("31", "41"),
-    "To judge claims": ("92", "90", "62", "93"),
+    "To judge claims": ("94", "95", "96", "97", "92", "90", "62", "93"),
     "To look and play": ("52", "60", "61"),
 }
 
