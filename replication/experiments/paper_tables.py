@@ -53,7 +53,7 @@ class Result:
 
     def agreement(self, *names: str) -> pd.DataFrame:
         """Rank agreement with the paper; see `tables.agreement`."""
-        return tables.agreement(self.frame, self.cells, names)
+        return tables.agreement(self.frame, self.cells, names, self.sizes)
 
     def differences(self, *names: str) -> pd.DataFrame:
         """Rows minus the table's base row; see `tables.differences`."""
