@@ -163,6 +163,19 @@ def printable(name: str | Path) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def duration(seconds: float | None) -> str:
+    """A duration as people say it, in the two units that matter; blank when it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 172_800:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds // 86_400:.0f} d {seconds % 86_400 // 3600:.0f} h"
+
+
 def wrong_kind(path: str | Path) -> str | None:
     """What a file is by its first bytes, where it cannot be what was asked for; None when nothing is known.
 

@@ -303,13 +303,6 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
         print(f"left out for want of trained networks at this profile's width: {', '.join(left_out)}", flush=True)
 
 
-def duration(seconds: float | None) -> str:
-    """A duration in minutes and seconds; blank when it is not known."""
-    if seconds is None:
-        return ""
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-
-
 def cost(chosen: list[State], profile: str) -> str:
     """How long the notebooks that have to run will take, in a sentence.
 
@@ -323,7 +316,7 @@ def cost(chosen: list[State], profile: str) -> str:
     known = [seconds for seconds in there if seconds is not None]
     text = f"{len(waiting)} of {len(chosen)} notebooks have to run"
     if here or known:
-        text += f", about {duration(sum(here) + sum(known))}"
+        text += f", about {files.duration(sum(here) + sum(known))}"
     if known:
         text += f" ({len(known)} as long as they took for the reference, on {reference['hardware']})"
     new = len(there) - len(known)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from . import files
 from .papers.makers import MAKERS
-from .run_notebooks import State, cost, duration, states
+from .run_notebooks import State, cost, states
 
 
 def status(profile: str, settings: Sequence[str] = ()) -> tuple[list[str], bool]:
@@ -15,7 +15,7 @@ def status(profile: str, settings: Sequence[str] = ()) -> tuple[list[str], bool]
     found, lines = states([], profile, list(settings)), []
     for state in found:
         lines.append(
-            f"{state.notebook.stem:<30}{_word(state):<9}{duration(state.seconds):>10}  {state.reason}".rstrip()
+            f"{state.notebook.stem:<30}{_word(state):<9}{files.duration(state.seconds):>10}  {state.reason}".rstrip()
         )
         for table in (table for table, maker in MAKERS.items() if maker == state.notebook.stem):
             path = files.RESULTS / profile / f"{table}.csv"

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+from ..files import duration
 from ..methods import METHODS
 from ..papers import rows
 from ..profiles import Profile
@@ -46,13 +47,5 @@ def estimate(profile: Profile) -> str:
         return "nothing of the tables of quality is missing"
     return (
         f"{counts.total()} results of {len(counts)} networks and strengths are missing in the tables of quality: at"
-        f" most about {said(seconds)} on this machine; stopped at any time, the same command goes on where it was"
+        f" most about {duration(seconds)} on this machine; stopped at any time, the same command goes on where it was"
     )
-
-
-def said(seconds: float) -> str:
-    """A duration as people say it."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from ..evaluation import tables
-from ..evaluation.efficiency import TIMES
-from ..experiments.claims import TERM
 from ..experiments.ledger import VERDICTS
 from ..papers.rows import REFERENCES
 
@@ -19,19 +17,6 @@ KINDS = {
     "quality": "pictures of trained networks",
     "not testable": "needs people, or what is not here",
 }
-
-
-def kind_of(claim: Mapping[str, str]) -> str:
-    """What decides a claim of the ledger: one of KINDS, or what the ledger itself calls it."""
-    if claim.get("kind"):
-        return claim["kind"]
-    known = {"counts": "counting", "print": "print", "people": "not testable", "absent": "not testable"}
-    if claim["needs"] in known:
-        return known[claim["needs"]]
-    metrics = {metric for metric, _ in TERM.findall(claim["predicate"])}
-    if metrics and metrics <= {"params", "macs_256"}:
-        return "counting"
-    return "time" if metrics & set(TIMES) else "quality"
 
 
 def by_kind(claims: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:

@@ -47,7 +47,7 @@ from ..evaluation.health import NAME as HEALTH
 from ..experiments.ledger import COLUMNS, VERDICTS
 from ..papers.printed import WORKBOOK
 from ..weights.shipped import card_files
-from .answers import KINDS, beside_print, by_kind, kind_of, methods_by_health
+from .answers import KINDS, beside_print, by_kind, methods_by_health
 from .linked import linked_grid, linked_terms, read_cells, sheets
 from .markdown import _markdown
 from .readme import SHOWN, footnote, weak_methods
@@ -356,7 +356,6 @@ def _claims(path: Path, made: Sequence[dict[str, Any]]) -> dict[str, list[dict[s
         raise UserError(f"{path} lacks the columns {', '.join(absent)}; remove it and run `make` again")
     for line in lines:
         claim: dict[str, Any] = dict(zip(header, line, strict=True))
-        claim["kind"] = kind_of(claim)
         effect, low, high = (float(claim[name] or "nan") for name in ("effect", "low", "high"))
         claim["margin"] = tables.with_interval(effect, low, high, "+")
         claim["terms"] = linked_terms(claim["of"], _anchors(made, claim["table"]))

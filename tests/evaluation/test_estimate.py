@@ -8,8 +8,9 @@ from helpers.published_files import released_files
 
 from replication import files, run_notebooks
 from replication.data.images import contents, styles, write_image
-from replication.evaluation.estimate import estimate, missing_cells, said
+from replication.evaluation.estimate import estimate, missing_cells
 from replication.experiments.paper_tables import fill_table
+from replication.files import duration
 from replication.papers.rows import AUTHORS, TABLES
 from replication.profiles import Profile
 
@@ -65,4 +66,5 @@ def test_a_dry_run_of_the_papers_profile(tiny_paper, capsys, monkeypatch):
 
 
 def test_durations_are_said_as_people_do():
-    assert [said(x) for x in (5.0, 150.0, 7200.0, 200_000.0)] == ["5 seconds", "2 minutes", "2 hours", "2 days"]
+    given = [None, 5.0, 150.0, 7500.0, 200_000.0]
+    assert [duration(x) for x in given] == ["", "5 s", "2 min 30 s", "2 h 5 min", "2 d 7 h"]

@@ -24,7 +24,6 @@ from replication.__main__ import main
 from replication.errors import UserError
 from replication.experiments.ledger import COLUMNS
 from replication.report import site as site_module
-from replication.report.answers import kind_of
 from replication.report.linked import linked_terms, read_cells
 from replication.report.markdown import formula
 from replication.report.site import build_site
@@ -370,22 +369,6 @@ def test_the_first_page_counts_claims_by_what_decides_them(site):
     assert re.findall(r"<td>.*?(\d)(?:</a>)?</td>", line) == ["1", "1", "0", "0", "0", "1"]
     assert "ledger.html?kind=quality&amp;verdict=contradicted" in line and "<strong>time</strong>" not in index
     assert "2 numbers are printed, 2 of them" not in index and "4 numbers are printed, 4 of them" in index
-
-
-@pytest.mark.parametrize(
-    ("needs", "predicate", "kind"),
-    [
-        ("runs", "time_256[A] < time_256[B]", "time"),
-        ("runs", "params[A] < params[B]", "counting"),
-        ("counts", "slope[A] < 2", "counting"),
-        ("print", "time_256[A] < time_256[B]", "print"),
-        ("runs", "ssim_grey[A] > ssim_grey[B]", "quality"),
-        ("people", "", "not testable"),
-    ],
-)
-def test_what_decides_a_claim(needs, predicate, kind):
-    claim = {"needs": needs, "predicate": predicate}
-    assert kind_of(claim) == kind and kind_of({**claim, "kind": "else"}) == "else"
 
 
 def test_every_measured_number_leads_to_its_cells(site):
