@@ -42,7 +42,7 @@ from ..errors import UserError
 from ..papers.rows import TABLES, Row, all_method_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
-from ..weights.shipped import model_card, run_name, shipped_names
+from ..weights.shipped import fitting_names, model_card, run_name
 from . import tables
 from .cells import Cell, device, measure_missing
 from .grid import Stylist, row_key
@@ -207,13 +207,14 @@ def summarise(
 
 
 def shipped_networks(encoder: str) -> dict[str, Row]:
-    """Every trained network of a width, by the name of its weights, as a row of that name."""
+    """Every trained network that a width's tables stand on, by the name of its weights, as a row of that name."""
     found = {}
-    for name in shipped_names(encoder):
+    for name in fitting_names(encoder):
         facts = model_card(name)
         arm = facts["method"], facts["variant"]
         seed = facts.get("seed") or 0
-        found[name] = Row(name, *arm, seed=seed, continued=name == run_name(*arm, encoder, seed, continued=True))
+        continued = name == run_name(*arm, facts["encoder"], seed, continued=True)
+        found[name] = Row(name, *arm, seed=seed, continued=continued)
     return found
 
 

@@ -126,13 +126,18 @@ def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str]) -> pd.
 
 
 def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) -> dict[str, str]:
-    """Note on every row: the width of its method, and why its weights are not good enough when they are not.
+    """Note on every row: the width of its network, and why its weights are not good enough when they are not.
 
     weak  the reasons, by row
     """
-    encoder = f"{ENCODERS[profile.encoder]}, {profile.size} px"
-    authors = f"authors' weights at their own width, {profile.size} px"
-    notes = {row.name: authors if row.official else encoder if row.method in METHODS else "" for row in rows}
+
+    def note(row: Row) -> str:
+        if row.method not in METHODS:
+            return ""
+        network = "authors' weights at their own width" if row.official else ENCODERS[row.width(profile.encoder)]
+        return f"{network}, {profile.size} px"
+
+    notes = {row.name: note(row) for row in rows}
     return {row: with_weakness(note, weak.get(row, "")) for row, note in notes.items()}
 
 

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..methods import BUILT_IN, METHODS, TITLES, default_variant, plugged_in
 from ..profiles import Profile
 from ..weights.official_folder import Official, find_official
-from ..weights.shipped import run_name, shipped_names
+from ..weights.shipped import fitting_encoder, fitting_names, run_name
 from .printed import WORKBOOK
 
 
@@ -46,12 +46,16 @@ class Row:
         """(method, variant, seed, continued): what has to be trained for it."""
         return self.method, self.variant or next(iter(METHODS[self.method].variants)), self.seed, self.continued
 
+    def width(self, encoder: str) -> str:
+        """The encoder of its weights trained here: `encoder`, or the widest narrower one that has any."""
+        return fitting_encoder(*self.arm, encoder)
+
     def checkpoint(self, encoder: str) -> str:
-        """Name of its weights at a width; the authors' have their own."""
+        """Name of its weights at a width, as `width` says; the authors' have their own."""
         method, variant, seed, continued = self.arm
         if self.official:
             return f"{method}-{variant}-official"
-        return run_name(method, variant, encoder, seed, continued)
+        return run_name(method, variant, self.width(encoder), seed, continued)
 
     @property
     def file_stem(self) -> str:
@@ -93,8 +97,8 @@ def missing_official(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def shipped_rows(rows: Sequence[Row], encoder: str) -> list[Row]:
-    """The rows that can be measured: references, methods whose weights are shipped at this width, and the authors'."""
-    there = shipped_names(encoder)
+    """The rows that can be measured: references, methods whose weights are shipped, and the authors'."""
+    there = fitting_names(encoder)
     return [row for row in rows if row.method not in METHODS or row.official or row.checkpoint(encoder) in there]
 
 

@@ -33,7 +33,7 @@ class Training:
     load, crop        shorter side after resizing, side of the random crop, in pixels
     learning_rate     peak of the one-cycle schedule; ignored by the published one
     schedule          "one-cycle": the same budget for every arm. "published": the method's own rate over time
-    precision         accelerate's mixed precision: "no" or "bf16"
+    precision         accelerate's mixed precision: "no", or "bf16" where the processor computes in it
     judge             encoder on whose features the losses are computed; "own" is the one that the method transfers
     checkpoint_every  steps between resumable checkpoints
     """
@@ -53,7 +53,8 @@ class Training:
 class Profile:
     """Sizes of an evaluation.
 
-    encoder           "student", "half" or "vgg19": the width at which methods run
+    encoder           "student", "half" or "vgg19": the width at which methods run; narrower distilled ones stand in for
+                      arms that have no weights at it (`weights.shipped.fitting_encoder`)
     size              side of every evaluated image, in pixels
     contents, styles  how many images of each kind the grid has
     ablation_styles   the same for ablations and sweeps, whose rows are compared with each other on every pair

@@ -30,7 +30,14 @@ def chosen_network(method: str, choice: Choice) -> Method:
     method = method_name(method)
     device = find_device(choice.device)
     if choice.weights == OURS:
-        return pretrained(method, choice.variant, choice.encoder, choice.seed).to(device)
+        model = pretrained(method, choice.variant, choice.encoder, choice.seed)
+        if choice.encoder and choice.encoder != model.encoder.name:
+            raise UserError(
+                f"these weights of {TITLES[method]} are shipped at the width {model.encoder.name} alone; name it with"
+                f" --encoder, or train them with `python -m replication train --method {method} --encoder"
+                f" {choice.encoder}`"
+            )
+        return model.to(device)
     path = None if choice.weights == OFFICIAL else Path(choice.weights)
     ours = path is not None and path.name.endswith(PACKED)
     if choice.seed or (choice.encoder and not ours):

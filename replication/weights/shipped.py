@@ -178,11 +178,20 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def widest_encoder(method: str, variant: str | None = None, seed: int = 0, continued: bool = False) -> str:
-    """The widest encoder on which an arm has shipped weights; the narrowest where it has none."""
-    *wider, narrowest = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
+def fitting_encoder(
+    method: str, variant: str | None = None, seed: int = 0, continued: bool = False, encoder: str | None = None
+) -> str:
+    """The encoder of an arm's shipped weights: the widest distilled one that has any, and no wider than `encoder`.
+
+    An arm without weights has `encoder` itself, or the narrowest where none is given. VGG-19 stands for itself alone.
+    """
+    if encoder not in (None, *STUDENTS):
+        return encoder
+    widths = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
+    widths = widths if encoder is None else widths[widths.index(encoder) :]
     chosen = variant or default_variant(method)
-    return next((name for name in wider if has_card(run_name(method, chosen, name, seed, continued))), narrowest)
+    there = (name for name in widths if has_card(run_name(method, chosen, name, seed, continued)))
+    return next(there, encoder or widths[-1])
 
 
 @lru_cache(maxsize=32)
@@ -192,14 +201,13 @@ def pretrained(
 ) -> Method:
     """A method with the project's shipped weights, ready to call; loaded once and shared.
 
-    encoder  student or half; not given, the widest for which there are weights, which paints best
+    encoder  the widest that may be taken, as `fitting_encoder` says; not given, the widest of all, which paints best
 
     A plug-in has the weights that were trained here, or needs none when nothing in it is trained.
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
     """
     method = method_name(method)
-    if encoder is None:
-        encoder = widest_encoder(method, variant, seed, continued)
+    encoder = fitting_encoder(method, variant, seed, continued, encoder)
     model = build(method, encoder, variant)
     name = run_name(method, variant or default_variant(method), encoder, seed, continued)
     if name in _untrained_names(encoder):
@@ -230,7 +238,8 @@ def trained_or_fresh(
 
     `model.weights` is empty for fresh ones.
     """
-    if run_name(method, variant or default_variant(method), encoder, 0, continued) in shipped_names(encoder):
+    fitting = fitting_encoder(method, variant, 0, continued, encoder)
+    if run_name(method, variant or default_variant(method), fitting, 0, continued) in fitting_names(encoder):
         return pretrained(method, variant, encoder, continued=continued)
     torch.manual_seed(0)
     model = build(method, encoder, variant).requires_grad_(False)
@@ -242,3 +251,12 @@ def shipped_names(encoder: str = "student") -> list[str]:
     """Names of the shipped method checkpoints of an encoder, and of plug-ins that are trained or need no training."""
     found = {path.stem for path in card_files() if fnmatch(path.stem, f"*-{encoder}-seed*") and has_card(path.stem)}
     return sorted(found | _untrained_names(encoder).keys())
+
+
+def fitting_names(encoder: str) -> list[str]:
+    """`shipped_names` of an encoder, and of narrower ones where an arm has no weights at its width."""
+    names = shipped_names(encoder)
+    for narrower in (name for name in STUDENTS if encoder in STUDENTS and STUDENTS[name] < STUDENTS[encoder]):
+        arms = {name.replace(f"-{encoder}-seed", f"-{narrower}-seed") for name in names}
+        names += [name for name in shipped_names(narrower) if name not in arms]
+    return sorted(names)

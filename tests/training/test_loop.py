@@ -22,7 +22,7 @@ from replication.nn.layers import decoder
 from replication.profiles import Profile
 from replication.training import readable
 from replication.training.autoencoder import AutoEncoder, mirror, start_decoder
-from replication.training.loop import Objective, Pairs, one_cycle, read_losses, train
+from replication.training.loop import Objective, Pairs, one_cycle, read_losses, read_run, train, usable_precision
 from replication.training.readable import readable_pictures
 from replication.training.runs import MethodObjective, start_from, train_arms, wanted_trainings
 from replication.training.ship import ship
@@ -128,6 +128,35 @@ def test_the_mirror_is_fitted_once(pictures, build_folder, monkeypatch):
     train("killed", made(), *pictures, settings, stop_after=3)
     killed = weights(train("killed", made(), *pictures, settings))
     assert len(fitted) == 2 and all(torch.equal(value, killed[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    "asked, device, capability, used",
+    [
+        ("bf16", "cpu", "AVX2", "no"),
+        ("bf16", "cpu", "DEFAULT", "no"),
+        ("bf16", "cpu", "AVX512", "bf16"),
+        ("bf16", "cuda", "AVX2", "bf16"),
+        ("no", "cpu", "AVX512", "no"),
+        ("fp16", "cuda", "AVX2", "fp16"),
+    ],
+)
+def test_bfloat16_is_not_emulated(asked, device, capability, used, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert usable_precision(asked, torch.device(device)) == used
+
+
+def test_a_run_says_in_which_precision_it_was_trained(pictures, build_folder, monkeypatch):
+    """And goes on on another processor: the key is of what was asked for."""
+    settings = replace(SETTINGS, precision="bf16", steps=2)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    torch.manual_seed(3)
+    method = METHODS["adain"](tiny_encoder())
+    folder = train("moved", MethodObjective(method), *pictures, settings, stop_after=1)
+    assert read_run(folder)["precision"] == "no"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    train("moved", MethodObjective(method), *pictures, settings)
+    assert len(read_losses(folder)) == 2
 
 
 def test_every_step_draws_anew(pictures, build_folder):

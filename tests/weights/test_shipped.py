@@ -1,5 +1,6 @@
 """Shipped weights: packed without loss, small, and what their cards and the manifest say."""
 
+import json
 import lzma
 import re
 from pathlib import Path
@@ -12,10 +13,21 @@ from safetensors.torch import save
 from replication import files
 from replication.__main__ import parser
 from replication.errors import UserError
+from replication.methods import METHODS
 from replication.nn import state as state_files
 from replication.nn.state import read_weights, write_weights
+from replication.papers.choices import CHOICES
+from replication.papers.rows import TABLES, Row, method_rows
 from replication.training.ship import pack_shipped
-from replication.weights.shipped import load_checkpoint, manifest, model_card, pretrained, weights_file
+from replication.weights.shipped import (
+    fitting_encoder,
+    fitting_names,
+    load_checkpoint,
+    manifest,
+    model_card,
+    pretrained,
+    weights_file,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -185,6 +197,39 @@ def test_without_a_width_the_widest_weights_are_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
     with pytest.raises(UserError, match="no checkpoint 'manet-code-student-seed0'"):
         pretrained("manet")
+
+
+def shelf_of(folder, *names):
+    for name in names:
+        method, variant, encoder, _ = name.split("-")
+        (folder / f"{name}.json").write_text(json.dumps({"method": method, "variant": variant, "encoder": encoder}))
+
+
+def test_an_arm_without_weights_at_a_width_stands_on_narrower_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    both = "sanet-code-half-seed0", "sanet-code-student-seed0"
+    shelf_of(tmp_path, *both, "manet-code-student-seed0", "mccnet-code-half-seed0")
+    assert [fitting_encoder("sanet", encoder=name) for name in (None, "half", "student")] == ["half", "half", "student"]
+    assert [fitting_encoder("manet", encoder=name) for name in (None, "half", "student")] == ["student"] * 3
+    assert fitting_encoder("mccnet", encoder="student") == "student", "never a wider one than was asked for"
+    assert fitting_encoder("sanet", encoder="vgg19") == "vgg19", "nothing stands in for VGG-19"
+    assert fitting_names("half") == ["manet-code-student-seed0", "mccnet-code-half-seed0", "sanet-code-half-seed0"]
+    assert fitting_names("student") == ["manet-code-student-seed0", "sanet-code-student-seed0"]
+    assert fitting_names("vgg19") == []
+    assert Row("MANet", "manet").checkpoint("half") == "manet-code-student-seed0"
+    assert [row.method for row in method_rows("half")] == ["sanet", "manet", "mccnet"]
+
+
+def compared_arms():
+    """Rows that are trained arms of one method and compared with each other, by what compares them."""
+    found = {" ".join(name): table.rows for name, table in TABLES.items() if table.ablation}
+    found |= {choice.title: choice.rows for choice in CHOICES}
+    return {name: [row for row in rows if row.method in METHODS and row.alpha is None] for name, rows in found.items()}
+
+
+@pytest.mark.parametrize("rows", compared_arms().values(), ids=compared_arms().keys())
+def test_arms_that_are_compared_have_one_width(rows):
+    assert len({row.width("half") for row in rows}) <= 1
 
 
 def test_everything_shipped_is_in_the_manifest_and_small():
