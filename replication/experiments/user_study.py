@@ -13,7 +13,7 @@ options in an order of their own. It is one file that needs no network, and it k
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import pandas as pd
 from .. import files
 from ..data.images import contents, data_uri, styles
 from ..errors import UserError
-from ..evaluation import stats
+from ..evaluation import intervals
 from ..evaluation.grid import Gallery, row_facts
 from ..papers.rows import Row
 from ..profiles import Profile
@@ -159,8 +159,12 @@ def _read_key(path: Path) -> dict:
     return key
 
 
-def shares(ballots: Ballots, resamples: int = 2000) -> pd.DataFrame:
-    """Percent of votes for each method and question, with a 95 % interval that resamples voters and groups.
+def shares(ballots: Ballots) -> pd.DataFrame:
+    """Percent of votes for each method and question, with a 95 % t-interval over voters and groups.
+
+    Every voter judges every group, so both are crossed sources of chance, as photographs and paintings are. The scale
+    is plain, as a share may be zero, and bounds stop at 0 and 100. A share without any vote, or with all, shows no
+    spread: its interval is a point and says nothing of rarer votes. One voter alone has no interval.
 
     Columns: row, metric, measured, low, high, n (votes).
     """
@@ -172,14 +176,15 @@ def shares(ballots: Ballots, resamples: int = 2000) -> pd.DataFrame:
         chosen = part.pivot(index="voter", columns="group", values="method")
         for method in ballots.methods:
             grid = np.where(chosen.isna(), np.nan, 100.0 * (chosen == method))
-            low, high = stats.interval(stats.crossed_bootstrap(grid, resamples, seed=0))
+            share = intervals.mean(grid, ["voters", "groups"])
+            low, high = np.clip(replace(share, positive=False).interval(), 0, 100)
             lines.append(
                 {
                     "row": method,
                     "metric": question,
-                    "measured": float(np.nanmean(grid)),
-                    "low": low,
-                    "high": high,
+                    "measured": share.value,
+                    "low": float(low),
+                    "high": float(high),
                     "n": int(chosen.notna().sum().sum()),
                 }
             )

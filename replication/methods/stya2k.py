@@ -20,17 +20,30 @@ Two truths (LearningHx/StyA2K is the code)
   code   blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the image. The
          default.
   paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. The same at relu3_1 and relu5_1 of a 256-px
-         image.
+         image. And everything in which the texts differ below.
 Where both texts differ in more than that
-  eq. 4 prints V = h(F_c); text, algorithm and code take the style. The divisor of k^ and v^ is r in eq. 8, p_size in
-  Algorithm 1 (the side of a block?) and r + 1 in the code, the only one that makes a weighted mean: taken here;
-  DIVISORS has all three. Keys of the loss version are AdaAttN's concatenation of levels in the code, single levels in
-  the text: the code's are taken. Rate: the paper decays linearly to 0 in the last three epochs, the code by 0.3 an
-  epoch. "400K iterations" are images: 5 epochs of 82 783 are 51 740 steps of 8.
+                        code                              paper
+  divisor of k^ and v^  r + 1, which makes a weighted     r, eq. 8 (its n are the points of a block)
+                        mean
+  keys of the loss      AdaAttN's, of all levels up to    N(F) of the level itself: eq. 6 without the convolution, as
+                        this one                          the text says of A2K*
+  learning rate         0.3 times the epoch before, from  linear to 0 in the last three of five epochs; taken step by
+                        the third epoch on                step, as the text names no stairs
+  after merging         nothing                           ReLU, in Table 4
+  In neither variant: Algorithm 1 divides by p_size (the side of a block?), which DIVISORS has as well; eq. 4 prints
+  V = h(F_c), but text, algorithm and code take the style. "400K iterations" are images: 5 epochs of 82 783 are 51 740
+  steps of 8.
 
 Any size: the published code wants equal squares and drops what does not fill a block. Here maps are padded by
 reflection to whole blocks and cut again, and content and style blocks are counted apart; equal squares give equal
 numbers. In the paper's reading the style is cut into blocks of the content's size.
+
+Algorithm 2 is `cut` and `join`, for blocks of side p = patch_size = stride
+  block    line 13: r = p^2. Line 14, unfold, and line 15, view and permute: Y[b, c, n, r] = cut(X)[b, n, r, c]. Both
+           count blocks, and points of a block, row by row; only the place of the channels differs.
+  unblock  lines 31, 32: channels and points go together, blocks last. Line 33 prints unfold with a size; unfold takes
+           none and is no inverse of line 14. With fold to (h, h) it is `join`: only that reading undoes `block`.
+  Whole blocks and squares alone: unfold drops what does not fill a block, and `unblock` is given one height.
 
 Arms (each changes the module and the loss's version of it alike): `all-to-all`, `no-da`, `no-pa`, `no-pa-step-1` (a
 block matches the block at its own place), `one-head`; `lambda-…` are the paper's Table 5.
@@ -87,6 +100,9 @@ class Variant:
     distributed, progressive, coarse
                   DA, PA, and PA's first step, present
     divisor       of regional keys and values, a key of DIVISORS
+    single_level  the loss has keys of the level itself (paper) instead of all levels up to it (code)
+    linear_decay  the rate falls linearly to 0 in the last three of five epochs (paper) instead of by 0.3 each (code)
+    merge_relu    ReLU after the merging convolution (paper, Table 4)
     """
 
     fixed_count: bool = False
@@ -96,11 +112,18 @@ class Variant:
     coarse: bool = True
     heads: int = 8
     divisor: str = "points + 1"
+    single_level: bool = False
+    linear_decay: bool = False
+    merge_relu: bool = False
     global_style: float = 10.0
     local_feature: float = 1.25
 
     def learning_rate(self, step: int, batch: int) -> float:
-        """2e-4 for two epochs of COCO train2014 (82 783 images), then 0.3 times the last epoch's; five epochs."""
+        """2e-4 for two of five epochs of COCO train2014 (82 783 images), then 0.3 times the last epoch's, or linearly
+        to 0.
+        """
+        if self.linear_decay:
+            return 2e-4 * min(1.0, max(0.0, (5 - step * batch / 82783) / 3))
         return 2e-4 * 0.3 ** max(0, step * batch // 82783 - 1)
 
     def sides(self, tap: str, size: Size) -> Size:
@@ -114,7 +137,7 @@ CODE = Variant()
 LAMBDAS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 VARIANTS = {
     "code": CODE,
-    "paper": Variant(fixed_count=True),
+    "paper": Variant(fixed_count=True, divisor="points", single_level=True, linear_decay=True, merge_relu=True),
     "all-to-all": Variant(all_to_all=True),
     "no-da": Variant(distributed=False),
     "no-pa": Variant(progressive=False),
@@ -314,11 +337,17 @@ class Transform(TwoLevels):
             attn_adain_4_1=A2K(channels[3], "relu4_1", variant),
             attn_adain_5_1=A2K(channels[4], "relu5_1", variant),
         )
+        self.merge_relu = variant.merge_relu
 
     def forward(self, content: Features, style: Features) -> Float[Tensor, "b c h w"]:
         """F from A2K^4 and A2K^5."""
         levels = ((self.attn_adain_4_1, "relu4_1"), (self.attn_adain_5_1, "relu5_1"))
         return self.merge(*(block(content[tap], style[tap]) for block, tap in levels))
+
+    def merge(self, shallow: Float[Tensor, "b c h w"], deep: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
+        """conv3x3( shallow + up(deep) ), and Table 4's ReLU where the variant has it."""
+        merged = super().merge(shallow, deep)
+        return F.relu(merged) if self.merge_relu else merged
 
 
 class StyA2K(Method):
@@ -364,9 +393,15 @@ class StyA2K(Method):
 
     @torch.no_grad()
     def local_target(self, content: Features, style: Features, tap: str) -> Float[Tensor, "b c h w"]:
-        """DA* + PA* + F_c without convolutions, on keys of all levels up to this one; carries no gradient."""
+        """DA* + PA* + F_c without convolutions, on keys of all levels up to this one, or of this one alone; carries no
+        gradient.
+        """
         chosen, level, size = self.variant, TAPS.index(tap) + 1, tuple(content[tap].shape[2:])
-        q, k, v = key_features(content, level), key_features(style, level), style[tap]
+        if chosen.single_level:
+            q, k = normalise(content[tap]), normalise(style[tap])
+        else:
+            q, k = key_features(content, level), key_features(style, level)
+        v = style[tap]
         sides, out = chosen.sides(tap, size), content[tap]
         if chosen.all_to_all:
             return out + grid(attend(tokens(q), tokens(k), tokens(v), heads=chosen.heads), size)

@@ -152,7 +152,8 @@ METRICS |= {
         "warping error",
         "lower",
         "the frame before",
-        "masked mean square of the same difference; the script of Lai et al. warps the other way",
+        "masked mean square of the same difference, earlier frame warped to the later; the script of Lai et al. warps "
+        "the later to the earlier",
     ),
     "adjacent_mean": Metric(
         "adjacent difference x 100",

@@ -57,6 +57,18 @@ def test_brightness_and_noise_do_not_move():
     assert error == pytest.approx(100 * 0.03 * 2**0.5, rel=0.1)
 
 
+def test_the_earlier_frame_is_warped_to_the_later():
+    """A step that moves right by one: only so is nothing left where the picture can be traced."""
+    wide = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0))
+    frames, flow = torch.stack([wide[..., 1:], wide[..., :-1]]), torch.zeros(1, 2, 6, 7)
+    flow[:, 0] = -1.0
+    mask = torch.ones(1, 6, 7, dtype=torch.bool)
+    mask[..., 0] = False
+    right = temporal_errors(frames, Clip("", frames, flow, mask))
+    other = temporal_errors(frames.flip(0), Clip("", frames, flow, mask))
+    assert right["flow_error"] < 1e-4 < other["flow_error"] and right["flow_error_lai"] < 1e-9 < other["flow_error_lai"]
+
+
 def test_errors_are_the_loop():
     frames = torch.rand(3, 3, 6, 5, generator=torch.Generator().manual_seed(0))
     flow = torch.zeros(2, 2, 6, 5)

@@ -5,13 +5,14 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers.browser import open_page
 
 from replication.data.images import write_image
 from replication.errors import UserError
-from replication.experiments.user_study import QUESTIONS, read_votes, shares, simulate, write_study
+from replication.experiments.user_study import QUESTIONS, Ballots, read_votes, shares, simulate, write_study
 from replication.papers.rows import REFERENCES
 from replication.profiles import Profile
 
@@ -84,6 +85,27 @@ def test_known_preferences_come_back(kit, tmp_path):
             assert line.low - 2 < share < line.high + 2 and line.high - line.low < 20, (question, name)
         assert table.loc[question].measured.sum() == pytest.approx(100)
         assert table.loc[question].n.tolist() == [360] * 3
+
+
+@pytest.mark.parametrize(("voters", "groups"), [(6, 6), (20, 20)])
+def test_intervals_hold_the_true_share_about_as_often_as_they_say(voters, groups):
+    """Tastes of voters and looks of groups are drawn anew each time; the truth is the mean over many of both."""
+    rng = np.random.default_rng(0)
+
+    def chances(voters: int, groups: int) -> np.ndarray:
+        """Chance of "A" for each voter and group."""
+        return 1 / (1 + np.exp(-0.5 - rng.normal(0, 0.7, (voters, 1)) - rng.normal(0, 0.7, (1, groups))))
+
+    truth, held = 100 * chances(2000, 2000).mean(), []
+    for _ in range(300):
+        chosen = np.where(rng.random((voters, groups)) < chances(voters, groups), "A", "B")
+        votes = pd.DataFrame(
+            [(str(v), g, "user_overall", chosen[v, g]) for v, g in np.ndindex(chosen.shape)],
+            columns=["voter", "group", "question", "method"],
+        )
+        line = shares(Ballots(votes, ("A",))).iloc[0]
+        held.append(line.low <= truth <= line.high)
+    assert 0.92 <= np.mean(held) <= 0.995
 
 
 def test_an_interval_knows_that_votes_of_one_voter_are_alike(kit, tmp_path):

@@ -1,6 +1,7 @@
 """What the mathematics says must be equal: symmetries, limits in which one method is another, inverses."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -211,6 +212,76 @@ def test_where_both_readings_of_the_block_size_agree(size, alike):
     assert [tap for tap in maps if code.sides(tap, maps[tap]) == paper.sides(tap, maps[tap])] == alike
     counts = [stya2k.block_grid(maps[tap], code.sides(tap, maps[tap]))[0] ** 2 for tap in maps]
     assert counts == ([64, 64, 16, 16] if size == 256 else [256, 256, 64, 64])
+
+
+def test_the_papers_learning_rate_falls_linearly_to_zero_and_the_codes_in_steps():
+    code, paper = stya2k.VARIANTS["code"], stya2k.VARIANTS["paper"]
+    at = [round(epoch * 82783) for epoch in (0, 1.9, 2, 2.5, 3.5, 4, 5, 6)]
+    expected = [2e-4, 2e-4, 2e-4, 2e-4 * 5 / 6, 1e-4, 2e-4 / 3, 0, 0]
+    assert [paper.learning_rate(step, 1) for step in at] == pytest.approx(expected, rel=1e-4)
+    assert paper.learning_rate(at[4] // 8, 8) == pytest.approx(1e-4, rel=1e-4)
+    expected = [2e-4, 2e-4, 6e-5, 6e-5, 1.8e-5, 5.4e-6]
+    assert [code.learning_rate(step, 1) for step in at[:6]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("piece", ["fixed_count", "divisor", "single_level", "linear_decay", "merge_relu"])
+def test_every_piece_of_the_papers_variant_changes_what_it_is_said_to_change(piece):
+    """The result, the loss's target, or the learning rate; the same weights otherwise."""
+    code, paper = stya2k.VARIANTS["code"], stya2k.VARIANTS["paper"]
+    made = [model("stya2k"), model("stya2k")]
+    other = replace(code, **{piece: getattr(paper, piece)})
+    for block in (made[1].A2K, made[1].transform.attn_adain_4_1, made[1].transform.attn_adain_5_1):
+        block.variant = other
+    made[1].variant, made[1].transform.merge_relu = other, other.merge_relu
+    content, style = images(content=(96, 96), style=(96, 96))
+    codes = made[0].features(content), made[0].features(style)
+    changed = set()
+    if not torch.equal(made[0](content, style), made[1](content, style)):
+        changed.add("result")
+    if not torch.equal(*(each.local_target(*codes, "relu3_1") for each in made)):
+        changed.add("target")
+    if code.learning_rate(3 * 82783, 1) != other.learning_rate(3 * 82783, 1):
+        changed.add("rate")
+    expected = {"single_level": {"target"}, "linear_decay": {"rate"}, "merge_relu": {"result"}}
+    assert changed == expected.get(piece, {"result", "target"})
+
+
+def algorithm_2_block(x: torch.Tensor, side: int) -> np.ndarray:
+    """StyA2K's Algorithm 2, lines 12 to 16, point by point: (b, c, h, w) -> (b, c, n, r)."""
+    b, c, h, w = x.shape
+    across, r = w // side, side**2
+    y = np.full((b, c, h // side * across, r), np.nan)
+    for place in np.ndindex(y.shape):
+        image, channel, n, point = place
+        row, column = n // across * side + point // side, n % across * side + point % side
+        y[place] = float(x[image, channel, row, column])
+    return y
+
+
+def algorithm_2_unblock(y: np.ndarray, side: int, h: int) -> np.ndarray:
+    """Lines 30 to 34 with fold in place of the printed unfold: every value of a block is added at its place."""
+    x, across = np.zeros((*y.shape[:2], h, h)), h // side
+    for image, channel, n, point in np.ndindex(y.shape):
+        row, column = n // across * side + point // side, n % across * side + point % side
+        x[image, channel, row, column] += y[image, channel, n, point]
+    return x
+
+
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_blocking_is_algorithm_2_and_unblocking_its_inverse(side):
+    x = random(2, 3, 8, 8)
+    blocks, listed = stya2k.cut(x, (side, side)), algorithm_2_block(x, side)
+    assert np.array_equal(blocks.permute(0, 3, 1, 2).numpy(), listed)
+    printed = F.unfold(x, side, stride=side).view(2, 3, side**2, -1).permute(0, 1, 3, 2)
+    assert np.array_equal(printed.numpy(), listed), "lines 14 and 15 as printed"
+    assert np.array_equal(stya2k.join(blocks, (side, side), (8, 8)).numpy(), algorithm_2_unblock(listed, side, 8))
+    assert np.array_equal(algorithm_2_unblock(listed, side, 8), x.numpy())
+
+
+def test_unblocking_as_algorithm_2_prints_it_cannot_run():
+    folded = F.unfold(random(1, 2, 4, 4), 2, stride=2)
+    with pytest.raises(TypeError, match="multiple values"):
+        F.unfold(folded, 4, kernel_size=2, stride=2)
 
 
 # ArtFlow

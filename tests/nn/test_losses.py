@@ -299,17 +299,18 @@ def test_stya2k(variant):
     (c,), (s,), (output,) = encode(content), encode(style), encode(made(content, style))
     chosen, local = made.variant, 0.0
     for level in range(2, 6):
-        q, k, v = (
-            reference.adaattn.adaattn_key(c, level, "nearest"),
-            reference.adaattn.adaattn_key(s, level, "nearest"),
-            s[level - 1],
-        )
+        if chosen.single_level:
+            q, k = (reference.common.normalise(x[level - 1]) for x in (c, s))
+        else:
+            q, k = (reference.adaattn.adaattn_key(x, level, "nearest") for x in (c, s))
+        v = s[level - 1]
         target, sides = c[level - 1], reference.stya2k.sides_of(chosen, level - 1, c[level - 1])
         if chosen.all_to_all:
             flat = (x.reshape(len(x), -1) for x in (q, k, v))
             target = target + reference.common.attention(*flat, chosen.heads).reshape(target.shape)
         elif chosen.distributed:
-            target = target + reference.stya2k.distributed(q, k, v, sides, chosen.heads)
+            more = reference.stya2k.more_than_points(chosen)
+            target = target + reference.stya2k.distributed(q, k, v, sides, chosen.heads, more=more)
         if chosen.progressive and not chosen.all_to_all:
             target = target + reference.stya2k.progressive(q, k, v, sides, chosen.heads, chosen.coarse)
         local += reference.losses.mse(output[level - 1], target)

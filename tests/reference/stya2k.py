@@ -30,8 +30,9 @@ def distributed(
     heads: int,
     alpha: float = 1.0,
     beta: float = 0.0,
+    more: int = 1,
 ) -> np.ndarray:
-    """One key per block and head; maps in, map out."""
+    """One key per block and head, divided by the points of a block and `more`; maps in, map out."""
     out = []
     for qh, kh, vh in zip(*(np.split(x, heads) for x in (q, k, v)), strict=True):
         keys, values = [], []
@@ -39,9 +40,9 @@ def distributed(
             points, others = [kh[:, y, x] for y, x in block], [vh[:, y, x] for y, x in block]
             mean = sum(points) / len(points)
             gates = [1 / (1 + math.exp(-(beta + alpha * float(mean @ p)))) for p in points]
-            keys.append((sum(g * p for g, p in zip(gates, points, strict=True)) + mean) / (len(points) + 1))
+            keys.append((sum(g * p for g, p in zip(gates, points, strict=True)) + mean) / (len(points) + more))
             mean = sum(others) / len(others)
-            values.append((sum(g * p for g, p in zip(gates, others, strict=True)) + mean) / (len(points) + 1))
+            values.append((sum(g * p for g, p in zip(gates, others, strict=True)) + mean) / (len(points) + more))
         flat = qh.reshape(len(qh), -1)
         out.append(attention(flat, np.array(keys).T, np.array(values).T).reshape(len(vh), *q.shape[1:]))
     return np.concatenate(out)
@@ -76,6 +77,11 @@ def progressive(
     return np.concatenate(out)
 
 
+def more_than_points(variant) -> int:
+    """What a variant's divisor has more than the points of a block: 1 in the code, nothing in eq. 8."""
+    return {"points + 1": 1, "points": 0}[variant.divisor]
+
+
 BLOCK = {1: 16, 2: 8, 3: 8, 4: 4}
 
 
@@ -94,7 +100,8 @@ def a2k(state: dict, c: np.ndarray, s: np.ndarray, tap: int, variant) -> np.ndar
     maps = [normalise(c), normalise(s), s]
     if variant.distributed:
         q, k, v = (layer(x, state, name) for x, name in zip(maps, ("q", "k", "v"), strict=True))
-        attended = distributed(q, k, v, sides, variant.heads, state["sim_alpha"][0], state["sim_beta"][0])
+        gates = state["sim_alpha"][0], state["sim_beta"][0], more_than_points(variant)
+        attended = distributed(q, k, v, sides, variant.heads, *gates)
         out = out + layer(attended, state, "fusion1")
     if variant.progressive:
         q, k, v = (layer(x, state, name) for x, name in zip(maps, ("q2", "k2", "v2"), strict=True))
@@ -107,4 +114,6 @@ def stylise(made, variant, content, style) -> np.ndarray:
     names = {2: "A2K", 3: "transform.attn_adain_4_1", 4: "transform.attn_adain_5_1"}
     attended = {tap: a2k(part(made, module), c[tap], s[tap], tap, variant) for tap, module in names.items()}
     merged = layer(attended[3] + double(attended[4], c[3].shape[1:]), part(made, "transform"), "merge_conv")
+    if variant.merge_relu:
+        merged = np.maximum(merged, 0)
     return skip_decoder(merged, attended[2], part(made, "decoder"))
