@@ -16,6 +16,7 @@ from replication.methods import METHODS, avatarnet, mst, stya2k
 from replication.methods.adain import adain
 from replication.methods.base import Method
 from replication.methods.dagstyle import REDUCTIONS
+from replication.nn import attention
 from replication.nn.attention import AttentionRecord, attend, attend_moments, grid, tokens
 from replication.nn.layers import normalise
 
@@ -45,6 +46,18 @@ def test_attend_is_the_dense_definition(dtype, tolerance):
         strict=True,
     ):
         assert torch.allclose(a, b, rtol=100 * tolerance, atol=100 * tolerance)
+
+
+@pytest.mark.parametrize("block", [1, 7, 49])
+def test_blocks_of_queries_change_nothing(monkeypatch, block):
+    inputs = qkv()
+    expected = attend(*inputs)
+    monkeypatch.setattr(attention, "QUERIES", block)
+    got = attend(*inputs)
+    assert torch.allclose(got, expected, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(x.square().sum(), inputs) for x in (got, expected)]
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
 def test_attention_that_drops_weights_is_the_dense_definition_when_none_falls():
