@@ -26,7 +26,7 @@ Tokens = Float[Tensor, "batch tokens channels"]
 Heads = Float[Tensor, "batch heads tokens _"]
 # From queries, keys and values of every head, scale and dropout to the attended values.
 FusedOperator = Callable[[Heads, Heads, Heads, float, float], Heads]
-# Queries that are widened and attend at once; what exceeds them is only copied block by block.
+# Queries that attend at once where a method makes them part by part.
 QUERIES = 1 << 15
 _operator: ContextVar[FusedOperator | None] = ContextVar("operator", default=None)
 
@@ -49,6 +49,11 @@ def tokens(x: Float[Tensor, "batch channels height width"]) -> Tokens:
 def grid(x: Tokens, size: tuple[int, int]) -> Float[Tensor, "batch channels height width"]:
     """Inverse of `tokens`."""
     return x.transpose(1, 2).unflatten(2, size)  # (b, n, c) -> (b, c, n) -> (b, c, h, w)
+
+
+def strips(x: Float[Tensor, "batch channels height width"]) -> tuple[Float[Tensor, "batch channels _ width"], ...]:
+    """Rows of a feature map, at most `QUERIES` positions at a time, but at least a row."""
+    return x.split(max(1, QUERIES // x.shape[3]), dim=2)
 
 
 def split_heads(x: Tokens, heads: int) -> Float[Tensor, "batch heads tokens _"]:
@@ -90,19 +95,9 @@ def fused(
         if dropout:
             # (b, heads, n, d) (b, heads, d, m) -> (b, heads, n, m)
             return F.dropout((scale * q @ k.transpose(2, 3)).softmax(dim=3), dropout) @ v
-        width, values = max(k.shape[3], v.shape[3]), v.shape[3]
-        k, v = _widened(k, width), _widened(v, width)
-
-        def seen(part: Heads) -> Heads:
-            return F.scaled_dot_product_attention(_widened(part, width), k, v, scale=scale)[..., :values]
-
-        if q.shape[2] <= QUERIES:
-            return seen(q)
-        result = q.new_empty(*q.shape[:3], values)
-        for start in range(0, q.shape[2], QUERIES):
-            block = slice(start, start + QUERIES)
-            result[:, :, block] = seen(q[:, :, block])
-        return result
+        width = max(k.shape[3], v.shape[3])
+        widened = (_widened(x, width) for x in (q, k, v))
+        return F.scaled_dot_product_attention(*widened, scale=scale)[..., : v.shape[3]]
 
 
 def _widened(x: Heads, width: int) -> Heads:

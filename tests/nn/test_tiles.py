@@ -7,6 +7,7 @@ from helpers.networks import TINY, tiny_encoder
 from torch import nn
 
 from replication.nn import tiles
+from replication.nn.encoder import TAP_END
 from replication.nn.layers import ReflectionPad2d, decoder, decoder_from
 from replication.nn.tiles import Tiled
 
@@ -91,7 +92,7 @@ def test_no_map_inside_a_stack_is_larger_than_a_tile_with_its_halo(small):
         layer.register_forward_hook(lambda _, __, result: seen.append(result.shape))
     image = torch.rand(1, 3, 200, 264)
     assert list(encoder(image, ("relu4_1",))) == ["relu4_1"]
-    read, _, halo = encoder.layers[: -len(encoder.layers) + 31].reach()
+    read, _, halo = encoder.layers[: TAP_END["relu4_1"]].reach()
     widest = TILE + 2 * halo * read + 2  # and the padding
     assert all(max(shape[2:]) <= widest for shape in seen) and len(seen) > 31 * 50
 
