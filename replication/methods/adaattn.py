@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..nn.attention import AttentionRecord, attend_moments, modulate, tokens
+from ..nn.attention import AttentionRecord, attend_moments, modulate, strips, tokens
 from ..nn.encoder import TAPS, AnyImage, Encoder, Image
 from ..nn.layers import TwoLevels, decoder_from, normalise, upsample_to
 from ..nn.losses import Features, mse, statistics_style
@@ -113,9 +113,14 @@ def attend_and_modulate(
     subset: Int[Tensor, " kept"] | None,
 ) -> Float[Tensor, "b c h w"]:
     """S . N(content) + M with attention-weighted mean M and deviation S of the values (eq. 4 to 6)."""
-    if subset is not None:
-        keys, values = keys[:, subset], values[:, subset]
-    return modulate(content, *attend_moments(queries, keys, values))
+    return modulate(content, *attend_moments(queries, *kept(keys, values, subset)))
+
+
+def kept(
+    keys: Float[Tensor, "b m k"], values: Float[Tensor, "b m c"], subset: Int[Tensor, " kept"] | None
+) -> tuple[Float[Tensor, "b _ k"], Float[Tensor, "b _ c"]]:
+    """Keys and values of the style positions that are kept."""
+    return (keys, values) if subset is None else (keys[:, subset], values[:, subset])
 
 
 class AttentiveNormalisation(nn.Module):
@@ -133,8 +138,10 @@ class AttentiveNormalisation(nn.Module):
         style_key: Float[Tensor, "b k _ _"],
         subset: Int[Tensor, " kept"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        queries, keys, values = tokens(self.f(content_key)), tokens(self.g(style_key)), tokens(self.h(style))
-        return attend_and_modulate(content, queries, keys, values, subset)
+        keys, values = kept(tokens(self.g(style_key)), tokens(self.h(style)), subset)
+        # Queries are wider than what they find, so those of a large picture are made strip by strip.
+        found = (attend_moments(tokens(self.f(strip)), keys, values) for strip in strips(content_key))
+        return modulate(content, *(torch.cat(parts, dim=1) for parts in zip(*found, strict=True)))
 
 
 class Transformer(TwoLevels):

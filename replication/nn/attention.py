@@ -26,6 +26,8 @@ Tokens = Float[Tensor, "batch tokens channels"]
 Heads = Float[Tensor, "batch heads tokens _"]
 # From queries, keys and values of every head, scale and dropout to the attended values.
 FusedOperator = Callable[[Heads, Heads, Heads, float, float], Heads]
+# Queries that attend at once where a method makes them part by part.
+QUERIES = 1 << 15
 _operator: ContextVar[FusedOperator | None] = ContextVar("operator", default=None)
 
 
@@ -47,6 +49,11 @@ def tokens(x: Float[Tensor, "batch channels height width"]) -> Tokens:
 def grid(x: Tokens, size: tuple[int, int]) -> Float[Tensor, "batch channels height width"]:
     """Inverse of `tokens`."""
     return x.transpose(1, 2).unflatten(2, size)  # (b, n, c) -> (b, c, n) -> (b, c, h, w)
+
+
+def strips(x: Float[Tensor, "batch channels height width"]) -> tuple[Float[Tensor, "batch channels _ width"], ...]:
+    """Rows of a feature map, at most `QUERIES` positions at a time, but at least a row."""
+    return x.split(max(1, QUERIES // x.shape[3]), dim=2)
 
 
 def split_heads(x: Tokens, heads: int) -> Float[Tensor, "batch heads tokens _"]:
@@ -84,13 +91,18 @@ def fused(
     The kernels want keys and values equally wide (zero channels change neither logits nor results) and channels
     adjacent in memory; otherwise torch builds the dense map without a word.
     """
-    width = max(k.shape[3], v.shape[3])
-    padded = (F.pad(x, (0, width - x.shape[3])).contiguous() for x in (q, k, v))
     with full_precision_region(q):
         if dropout:
             # (b, heads, n, d) (b, heads, d, m) -> (b, heads, n, m)
             return F.dropout((scale * q @ k.transpose(2, 3)).softmax(dim=3), dropout) @ v
-        return F.scaled_dot_product_attention(*padded, scale=scale)[..., : v.shape[3]]
+        width = max(k.shape[3], v.shape[3])
+        widened = (_widened(x, width) for x in (q, k, v))
+        return F.scaled_dot_product_attention(*widened, scale=scale)[..., : v.shape[3]]
+
+
+def _widened(x: Heads, width: int) -> Heads:
+    """Zero channels up to `width`, channels adjacent; the tensor itself where it is so, since torch would copy it."""
+    return (x if x.shape[3] == width else F.pad(x, (0, width - x.shape[3]))).contiguous()
 
 
 def attend_moments(
@@ -108,9 +120,12 @@ def attend_moments(
     """
     values = full_precision(values)
     centre = values.mean(dim=1, keepdim=True)
-    centred = values - centre
-    first, second = attend(queries, keys, torch.cat([centred, centred.square()], dim=2), scale).chunk(2, dim=2)
+    first, second = attend(queries, keys, _with_squares(values - centre), scale).chunk(2, dim=2)
     return first + centre, (second - first.square()).relu().sqrt()
+
+
+def _with_squares(x: Tokens) -> Float[Tensor, "batch tokens _"]:
+    return torch.cat([x, x.square()], dim=2)  # (b, n, c) -> (b, n, 2 c)
 
 
 def modulate(

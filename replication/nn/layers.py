@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .tiles import Tiled
 
 EPS = 1e-5
 
@@ -93,7 +94,7 @@ def conv3x3(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
     return ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3)
 
 
-def decoder(channels: tuple[int, ...]) -> nn.Sequential:
+def decoder(channels: tuple[int, ...]) -> Tiled:
     """The decoder of AdaIN, SANet, MANet and MCCNet: relu4_1 features to an image, spatial size times 8.
 
     It mirrors the encoder up to relu4_1 with nearest up-sampling, reflection padding, no normalisation and no
@@ -105,7 +106,7 @@ def decoder(channels: tuple[int, ...]) -> nn.Sequential:
     return decoder_from(plan)
 
 
-def decoder_from(plan: list[tuple[int, int] | str]) -> nn.Sequential:
+def decoder_from(plan: list[tuple[int, int] | str]) -> Tiled:
     """Build a decoder from (inputs, outputs) pairs and the word "up".
 
     ReLU after every convolution but the last 3-channel one.
@@ -118,7 +119,7 @@ def decoder_from(plan: list[tuple[int, int] | str]) -> nn.Sequential:
             layers.extend(conv3x3(*step))
             if step[1] != 3:
                 layers.append(nn.ReLU())
-    return nn.Sequential(*layers)
+    return Tiled(*layers)
 
 
 @torch.no_grad()

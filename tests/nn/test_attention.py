@@ -16,6 +16,7 @@ from replication.methods import METHODS, avatarnet, mst, stya2k
 from replication.methods.adain import adain
 from replication.methods.base import Method
 from replication.methods.dagstyle import REDUCTIONS
+from replication.nn import attention
 from replication.nn.attention import AttentionRecord, attend, attend_moments, grid, tokens
 from replication.nn.layers import normalise
 
@@ -45,6 +46,16 @@ def test_attend_is_the_dense_definition(dtype, tolerance):
         strict=True,
     ):
         assert torch.allclose(a, b, rtol=100 * tolerance, atol=100 * tolerance)
+
+
+@pytest.mark.parametrize("most", [1, 12, 13])
+@torch.inference_mode()
+def test_queries_strip_by_strip_find_the_same(monkeypatch, most):
+    made, (content, style) = model("adaattn"), images()
+    expected = made(content, style)
+    monkeypatch.setattr(attention, "QUERIES", most)
+    assert len(attention.strips(torch.zeros(1, 1, 5, 6))) == {1: 5, 12: 3, 13: 3}[most]
+    assert torch.allclose(made(content, style), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_attention_that_drops_weights_is_the_dense_definition_when_none_falls():
