@@ -96,7 +96,7 @@ def test_global_features_take_the_painting_s_mean_within_the_photograph_s_range(
     c["range"] = torch.tensor([-1e9, 1e9]).double()[None, :, None, None]
     found = made.global_features(c, s)
     assert torch.allclose(mean_std(found)[0], mean_std(full_precision(s["relu4_1"]))[0])
-    c["range"] = torch.tensor([0.2, 0.3]).double()[None, :, None, None]
+    c["range"] = torch.tensor([0.2, 0.3], dtype=torch.float64)[None, :, None, None]
     assert [x.item() for x in made.global_features(c, s).aminmax()] == [0.2, 0.3]
 
 
