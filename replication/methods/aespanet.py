@@ -227,6 +227,7 @@ class AesPANet(Method):
     title = "AesPA-Net"
     taps = ("relu4_1", "relu5_1")
     variants = {"max": MAX, "code": CODE}
+    examples = 30  # each is encoded four times, in colour and in grey
 
     def __init__(self, encoder: Encoder, variant: Variant = MAX):
         super().__init__(encoder.like(self.last, variant.pooling), variant)
