@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..methods import METHODS
 from ..metrics.registry import METRICS, RESOLUTION, SUBSTITUTES
 from ..papers.printed import printed_numbers
-from ..papers.rows import AUTHORS, Row
+from ..papers.rows import AUTHORS, NO_WEIGHTS, Row
 from ..profiles import Profile
 from ..provenance import provenance
 from . import intervals, stats
@@ -171,7 +171,7 @@ def paper_table(
     """The table with the paper's rows first, then our reference rows; the paper's metrics first, then ours.
 
     weak    why rows are not good enough, of those that are not
-    absent  why rows on the authors' weights cannot be measured, of `missing_official`
+    absent  why rows cannot be measured, of `missing_rows`
     """
     notes = row_notes(rows, profile, weak)
     measured = [name for name in METRICS if name in cells.columns]
@@ -191,18 +191,18 @@ def assemble(
     notes     of every row that is measured
     measured  metrics that are
     number    measured, low, high, n and trainings of a row and metric
-    absent    why rows on the authors' weights cannot be measured, by row
+    absent    why rows cannot be measured, by name; without a printed metric they have blanks for those measured
     """
     printed = printed_numbers(paper, table).set_index(["row", "metric"]).reported
     of_paper = dict.fromkeys(printed.index.get_level_values("metric"))
     lines = []
     for name in _beside_ours([*printed.index.get_level_values("row"), *notes, *absent]):
-        for metric in of_paper if name not in notes else dict.fromkeys([*of_paper, *measured]):
+        for metric in (of_paper or measured) if name not in notes else dict.fromkeys([*of_paper, *measured]):
             line = {"row": name, "metric": metric, "reported": printed.get((without_authors(name), metric), np.nan)}
             if name in absent:
-                line["note"] = f"authors' weights: {absent[name]}"
+                line["note"] = absent[name]
             elif name not in notes:
-                line["note"] = MISSING.get(name, "no trained weights of this method")
+                line["note"] = MISSING.get(name, NO_WEIGHTS)
             elif metric not in measured:
                 line["note"] = NOT_MEASURED[metric]
             else:

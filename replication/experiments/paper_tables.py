@@ -84,6 +84,8 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
         )
     cells = measure_grid(measured, sizes)
     weak = weak_rows(measured, sizes.encoder, read_health(files.RESULTS / sizes.name))
-    frame = tables.paper_table(paper, table, cells, measured, sizes, weak, rows.missing_official(wanted.rows))
+    frame = tables.paper_table(
+        paper, table, cells, measured, sizes, weak, rows.missing_rows(wanted.rows, sizes.encoder)
+    )
     tables.write_table(frame, paper, table, cells, measured, sizes)
     return Result(paper, table, sizes, measured, cells, frame)

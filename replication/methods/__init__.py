@@ -53,6 +53,7 @@ BUILT_IN = {
     "stya2k": "StyA2K",
     "datnet": "DatNet",
     "dagstyle": "DAG-Style",
+    "aespanet": "AesPA-Net",
 }
 ENTRY_POINTS = "replication.methods"
 

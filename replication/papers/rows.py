@@ -72,6 +72,7 @@ REFERENCES = (
 
 # In the name of a row on the authors' weights; before it stands the name of ours.
 AUTHORS = ", authors' weights"
+NO_WEIGHTS = "no trained weights of this method"
 
 
 def _official(row: Row) -> list[tuple[Row, Official]]:
@@ -93,7 +94,18 @@ def with_official(rows: Sequence[Row]) -> tuple[Row, ...]:
 def missing_official(rows: Sequence[Row]) -> dict[str, str]:
     """Why methods' rows on the authors' weights cannot be measured, by name; nothing where the user names no folder."""
     methods = [row for row in rows if row not in REFERENCES]
-    return {own.name: found.reason for row in methods for own, found in _official(row) if not found.complete}
+    return {
+        own.name: f"authors' weights: {found.reason}"
+        for row in methods
+        for own, found in _official(row)
+        if not found.complete
+    }
+
+
+def missing_rows(rows: Sequence[Row], encoder: str) -> dict[str, str]:
+    """Why rows cannot be measured, by name: no weights are shipped at this width, and `missing_official`."""
+    there = shipped_rows(rows, encoder)
+    return {row.name: NO_WEIGHTS for row in rows if row not in there} | missing_official(rows)
 
 
 def shipped_rows(rows: Sequence[Row], encoder: str) -> list[Row]:

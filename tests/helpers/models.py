@@ -22,6 +22,10 @@ def images(batch: int = 1, **sizes: tuple[int, int]) -> list[torch.Tensor]:
     ]
 
 
+def random(*size: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def model(name: str, variant: str | None = None):
     torch.manual_seed(1)
     made = build(name, tiny_encoder(), variant).double()

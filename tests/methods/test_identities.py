@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.models import images, model
+from helpers.models import images, model, random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,11 +24,6 @@ from replication.methods.stytr2 import MultiHeadAttention
 from replication.nn.attention import attend, grid, tokens
 from replication.nn.encoder import TAPS, Encoder
 from replication.nn.layers import covariance, mean_std, normalise, symmetric_power, whiten_and_colour
-
-
-def random(*size: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
 
 # Shuffling
 

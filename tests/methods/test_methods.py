@@ -64,6 +64,7 @@ COUNTS = {
     "stya2k": (11_183_689, 24_128_661, 24_128_661),
     "datnet": (13_629_914, 26_574_886, 26_574_886),
     "dagstyle": (7_057_291, 20_002_263, 7_057_291),
+    "aespanet": (10_728_771, 23_673_743, 23_673_743),
 }
 PARTS = {
     "sanet": {"transformer": 4_461_056, "transformer.sanet4_1": 1_050_624, "decoder": 3_505_219},
@@ -104,6 +105,12 @@ PARTS = {
         "transform.attn_adain_5_1": 2_101_250,
         "transform.merge_conv": 2_359_808,
         "decoder": 4_095_043,
+    },
+    "aespanet": {
+        "transformer": 7_223_552,
+        "transformer.attn_adain_4_1": 1_677_696,
+        "transformer.attn_adain_5_1": 3_186_048,
+        "decoder": 3_505_219,
     },
 }
 ARMS = {

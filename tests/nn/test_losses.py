@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference.adaattn
 import reference.adain
+import reference.aespanet
 import reference.avatarnet
 import reference.common
 import reference.losses
@@ -317,6 +318,44 @@ def test_stya2k(variant):
     weight = float(variant.removeprefix("lambda-")) if variant.startswith("lambda") else 1.25
     expected = {"global_style": 10 * reference.losses.style(output[:4], s[:4]), "local_feature": weight * local}
     assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-9)
+
+
+def test_aespanet():
+    """Of a batch, because every picture has a share, a centre and windows of its own."""
+    made, slow = model("aespanet"), reference.aespanet
+    content, style = images(2, **SMALL)
+    contents, paintings = ([reference.common.extend(x.numpy(), 16) for x in batch] for batch in (content, style))
+    own, judge = arrays(made.encoder.layers), arrays((made.judge or made.encoder).layers)
+    expected = dict.fromkeys(("content", "identity", "attended", "global_style", "patches", "colour"), 0.0)
+    for photograph, painting in zip(contents, paintings, strict=True):
+        own_c, own_s, grey_c, grey_s = (
+            reference.common.encode(x, own) for x in (photograph, painting, slow.grey(photograph), slow.grey(painting))
+        )
+        share = slow.share(own_s, grey_s)
+        result = slow.paint(made, own_c, grey_c, own_s, grey_s)
+        again = slow.paint(made, grey_c, grey_c, own_c, grey_c, 1.0), slow.paint(made, grey_s, grey_s, own_s, grey_s)
+        c, s, output, *same = (reference.common.encode(x, judge) for x in (photograph, painting, result, *again))
+        attended = slow.both_levels(own_c, own_s, part(made, "transformer"))
+        on_own = reference.common.encode(result, own)[3:]
+        side = min(256, 2 ** int((9 / 8 - share) * 8 + 4), 32)
+        cuts = [
+            [reference.common.encode(window, judge) for window in slow.windows(x, side, side)]
+            for x in (result, painting)
+        ]
+        pictures = {
+            "content": reference.losses.normalised_content(output, c),
+            "identity": sum(reference.losses.features(a[1:], b[1:]) for a, b in zip(same, (c, s), strict=True)),
+            "attended": 100
+            * share
+            * sum(reference.losses.mse(slow.gram(a), slow.gram(b)) for a, b in zip(attended, on_own, strict=True)),
+            "global_style": 10
+            * (1 - share)
+            * sum(slow.centred_gram_error(a, b) for a, b in zip(output[3:], s[3:], strict=True)),
+            "patches": 0.2 * np.mean([slow.patch_error(*([taps[x] for taps in cut] for cut in cuts)) for x in (3, 4)]),
+            "colour": 1.5 * slow.hellinger(slow.histogram(result, 64), slow.histogram(painting, 64)),
+        }
+        expected = {name: value + pictures[name] / 2 for name, value in expected.items()}
+    assert terms_of(made, content, style) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
