@@ -19,7 +19,7 @@ from .nn.encoder import AnyImage, Image
 from .stylise_jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
 from .weights.choice import chosen_network
 
-# The method that needs the least memory per pixel: MicroAST's layers look at the whole picture, AdaIN's are cut into tiles.
+# The method that needs the least memory per pixel: AdaIN's layers are all computed in tiles, MicroAST's are not.
 LIGHTEST = "adain"
 
 

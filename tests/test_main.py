@@ -120,7 +120,7 @@ def test_out_of_memory_is_one_sentence(arguments, monkeypatch, capsys):
     monkeypatch.setattr(Method, "decode", full)
     assert call({**arguments, "--size": "1100"}) == 2
     shown = capsys.readouterr().err
-    assert "need more memory than there is; add --size 720 or take --method microast" in shown
+    assert "need more memory than there is; add --size 720 or take --method adain" in shown
 
 
 def options_of(command: argparse.ArgumentParser) -> set[str]:
