@@ -19,8 +19,8 @@ from .nn.encoder import AnyImage, Image
 from .stylise_jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
 from .weights.choice import chosen_network
 
-# The method that needs the least memory per pixel.
-LIGHTEST = "microast"
+# The method that needs the least memory per pixel: AdaIN's layers are all computed in tiles, MicroAST's are not.
+LIGHTEST = "adain"
 
 
 def has_alpha(model: Method) -> bool:

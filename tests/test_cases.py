@@ -226,7 +226,7 @@ def test_styleid_sizes(case):
 @of("60-out-of-memory")
 def test_out_of_memory(case, tmp_path):
     Image.effect_noise((3840, 2160), 60).convert("RGB").save(tmp_path / "4k.jpg")
-    words = f"--method adain --content {tmp_path}/4k.jpg --style ../painting.jpg --out {tmp_path}/x.jpg"
+    words = f"--method microast --content {tmp_path}/4k.jpg --style ../painting.jpg --out {tmp_path}/x.jpg"
     command = f"ulimit -v 4400000; exec {sys.executable} -m replication stylise {words}"
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=run_environment())
     assert ran.returncode == 2 and "3840x2160 px need more memory" in ran.stderr and "--size 1080" in ran.stderr

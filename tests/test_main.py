@@ -118,9 +118,9 @@ def test_out_of_memory_is_one_sentence(arguments, monkeypatch, capsys):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
     monkeypatch.setattr(Method, "decode", full)
-    assert call({**arguments, "--size": "1100"}) == 2
+    assert call({**arguments, "--method": "sanet", "--size": "1100"}) == 2
     shown = capsys.readouterr().err
-    assert "need more memory than there is; add --size 720 or take --method microast" in shown
+    assert "need more memory than there is; add --size 720 or take --method adain" in shown
 
 
 def options_of(command: argparse.ArgumentParser) -> set[str]:
