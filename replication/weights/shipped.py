@@ -178,19 +178,41 @@ def fill_trained(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     model.load_state_dict(state, strict=False)
 
 
+def _arms(method: str, encoder: str) -> set[str]:
+    """What is shipped of a method at a width: names without the width."""
+    return {
+        name.replace(f"-{encoder}-seed", "-seed") for name in shipped_names(encoder) if name.startswith(f"{method}-")
+    }
+
+
+def _narrower(encoder: str) -> list[str]:
+    """The distilled encoders up to a width, the widest first; none for VGG-19, which stands for itself alone."""
+    widths = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
+    return widths[widths.index(encoder) :] if encoder in widths else []
+
+
+def _stands(name: str, encoder: str) -> bool:
+    """Whether tables may stand on a checkpoint of a width: always on a method as it is compared with others.
+
+    Arms are compared with each other, so they change to a wider encoder together, when the last of them has.
+    """
+    method = name.partition("-")[0]
+    if name == run_name(method, default_variant(method), encoder, 0):
+        return has_card(name)
+    return has_card(name) and all(_arms(method, each) <= _arms(method, encoder) for each in _narrower(encoder))
+
+
 def fitting_encoder(
     method: str, variant: str | None = None, seed: int = 0, continued: bool = False, encoder: str | None = None
 ) -> str:
     """The encoder of an arm's shipped weights: the widest distilled one that has any, and no wider than `encoder`.
 
-    An arm without weights has `encoder` itself, or the narrowest where none is given. VGG-19 stands for itself alone.
+    Arms of ablations count at a width when it has all arms of the method that narrower ones have. An arm without
+    weights has `encoder` itself, or the narrowest where none is given. VGG-19 stands for itself alone.
     """
-    if encoder not in (None, *STUDENTS):
-        return encoder
-    widths = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
-    widths = widths if encoder is None else widths[widths.index(encoder) :]
+    widths = _narrower(encoder or max(STUDENTS, key=lambda name: STUDENTS[name]))
     chosen = variant or default_variant(method)
-    there = (name for name in widths if has_card(run_name(method, chosen, name, seed, continued)))
+    there = (name for name in widths if _stands(run_name(method, chosen, name, seed, continued), name))
     return next(there, encoder or widths[-1])
 
 
@@ -254,9 +276,10 @@ def shipped_names(encoder: str = "student") -> list[str]:
 
 
 def fitting_names(encoder: str) -> list[str]:
-    """`shipped_names` of an encoder, and of narrower ones where an arm has no weights at its width."""
-    names = shipped_names(encoder)
-    for narrower in (name for name in STUDENTS if encoder in STUDENTS and STUDENTS[name] < STUDENTS[encoder]):
-        arms = {name.replace(f"-{encoder}-seed", f"-{narrower}-seed") for name in names}
-        names += [name for name in shipped_names(narrower) if name not in arms]
-    return sorted(names)
+    """Names of the checkpoints that a width's tables stand on, as `fitting_encoder` says, one for each arm."""
+    found: dict[str, str] = {}
+    for width in _narrower(encoder) or [encoder]:
+        for name in shipped_names(width):
+            if _stands(name, width) or name in _untrained_names(width):
+                found.setdefault(name.replace(f"-{width}-seed", "-seed"), name)
+    return sorted(found.values())

@@ -220,6 +220,22 @@ def test_an_arm_without_weights_at_a_width_stands_on_narrower_ones(tmp_path, mon
     assert [row.method for row in method_rows("half")] == ["sanet", "manet", "mccnet"]
 
 
+def test_arms_change_to_a_wider_encoder_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    shelf_of(tmp_path, *(f"datnet-{arm}-student-seed0" for arm in ("full", "dual", "spatial")))
+    shelf_of(tmp_path, "datnet-full-half-seed0", "datnet-dual-half-seed0")
+    found = [fitting_encoder("datnet", arm, encoder="half") for arm in (None, "dual", "spatial")]
+    assert found == ["half", "student", "student"]
+    assert fitting_names("half") == [
+        "datnet-dual-student-seed0",
+        "datnet-full-half-seed0",
+        "datnet-spatial-student-seed0",
+    ]
+    shelf_of(tmp_path, "datnet-spatial-half-seed0")
+    assert [fitting_encoder("datnet", arm) for arm in (None, "dual", "spatial")] == ["half"] * 3
+    assert fitting_names("half") == [f"datnet-{arm}-half-seed0" for arm in ("dual", "full", "spatial")]
+
+
 def compared_arms():
     """Rows that are trained arms of one method and compared with each other, by what compares them."""
     found = {" ".join(name): table.rows for name, table in TABLES.items() if table.ablation}
