@@ -33,7 +33,7 @@ class Training:
     load, crop        shorter side after resizing, side of the random crop, in pixels
     learning_rate     peak of the one-cycle schedule; ignored by the published one
     schedule          "one-cycle": the same budget for every arm. "published": the method's own rate over time
-    precision         accelerate's mixed precision: "no" or "bf16"
+    precision         accelerate's mixed precision: "no", or "bf16" where the processor computes in it
     judge             encoder on whose features the losses are computed; "own" is the one that the method transfers
     checkpoint_every  steps between resumable checkpoints
     """

@@ -63,6 +63,7 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
         "seconds": round(seconds),
         "seed": settings["seed"],
         "settings": settings["settings"],
+        "precision": settings.get("precision", settings["settings"]["precision"]),
         "parameters": sum(v.numel() for v in state.values()),
         "loss_curve": curve,
         "licence": "MIT, as the project; trained on the files in `data`",
