@@ -45,7 +45,7 @@ SHOWN = ("style_loss", "content_loss", "ssim_grey", "detail")
 def _model(row: Row, changes: tuple[tuple[str, object], ...], encoder: str) -> Method:
     """The shipped weights of a row in a changed variant. Raises UserError when they do not fit."""
     kind, (_, variant, *_), name = METHODS[row.method], row.arm, row.checkpoint(encoder)
-    model = kind(load_encoder(encoder), replace(kind.variants[variant], **dict(changes)))
+    model = kind(load_encoder(row.width(encoder)), replace(kind.variants[variant], **dict(changes)))
     fill_trained(model, load_checkpoint(name), name)
     return model.eval().requires_grad_(False)
 
@@ -81,7 +81,8 @@ def measure_choice(row: Row, made: Choice, pair: Sequence[Target], encoder: str)
     pair  photograph and painting, prepared as the choice says
     """
     result = _model(row, tuple(made.changes.items()), encoder)(*(target.image for target in pair))
-    result = result if made.jpeg is None else saved(result, made.jpeg)
+    # With another choice than in training a method may leave [0, 1] by far.
+    result = result.clamp(0, 1) if made.jpeg is None else saved(result, made.jpeg)
     content, style = pair
     features = encode(result)
     return {

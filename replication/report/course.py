@@ -14,7 +14,7 @@ from .readme import HIGHLIGHTS
 
 # Numbers of notebooks by what a reader wants, in the order to read them.
 READERS = {
-    "To learn the methods": ("00", "01", "02", "03", "04", "21", "10", "40", "30", "50"),
+    "To learn the methods": ("00", "01", "02", "03", "04", "21", "10", "40", "30", "07", "50"),
     "To train": ("06", "05", "91"),
     "To check a number of StyA2K": ("20", "22", "23", "24", "25", "51"),
     "To check a number of DatNet": ("12", "13", "14", "11"),

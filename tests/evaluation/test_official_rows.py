@@ -45,7 +45,7 @@ def test_found_rows_stand_beside_ours(microast):
     assert [row for row in rows if row != THEIRS] == list(TABLES["DatNet", "Table 1"].rows)
     assert THEIRS in shipped_rows(rows, "vgg19"), "whatever is trained at the profile's width"
     missing = missing_official(TABLES["DatNet", "Table 1"].rows)
-    assert missing["SANet" + AUTHORS] == "missing decoder, transformer, vgg"
+    assert missing["SANet" + AUTHORS] == "authors' weights: missing decoder, transformer, vgg"
     assert not any(name.startswith(("MicroAST", "DatNet", "AdaIN α", "content")) for name in missing)
 
 
@@ -139,7 +139,7 @@ def test_adains_knob_has_the_authors_weights_too(monkeypatch):
     wide = tuple(row for row in rows if row.official or row.method == "content")
     assert Result("DatNet", "Table 1", SIZES, wide, pd.DataFrame(), pd.DataFrame()).knob == theirs
     monkeypatch.setattr(rows_module, "find_official", lambda: [replace(found[0], missing=("vgg",))])
-    assert missing_official(TABLES["DatNet", "Table 1"].rows) == {f"AdaIN{AUTHORS}": "missing vgg"}
+    assert missing_official(TABLES["DatNet", "Table 1"].rows) == {f"AdaIN{AUTHORS}": "authors' weights: missing vgg"}
 
 
 def test_differences_never_mix_ours_with_the_authors():

@@ -37,8 +37,8 @@ def cells(**rows: tuple[float, float, float]) -> pd.DataFrame:
     )
 
 
-def write_health(folder: Path, faults: Mapping[str, str] | None = None) -> None:
+def write_health(folder: Path, faults: Mapping[str, str] | None = None, encoder: str = "student") -> None:
     """A table of health in which every shipped network is good enough but those with a fault, by name."""
-    reasons = dict.fromkeys(shipped_networks("student"), "") | dict(faults or {})
+    reasons = dict.fromkeys(shipped_networks(encoder), "") | dict(faults or {})
     lines = [{"network": name, "healthy": not reason, "reason": reason} for name, reason in reasons.items()]
     files.write_text(folder / "health.csv", pd.DataFrame(lines).reindex(columns=COLUMNS).to_csv(index=False))

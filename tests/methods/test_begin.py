@@ -116,7 +116,7 @@ def test_microast_begins_as_an_autoencoder_with_one_encoder_for_both(monkeypatch
     made, (unseen, *examples) = model("microast").float(), smooth(12)
     made.begin(examples)
     with torch.no_grad():
-        assert (made(unseen, unseen) - unseen).square().mean() < 0.5 * unseen.var()
+        assert (made(unseen, unseen) - unseen).square().mean() < 0.6 * unseen.var()
         code = made.encode_style(unseen).features
     assert all(torch.equal(code[name], torch.ones(1, 64, 1, 1)) for name in ("weight1", "weight2"))
     assert not code["bias1"].any() and not code["bias2"].any()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from helpers import models
 from helpers.networks import tiny_encoder
 from PIL import Image
@@ -149,14 +150,17 @@ def test_bfloat16_is_not_emulated(asked, device, capability, used, monkeypatch):
 def test_a_run_says_in_which_precision_it_was_trained(pictures, build_folder, monkeypatch):
     """And goes on on another processor: the key is of what was asked for."""
     settings = replace(SETTINGS, precision="bf16", steps=2)
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     torch.manual_seed(3)
     method = METHODS["adain"](tiny_encoder())
     folder = train("moved", MethodObjective(method), *pictures, settings, stop_after=1)
     assert read_run(folder)["precision"] == "no"
+    AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     train("moved", MethodObjective(method), *pictures, settings)
     assert len(read_losses(folder)) == 2
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_every_step_draws_anew(pictures, build_folder):
