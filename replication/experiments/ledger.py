@@ -50,6 +50,7 @@ from ..metrics.registry import METRICS, RESOLUTION
 from ..papers.rows import AUTHORS, TABLES, Row, with_official
 from ..profiles import Profile
 from ..weights.official_folder import official_folder
+from ..weights.shipped import has_card, model_card
 from .claims import (
     COSTS,
     COUNTS,
@@ -66,6 +67,7 @@ from .claims import (
 from .networks import rows_behind
 
 NOT_DECIDED = f"not decided: {tables.WEAK}"
+REPLACED = "was measured before these weights replaced others"
 BY_CONSTRUCTION = "holds by construction"
 VERDICTS = ("supported", "contradicted", "undecided", NOT_DECIDED, BY_CONSTRUCTION, "not testable here")
 COLUMNS = [
@@ -212,7 +214,18 @@ class Ours:
         networks = [row for row in self._networks(term) if row.seed in seeds]
         if self.official and not networks and self.row(term) != term.row:
             return UNMEASURED  # the files that it was measured with are gone
+        if not self.official and any(self._replaced(term, row) for row in networks):
+            return REPLACED
         return ", ".join(weak_rows(networks, self.profile.encoder, self._health).values())
+
+    def _replaced(self, term: Term, row: Row) -> bool:
+        """Whether numbers that are kept, not measured by `make`, are of other weights than the shipped ones."""
+        name = row.checkpoint(self.profile.encoder)
+        if tables.GIVEN not in term.table or not has_card(name):
+            return False
+        path = files.reference_results(self.profile.name) / f"{tables.slug(term.paper, term.table)}.json"
+        kept = files.read_object(path, "restore it with git")["rows"] if path.is_file() else None
+        return kept is not None and model_card(name)["sha256"] not in {facts["weights"] for facts in kept}
 
     def __call__(self, term: Term) -> Estimate | float | None:
         if term not in self._values:

@@ -206,7 +206,8 @@ def _compare(name: str, reference: Path, own: Path, other_weights: set[str]) -> 
 def _by_name(frame: pd.DataFrame) -> pd.DataFrame:
     """Lines by what names them; lines of one name are numbered."""
     names = [column for column in NAMES if column in frame]
-    return frame.assign(line=frame.groupby(names, sort=False).cumcount().astype(str)).set_index([*names, "line"])
+    number = frame.groupby(names, sort=False).cumcount() if names else pd.Series(range(len(frame)), frame.index)
+    return frame.assign(line=number.astype(str)).set_index([*names, "line"])
 
 
 def _label(index: tuple[str, ...]) -> str:

@@ -29,6 +29,7 @@ from replication.experiments.claims import (
 from replication.experiments.ledger import (
     BY_CONSTRUCTION,
     NOT_DECIDED,
+    REPLACED,
     VERDICTS,
     Ours,
     decide_all,
@@ -45,6 +46,7 @@ from replication.papers.printed import all_printed
 from replication.papers.rows import AUTHORS
 from replication.profiles import Profile
 from replication.weights.official_folder import Official
+from replication.weights.shipped import model_card
 
 SIZES = replace(Profile.load("smoke"), name="made-up", bootstrap=400)
 ROWS = ("StyA2K", "StyTr2", "AdaAttN", "SANet", "MST", "Avatar-Net", "AdaIN")
@@ -392,6 +394,18 @@ def test_pairs_times_counts_and_sets_have_their_own_spread(tmp_path):
 BETTER = "content_loss[StyA2K] < content_loss[SANet]"
 WORSE = "content_loss[StyA2K] > content_loss[SANet]"
 IGNORES = "ignores the painting (luma slope 0.02)"
+
+
+def test_numbers_kept_of_other_weights_decide_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "reference_results", lambda profile: tmp_path)
+    term = Term("SCSA", "Comparison-given-pairs", "ssl", "SANet")
+    write_health(tmp_path)
+    found = {}
+    for name in ("sanet-code-student-seed0", "manet-code-student-seed0"):
+        kept = {"rows": [{"name": "SANet", "weights": model_card(name)["sha256"]}]}
+        files.write_json(tmp_path / "scsa-comparison-given-pairs.json", kept)
+        found[name] = Ours(SIZES, tmp_path).weakness(term)
+    assert found == {"sanet-code-student-seed0": "", "manet-code-student-seed0": REPLACED}
 
 
 @pytest.mark.parametrize("network", ["stya2k-code-student-seed0", "sanet-code-student-seed0"])
