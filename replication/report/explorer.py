@@ -37,7 +37,7 @@ from ..weights.wanted import Choice
 
 # Bytes that a page may have.
 LIMIT = 15_000_000
-# The networks of the tables; a page holds queries and keys of every position, twice as heavy at half width.
+# Narrower ones than the tables stand on: a page holds queries and keys of every position, twice as heavy at half width.
 NETWORKS = Choice(encoder="student")
 
 
