@@ -56,10 +56,10 @@ def use_style() -> None:
 
 
 def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
-    """Write figures/<profile>/<name>, the same as a PDF and its provenance; equal figures give equal bytes.
+    """Write figures/<profile>/<name> and its provenance, a drawing also as PDF; equal figures give equal bytes.
 
     In the PDF lines and letters are vectors, and photographs have at most PDF_DOTS pixels per inch: it stores them
-    without loss.
+    without loss. A page of photographs has none, because it would take as long as the page again.
 
     name  with its ending: .png for drawings; .jpg or .webp for pages of photographs, which as PNG take megabytes. Such
           a page is at most LONGEST pixels long: more than a screen shows at once
@@ -71,8 +71,9 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
         dots = min(mpl.rcParams["savefig.dpi"], LONGEST / max(figure.get_size_inches()))
         options = {"dpi": dots, "pil_kwargs": {"quality": 82}}
     files.write_encoded(path, lambda buffer: figure.savefig(buffer, format=path.suffix[1:], **options))
-    undated = {"metadata": {"CreationDate": None}, "dpi": PDF_DOTS}
-    files.write_encoded(path.with_suffix(".pdf"), lambda buffer: figure.savefig(buffer, format="pdf", **undated))
+    if path.suffix == ".png":
+        undated = {"metadata": {"CreationDate": None}, "dpi": PDF_DOTS}
+        files.write_encoded(path.with_suffix(".pdf"), lambda buffer: figure.savefig(buffer, format="pdf", **undated))
     files.write_json(
         path.with_suffix(".json"),
         provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts),

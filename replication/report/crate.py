@@ -32,6 +32,8 @@ CONFORMS = "https://w3id.org/ro/crate/1.1"
 LICENCE = "https://spdx.org/licenses/MIT"
 # Files of the project that a reader of the deposit needs.
 COMPANIONS = ("LICENSE", "CITATION.cff", "papers.bib", "requirements.lock")
+# Pictures in figures and notebooks keep the licences that this list gives.
+PICTURES = "assets.csv"
 
 Entity = dict[str, Any]
 
@@ -67,7 +69,7 @@ def _sources(profile: str) -> dict[str, Path]:
         f"figures/{profile}": files.FIGURES / profile,
         f"notebooks/{profile}": files.build_dir() / "notebooks" / profile,
     }
-    found = {name: files.ROOT / name for name in COMPANIONS}
+    found = {name: files.ROOT / name for name in COMPANIONS} | {PICTURES: files.ROOT / "replication/data" / PICTURES}
     for name, folder in folders.items():
         there = [path for path in sorted(folder.glob("*")) if path.is_file() and not path.name.startswith(".")]
         if name.startswith("notebooks"):  # neither .failed nor .partial, nor what the runner keeps beside them
@@ -161,7 +163,7 @@ def _file(name: str, path: Path) -> Entity:
         else mimetypes.guess_type(path.name)[0] or "text/plain",
         "contentSize": str(path.stat().st_size),
         "sha256": files.sha256_file(path),
-        "license": _to(LICENCE),
+        "license": _to(PICTURES if name.startswith(("figures/", "notebooks/")) else LICENCE),
     }
 
 

@@ -77,6 +77,8 @@ def test_a_file_has_its_notebook_paper_and_provenance(run):
         "results/smoke/a%20table.csv",
         *(f"figures/smoke/page.{kind}" for kind in ("jpg", "pdf", "png")),
     }
+    pictures = graph["assets.csv"]["@id"]
+    assert graph["figures/smoke/page.jpg"]["license"] == {"@id": pictures} and table["license"] == {"@id": LICENCE}
     tools = [graph[one["@id"]] for one in action["instrument"]]
     assert tools[0]["@id"] == "notebooks/smoke/one.ipynb"
     assert {tool.get("version") for tool in tools} >= {"c" * 40, "2.1"} and tools[-1]["description"] == "cpu: A CPU"
