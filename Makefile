@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DELETE_ON_ERROR:
-.PHONY: all env test stress mutate lint smoke quick status verify reference bench train study tables report readme lab lock clean distclean help
+.PHONY: all env test stress mutate lint smoke quick status verify reference bench train study tables report crate readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
 	$(BIN)/python -m replication run --profile $(PROFILE)
@@ -75,6 +75,9 @@ tables: $(READY)  ## write the tables of PROFILE as CSV, Markdown, LaTeX (bookta
 
 report: $(READY)  ## write what PROFILE has produced as a static site: build/report/<profile>/index.html
 	$(BIN)/python -m replication report --profile $(PROFILE)
+
+crate: $(READY)  ## write what PROFILE has produced as an RO-Crate to deposit: build/crate/<profile>/
+	$(BIN)/python -m replication crate --profile $(PROFILE)
 
 readme: $(READY)  ## put the tables of results/reference/cpu into README.md
 	$(BIN)/python -m replication readme

@@ -32,6 +32,7 @@ COMMANDS = (
     notebooks.add_study,
     notebooks.add_tables,
     notebooks.add_report,
+    notebooks.add_crate,
     maintain.add_readme,
     notebooks.add_verify,
     maintain.add_reference,

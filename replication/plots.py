@@ -26,6 +26,8 @@ from .provenance import provenance
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Longer side of a page of photographs, in pixels.
 LONGEST = 2400
+# Pixels per inch of photographs in a PDF.
+PDF_DOTS = 100
 # Supported, contradicted, undecided, not decided because of the weights, not testable here.
 VERDICT_COLOURS = ("#009E73", "#D55E00", "#E69F00", "#8C8C8C", "#56B4E9", "#CCCCCC")
 # Ends the name of a row whose network is not good enough, in every figure and table.
@@ -45,6 +47,7 @@ def use_style() -> None:
             "axes.spines.right": False,
             "axes.prop_cycle": mpl.cycler(color=COLOURS),
             "svg.hashsalt": "replication",
+            "pdf.fonttype": 42,  # whole letters, which publishers ask for
             # Captions come from file names: dollars in them begin no formula.
             "text.parse_math": False,
             "figure.constrained_layout.use": True,
@@ -53,7 +56,10 @@ def use_style() -> None:
 
 
 def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
-    """Write figures/<profile>/<name> and its provenance; equal figures give equal bytes.
+    """Write figures/<profile>/<name> and its provenance, a drawing also as PDF; equal figures give equal bytes.
+
+    In the PDF lines and letters are vectors, and photographs have at most PDF_DOTS pixels per inch: it stores them
+    without loss. A page of photographs has none, because it would take as long as the page again.
 
     name  with its ending: .png for drawings; .jpg or .webp for pages of photographs, which as PNG take megabytes. Such
           a page is at most LONGEST pixels long: more than a screen shows at once
@@ -65,6 +71,9 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
         dots = min(mpl.rcParams["savefig.dpi"], LONGEST / max(figure.get_size_inches()))
         options = {"dpi": dots, "pil_kwargs": {"quality": 82}}
     files.write_encoded(path, lambda buffer: figure.savefig(buffer, format=path.suffix[1:], **options))
+    if path.suffix == ".png":
+        undated = {"metadata": {"CreationDate": None}, "dpi": PDF_DOTS}
+        files.write_encoded(path.with_suffix(".pdf"), lambda buffer: figure.savefig(buffer, format="pdf", **undated))
     files.write_json(
         path.with_suffix(".json"),
         provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts),

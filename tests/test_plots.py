@@ -1,6 +1,7 @@
 """Figures are files with provenance, the same bytes for the same picture."""
 
 import json
+import re
 
 import matplotlib as mpl
 import pandas as pd
@@ -21,7 +22,8 @@ def test_equal_figures_give_equal_bytes(name, tmp_path, monkeypatch):
         figure = plots.image_grid([[image, None]], ["one", "none"], ["row"])
         path = plots.save(figure, name, Profile.load("smoke"), content="x")
         plots.close(figure)
-        written.append(path.read_bytes())
+        written.append([one.read_bytes() for one in sorted(path.parent.glob("a.*")) if one.suffix != ".json"])
+        assert path.with_suffix(".pdf").is_file() == (path.suffix == ".png"), "of drawings alone"
     facts = json.loads(path.with_suffix(".json").read_text())
     assert written[0] == written[1] and facts["content"] == "x" and facts["sha256"] == files.sha256_file(path)
 
@@ -33,6 +35,17 @@ def test_a_page_of_photographs_is_no_larger_than_it_needs_to_be(tmp_path, monkey
     with Image.open(plots.save(figure, "a.jpg", Profile.load("smoke"))) as image:
         assert plots.LONGEST - 2 <= max(image.size) <= plots.LONGEST
     plots.close(figure)
+
+
+def test_a_pdf_has_letters_as_letters_and_small_photographs(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FIGURES", tmp_path)
+    with mpl.rc_context({"pdf.compression": 0}):
+        figure = plots.image_grid([[torch.rand(3, 600, 600)]], ["heading"], side=2.0)
+        pdf = plots.save(figure, "a.png", Profile.load("smoke")).with_suffix(".pdf").read_bytes()
+    plots.close(figure)
+    widths = [int(width) for width in re.findall(rb"/Width (\d+)", pdf)]
+    assert len(widths) == 1 and widths[0] <= 2 * plots.PDF_DOTS
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf
 
 
 def test_equal_features_have_equal_colours():

@@ -1,4 +1,4 @@
-"""Commands that execute notebooks and show what they made: run, status, tables, report, verify, study."""
+"""Commands that execute notebooks and show what they made: run, status, tables, report, crate, verify, study."""
 
 import argparse
 from pathlib import Path
@@ -121,6 +121,25 @@ def _report(arguments: argparse.Namespace) -> None:
     from ..report.site import build_site
 
     print(f"wrote {build_site(arguments.profile)}")
+
+
+def add_crate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "crate",
+        help="write everything as a folder to deposit",
+        description=(
+            "Write build/crate/<profile>/, an RO-Crate 1.1: tables, figures as PNG and PDF, executed notebooks, and"
+            " ro-crate-metadata.json with licence, papers, commit, versions and hardware."
+        ),
+    )
+    profile_option(command)
+    command.set_defaults(run=_crate)
+
+
+def _crate(arguments: argparse.Namespace) -> None:
+    from ..report.crate import write_crate
+
+    print(f"wrote {printable(write_crate(arguments.profile))}")
 
 
 def add_verify(commands: Commands) -> None:

@@ -110,7 +110,7 @@ def _gather(profile: str, site: Path) -> dict[str, Any]:
     _copy([*_seen(results, "*"), *lists, *cards], site / "data")
     explorers = _copy(_seen(files.build_dir() / "explorer" / profile, "*.html"), site / "explorer")
     pictures = _copy((path for path in _seen(drawn, "*") if path.suffix in PICTURES.values()), site / "figures")
-    writers = _writers(executed)
+    writers = writers_of(executed)
     made = [
         _table(path, writers, site, [picture.name for picture in pictures])
         for path in _seen(results, "*.csv")
@@ -204,7 +204,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return files.read_object(path, "remove it or restore it with git, then run `make` again")
 
 
-def _writers(executed: Path) -> dict[str, str]:
+def writers_of(executed: Path) -> dict[str, str]:
     """The notebook that wrote each result and figure, by the file's name."""
     stamps = {path.stem: read_json(path) for path in _seen(executed, "*.json")}
     return {Path(output).name: name for name, stamp in stamps.items() for output in stamp.get("outputs", {})}

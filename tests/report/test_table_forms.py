@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 
 import pytest
 from bs4 import BeautifulSoup
@@ -84,3 +86,19 @@ def test_the_command_writes_named_tables_and_says_what_is_missing(tmp_path, monk
     assert main(["tables", "--table", "StyA2K Table 2", "--out", str(tmp_path / "out")]) == 2
     assert "stya2k-table2.csv is missing; run" in capsys.readouterr().err
     assert len(write_tables("cpu", [], tmp_path / "all")) == 4
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed (texlive-latex-recommended)")
+def test_every_committed_table_compiles(tmp_path):
+    """All in one document, each on its own page: an error in any ends the compilation, and its file is named."""
+    inputs = []
+    for path in sorted(files.reference_results("cpu").glob("*.csv")):
+        if not path.name.endswith(".cells.csv"):
+            write_forms(path, tmp_path)
+            inputs.append(f"\\input{{{path.stem}}}\\clearpage")
+    start = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+    files.write_text(tmp_path / "all-tables-together.tex", "\n".join([start, *inputs, "\\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "all-tables-together.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert len(inputs) > 30 and "Missing character" not in done.stdout
