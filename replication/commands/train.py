@@ -32,6 +32,9 @@ def add_train(commands: Commands) -> None:
         "--continued", action="store_true", help="train a trained default variant on, for as long as the ablation arms"
     )
     command.add_argument(
+        "--further", action="store_true", help="train the shipped weights of one method on, and replace them"
+    )
+    command.add_argument(
         "--arms", action="store_true", help="also the arms of the methods' ablations and sweeps, and their other seeds"
     )
     command.add_argument(
@@ -62,8 +65,10 @@ def _train(arguments: argparse.Namespace) -> int:
 
     if arguments.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {arguments.jobs}")
-    if len(arguments.method) > 1 and (arguments.variant or arguments.continued):
-        raise UserError("--variant and --continued belong to one method; name one")
+    if len(arguments.method) > 1 and (arguments.variant or arguments.continued or arguments.further):
+        raise UserError("--variant, --continued and --further belong to one method; name one")
+    if arguments.further and (arguments.jobs > 1 or arguments.arms or arguments.method in (["all"], ["autoencoder"])):
+        raise UserError("--further trains the weights of one method on; name one, without --arms and --jobs")
     if arguments.jobs > 1 or len(arguments.method) > 1 or arguments.arms:
         arms = wanted_arms(arguments.method, arguments.variant, arguments.seed, arguments.continued, arguments.arms)
         return _train_side_by_side(arguments, arms)
@@ -79,6 +84,7 @@ def _train(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         continued=arguments.continued,
         skip_unreadable=arguments.skip_unreadable,
+        further=arguments.further,
     )
     return 0
 

@@ -16,7 +16,17 @@ from ..nn.state import trained_state
 from ..papers.choices import CHOICES
 from ..papers.rows import TABLES, Row, table
 from ..profiles import Profile, Training
-from ..weights.shipped import card_file, has_card, is_trained, load_checkpoint, model_card, run_name, write_manifest
+from ..weights.shipped import (
+    card_file,
+    fill_trained,
+    has_card,
+    is_trained,
+    load_checkpoint,
+    model_card,
+    run_name,
+    shipped_names,
+    write_manifest,
+)
 from .autoencoder import AutoEncoder, start_decoder
 from .loop import Objective, read_losses, train
 from .readable import readable_pictures
@@ -105,17 +115,19 @@ def _train_and_ship(
     facts: dict,
     started: bool = False,
     examples: Sequence[Picture] = (),
+    run_folder: str | None = None,
 ) -> None:
     """Train, and keep the weights.
 
-    facts     for the card
-    started   the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
-    examples  as of `MethodObjective`
+    facts       for the card
+    started     the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
+    examples    as of `MethodObjective`
+    run_folder  name of the run's folder; None is that of the weights
     """
     if settings.judge != "own":
         method.judge_by(load_encoder(settings.judge))
     run = train(
-        name,
+        run_folder or name,
         MethodObjective(method, started, examples),
         contents,
         styles,
@@ -166,6 +178,7 @@ def train_arms(
     batch: int | None = None,
     continued: bool = False,
     skip_unreadable: bool = False,
+    further: bool = False,
 ) -> None:
     """Train one arm, or all that the tables need, unless their weights are there, and first what they start from.
 
@@ -174,9 +187,10 @@ def train_arms(
 
     method           a name as `method_name` takes it; "all"; or "autoencoder", which trains that shared start alone
     skip_unreadable  leave out pictures that cannot be read; run.json and the card name them
+    further          train the arm's shipped weights on, on pairs in another order, and put the result in their place
 
     Raises UserError for an unknown method or variant, for less than one step, and, before the first step, for pictures
-    that cannot be read.
+    that cannot be read, and for weights to train on that are not there or that others are stored as steps from.
     """
     method = method_name(method, "autoencoder", "all")
     if method == "all":
@@ -226,6 +240,31 @@ def train_arms(
         _train_and_ship(name, model, *readable(), settings, seed, facts, start is not None, examples)
         return name
 
+    def make_further(arm: str, reading: str, seed: int, continued: bool) -> None:
+        name = run_name(arm, reading, width, seed, continued)
+        card, model = model_card(name), build(arm, width, reading).train()
+        cards = map(model_card, shipped_names(width))
+        heirs = [heir["name"] for heir in cards if heir.get("stored_from_sha256") == card["sha256"]]
+        if heirs:
+            raise UserError(
+                f"{', '.join(heirs)} cannot be read without {name} as it is; remove their files from"
+                f" {card_file(name).parent} and train them again after it"
+            )
+        fill_trained(model, load_checkpoint(name), name)
+        earlier = [*card.get("earlier", []), {key: card[key] for key in ("sha256", "commit", "seconds", "settings")}]
+        facts = {key: card[key] for key in ("method", "variant", "start", "start_sha256", "fresh") if key in card}
+        order = seed + 1000 * len(earlier)  # the seed of the pairs, so that they do not come as they came before
+        _train_and_ship(
+            name,
+            model,
+            *readable(),
+            replace(sizes.ablation if continued or reading != default_variant(arm) else sizes.train, **changes),
+            order,
+            facts | {"seed": seed, "earlier": earlier},
+            started=True,
+            run_folder=f"{name}-from-{card['sha256'][:8]}",
+        )
+
     def decoder() -> dict[str, torch.Tensor]:
         if not has_card(autoencoder):
             photographs, paintings, skipped = readable()
@@ -240,5 +279,5 @@ def train_arms(
     if method == "autoencoder":
         decoder()
     for arm in wanted:
-        make(*arm)
+        (make_further if further else make)(*arm)
     write_manifest()  # a command killed after a card was written has not written it

@@ -13,7 +13,7 @@ from ..nn.encoder import STUDENTS
 from ..nn.state import read_weights, trained_state
 from .official_folder import official_model, search
 from .published import LAYOUTS, load
-from .shipped import fill_trained, pretrained
+from .shipped import fill_trained, pretrained, shipped_network
 from .wanted import OFFICIAL, OURS, Choice
 
 # The widths that a file of ours may be for, in the order in which they are tried.
@@ -30,14 +30,10 @@ def chosen_network(method: str, choice: Choice) -> Method:
     method = method_name(method)
     device = find_device(choice.device)
     if choice.weights == OURS:
-        model = pretrained(method, choice.variant, choice.encoder, choice.seed)
-        if choice.encoder and choice.encoder != model.encoder.name:
-            raise UserError(
-                f"these weights of {TITLES[method]} are shipped at the width {model.encoder.name} alone; name it with"
-                f" --encoder, or train them with `python -m replication train --method {method} --encoder"
-                f" {choice.encoder}`"
-            )
-        return model.to(device)
+        if choice.encoder:
+            variant = choice.variant or default_variant(method)
+            return shipped_network(method, variant, choice.encoder, choice.seed, False).to(device)
+        return pretrained(method, choice.variant, seed=choice.seed).to(device)
     path = None if choice.weights == OFFICIAL else Path(choice.weights)
     ours = path is not None and path.name.endswith(PACKED)
     if choice.seed or (choice.encoder and not ours):

@@ -90,6 +90,7 @@ def manifest() -> pd.DataFrame:
             continue
         facts = model_card(name)
         settings = facts.get("settings", {})
+        steps = [part["settings"]["steps"] for part in (*facts.get("earlier", ()), facts) if "settings" in part]
         lines.append(
             {
                 "file": path.name,
@@ -97,7 +98,8 @@ def manifest() -> pd.DataFrame:
                 "sha256": facts["sha256"],
                 "parameters": facts.get("parameters"),
                 "seed": facts.get("seed"),
-                **{key: settings.get(key) for key in ("steps", "batch", "crop")},
+                "steps": sum(steps) or None,
+                **{key: settings.get(key) for key in ("batch", "crop")},
                 "start": facts.get("start"),
                 "commit": facts["commit"],
                 "licence": facts["licence"],
@@ -185,8 +187,8 @@ def _arms(method: str, encoder: str) -> set[str]:
     }
 
 
-def _narrower(encoder: str) -> list[str]:
-    """The distilled encoders up to a width, the widest first; none for VGG-19, which stands for itself alone."""
+def _widths_up_to(encoder: str) -> list[str]:
+    """A distilled encoder and the narrower ones, the widest first; none for VGG-19, which stands for itself alone."""
     widths = sorted(STUDENTS, key=lambda name: STUDENTS[name], reverse=True)
     return widths[widths.index(encoder) :] if encoder in widths else []
 
@@ -199,7 +201,7 @@ def _stands(name: str, encoder: str) -> bool:
     method = name.partition("-")[0]
     if name == run_name(method, default_variant(method), encoder, 0):
         return has_card(name)
-    return has_card(name) and all(_arms(method, each) <= _arms(method, encoder) for each in _narrower(encoder))
+    return has_card(name) and all(_arms(method, each) <= _arms(method, encoder) for each in _widths_up_to(encoder))
 
 
 def fitting_encoder(
@@ -210,14 +212,12 @@ def fitting_encoder(
     Arms of ablations count at a width when it has all arms of the method that narrower ones have. An arm without
     weights has `encoder` itself, or the narrowest where none is given. VGG-19 stands for itself alone.
     """
-    widths = _narrower(encoder or max(STUDENTS, key=lambda name: STUDENTS[name]))
+    widths = _widths_up_to(encoder or max(STUDENTS, key=lambda name: STUDENTS[name]))
     chosen = variant or default_variant(method)
     there = (name for name in widths if _stands(run_name(method, chosen, name, seed, continued), name))
     return next(there, encoder or widths[-1])
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # shared as well
 def pretrained(
     method: str, variant: str | None = None, encoder: str | None = None, seed: int = 0, continued: bool = False
 ) -> Method:
@@ -229,14 +229,20 @@ def pretrained(
     Raises UserError for an unknown method or variant, or when no such checkpoint is shipped.
     """
     method = method_name(method)
-    encoder = fitting_encoder(method, variant, seed, continued, encoder)
-    model = build(method, encoder, variant)
-    name = run_name(method, variant or default_variant(method), encoder, seed, continued)
+    fitting = fitting_encoder(method, variant, seed, continued, encoder)
+    return shipped_network(method, variant or default_variant(method), fitting, seed, continued)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # shared as well
+def shipped_network(method: str, variant: str, encoder: str, seed: int, continued: bool) -> Method:
+    """`pretrained` at this width and no other."""
+    model, name = build(method, encoder, variant), run_name(method, variant, encoder, seed, continued)
     if name in _untrained_names(encoder):
         model.weights = {"checkpoint": "none: nothing in it is trained"}
         return model.eval().requires_grad_(False)
     if not has_card(name):
-        words = f"--method {method} --variant {variant or default_variant(method)} --encoder {encoder} --seed {seed}"
+        words = f"--method {method} --variant {variant} --encoder {encoder} --seed {seed}"
         words += " --continued" * continued + " --plugin FILE" * (method in plugged_in())
         raise missing_weights(
             encoder,
@@ -278,7 +284,7 @@ def shipped_names(encoder: str = "student") -> list[str]:
 def fitting_names(encoder: str) -> list[str]:
     """Names of the checkpoints that a width's tables stand on, as `fitting_encoder` says, one for each arm."""
     found: dict[str, str] = {}
-    for width in _narrower(encoder) or [encoder]:
+    for width in _widths_up_to(encoder) or [encoder]:
         for name in shipped_names(width):
             if _stands(name, width) or name in _untrained_names(width):
                 found.setdefault(name.replace(f"-{width}-seed", "-seed"), name)

@@ -9,7 +9,7 @@ import torch
 from replication import files
 from replication.data.images import contents, styles
 from replication.evaluation import tables
-from replication.experiments import claim_measurements
+from replication.experiments import claim_measurements, sensitivity
 from replication.experiments.claim_measurements import (
     COUNTED,
     allocation,
@@ -25,15 +25,16 @@ from replication.experiments.sensitivity import (
     DEFINITIONS,
     _model,
     definitions,
+    measure_choice,
     measure_choices,
     prepared,
     range_over_methods,
     saved,
     sensitivity_table,
 )
-from replication.metrics.image import ssim_grey
+from replication.metrics.image import Target, ssim_grey
 from replication.papers.choices import CHOICES, Choice, possible_choices
-from replication.papers.rows import REFERENCES
+from replication.papers.rows import REFERENCES, Row
 from replication.profiles import Profile
 from replication.weights.shipped import pretrained
 
@@ -166,6 +167,24 @@ def test_every_choice_fits_the_shipped_weights_and_changes_something():
         changed = changed if choice.jpeg is None else saved(changed, choice.jpeg)
         # Below 1024 positions nothing is dropped.
         assert torch.equal(usual, changed) == ("max_keys" in choice.changes), choice.title
+
+
+def test_an_arm_is_built_at_the_width_that_it_was_trained_at():
+    """DatNet's kernel depends on the width, so another width's weights would not fit."""
+    for choice in CHOICES:
+        for row in choice.rows:
+            assert _model(row, (), "half").encoder.name == row.width("half"), choice.title
+
+
+def test_a_result_far_outside_of_the_range_is_measured_as_it_is_shown(monkeypatch):
+    pair = [Target(picture.tensor(64)[None]) for picture in contents(2)]
+
+    def measured(result):
+        monkeypatch.setattr(sensitivity, "_model", lambda *_: lambda content, style: result)
+        return measure_choice(Row("any", "stya2k"), CHOICES[0], pair, "student")
+
+    wild = 6 * pair[0].image - 2
+    assert measured(wild) == measured(wild.clamp(0, 1))
 
 
 def test_a_choice_with_an_arm_is_compared_with_what_was_trained_for_as_long():

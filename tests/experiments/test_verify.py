@@ -19,6 +19,7 @@ from replication.experiments.verify import (
     MISSING,
     README_FIGURES,
     README_WIDTH,
+    compare_frames,
     renew_reference,
     sentence,
     verify,
@@ -217,3 +218,9 @@ def test_a_finished_make_becomes_the_reference(place, build_folder):
     assert (files.reference_results("bench") / "a-machine.csv").exists()
     with Image.open(files.FIGURES / "readme/stylised-grid.webp") as image:
         assert image.format == "WEBP" and image.width == README_WIDTH
+
+
+def test_lines_without_a_name_are_compared_in_their_order():
+    own = pd.DataFrame({"measured": ["1", "2"]})
+    assert compare_frames(own, own.copy()).status == EQUAL
+    assert compare_frames(own, own.iloc[::-1].reset_index(drop=True)).status == DIFFERENT

@@ -22,7 +22,7 @@ from replication.methods.mixing import stylise_with_several
 from replication.papers.rows import REFERENCES, TABLES, method_rows, table
 from replication.run_notebooks import _fixed_key
 from replication.training.runs import wanted_trainings
-from replication.weights.shipped import card_files, model_card, pretrained, shipped_names
+from replication.weights.shipped import card_files, model_card, pretrained, shipped_names, shipped_network
 
 TRAINED = """
 from torch import nn
@@ -157,7 +157,7 @@ def test_trained_weights_go_to_the_build(tmp_path, store, capsys):
     assert (store / "checkpoints" / f"{name}.safetensors.xz").is_file() and name in shipped_names()
     assert sorted(files.CHECKPOINTS.iterdir()) == before
     assert (store / "checkpoints" / model_card(name)["data"]).is_file() and card_files()[-1].stem == name
-    assert "checkpoint" in pretrained.__wrapped__("tinted").weights
+    assert "checkpoint" in shipped_network.__wrapped__("tinted", "default", "student", 0, False).weights
     assert main(["train", *words]) == 0 and "already in" in capsys.readouterr().out
     assert ("tinted", "default", 0, False) in wanted_trainings()
     METHODS._files = None

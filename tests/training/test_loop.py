@@ -31,9 +31,9 @@ from replication.weights.shipped import (
     fill_trained,
     load_checkpoint,
     model_card,
-    pretrained,
     run_name,
     shipped_names,
+    shipped_network,
     weights_file,
 )
 
@@ -316,7 +316,7 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     )
     listed = (shelf / facts["data"]).read_text()
     assert all(p.sha256 in listed and p.licence in listed for p in pictures[0] + pictures[1])
-    model = pretrained.__wrapped__("adain")
+    model = shipped_network.__wrapped__("adain", "code", "student", 0, False)
     state = torch.load(build_folder / "train" / name / "final.pt", weights_only=True)["model"]
     for key, value in model.named_parameters():
         if key.startswith("decoder"):
@@ -331,7 +331,7 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     with pytest.raises(UserError, match="is missing; restore it with git"):
         load_checkpoint(name)
     with pytest.raises(UserError, match="no checkpoint 'sanet-code-student-seed0'"):
-        pretrained.__wrapped__("sanet")
+        shipped_network.__wrapped__("sanet", "code", "student", 0, False)
     assert json.loads((shelf / "autoencoder-student.json").read_text())["method"] == "autoencoder"
 
 

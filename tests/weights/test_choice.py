@@ -19,6 +19,10 @@ def test_ours_are_chosen_by_variant_width_and_seed():
     assert chosen_network("SANet", Choice(encoder="student")) is pretrained("sanet", None, "student", 0)
     one, other = (chosen_network("datnet", Choice("dual", "student", seed)) for seed in (0, 1))
     assert one.weights != other.weights and one is pretrained("datnet", "dual", "student", 0)
+    wide = chosen_network("datnet", Choice("dual", "half"))
+    assert wide.encoder.name == "half", "a width that is named is taken, whatever tables stand on"
+    with pytest.raises(UserError, match="no checkpoint 'stytr2-code-half-seed0'.*train it with"):
+        chosen_network("stytr2", Choice(encoder="half"))
 
 
 def test_a_file_of_ours_gives_the_same_network(tmp_path, monkeypatch):
