@@ -4,6 +4,8 @@ PROFILE ?= cpu
 CONTENT ?= builtin
 STYLE ?= builtin
 ARGS ?=
+# Processes that the tests run in, each with one thread.
+JOBS ?= 2
 # CPU=1 installs PyTorch without CUDA, from its own index: 4 GB less.
 CPU ?=
 BIN := .venv/bin
@@ -32,8 +34,8 @@ build/cpu.lock: requirements.lock
 	mkdir -p build
 	grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > $@
 
-test: $(READY)  ## run the tests (ARGS=-x passes options to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run the tests, JOBS files at a time (ARGS=-x passes options to pytest)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(READY)  ## check the formatting of code and notebooks, and the order of imports
 	$(BIN)/python -m ruff check .

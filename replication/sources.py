@@ -46,6 +46,8 @@ FLOORS = (
 )
 # Public names of the package, above everything; nothing in it imports them.
 FACADE = ("", "official", "several")
+# Registers: what they find is in a cell's key by its own hash, so how they find it does not count.
+REGISTERS = ("methods", "weights.shipped")
 
 
 @cache
@@ -192,7 +194,8 @@ def source_hash(*parts: Callable | type) -> str:
            and those definitions and imports of its file that it uses, so that what else stands there does not count.
            Annotations do not count.
 
-    The register of methods does not count: which class a name stands for is seen in the hash of that class's file.
+    The registers of methods and of shipped weights do not count: which class a name stands for is seen in the hash of
+    that class's file, which weights in theirs. What they import counts.
     """
     used, texts = set(), []
     for part in parts:
@@ -208,7 +211,7 @@ def source_hash(*parts: Callable | type) -> str:
             texts += found
             used |= imported
     return sha256_text(
-        "".join([*texts, *(code_hash(modules()[module]) for module in closure(used) if module != "methods")])
+        "".join([*texts, *(code_hash(modules()[module]) for module in closure(used) if module not in REGISTERS)])
     )
 
 

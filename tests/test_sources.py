@@ -69,6 +69,8 @@ EDITS = {
     ("experiments.semantic", '"w/o SSA": {"ssa": 0.0}', '"w/o SSA": {"ssa": 0.1}'): set(),
     ("papers.rows", "SEEDS = (0, 1, 2)", "SEEDS = (0, 1)"): set(),
     ("report.site", "import re\n", "import re\nimport os\n"): set(),
+    ("weights.shipped", "@lru_cache(maxsize=32)", "@lru_cache(maxsize=33)"): set(),
+    ("nn.state", "SMALL = 4096", "SMALL = 4097"): {"grid", "semantic", "video", "choice"},
     ("methods", '"adain": "AdaIN",', '"adain": "AdaIN",\n    "other": "Other",'): set(),
     ("nn.layers", '"""Pieces shared', '"""Parts shared'): set(),
 }

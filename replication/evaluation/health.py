@@ -10,8 +10,10 @@ Measured on a profile's grid, C photographs by S paintings, in CIELAB:
     photograph      response to the photograph: r(a, b) is the correlation of the L of two images on GRID by GRID means,
                         mean_cs [r(y_cs, p_c) - mean_{d != c} r(y_cs, p_d)] / mean_{c, d != c} [1 - r(p_c, p_d)];
                     1 when every result has its photograph's light and dark, 0 when it has none of it
-    gain            of the last tenth of training, from the card's loss curve: share by which its mean loss lies below
-                    that of the tenth before; nothing for a network that was not trained here
+    gain            of a tenth of training, from the card's loss curve: the fall per tenth of the least-squares line
+                    through its second half, as a share of the half's mean; nothing for a network not trained here.
+                    Pairs are drawn at random, so it has a standard error: 2 % for 300 steps, 0.5 % for 3000. For the
+                    mean of the last tenth against that of the tenth before it would be 8 % and 2 %
 
 A network that misses one of LIMITS is not good enough: its rows are marked in every table, and the ledger decides no
 claim on them. No method is exempt, not even one whose paper shows weak colours. Colours, light and dark are asked for,
@@ -87,7 +89,7 @@ LIMITS = {
     # The authors' have 0.87 and 0.81: two thirds of the worse of them, rounded down.
     "photograph": Limit(0.5, False, "keeps too little of the photograph (response {:.3f})"),
     # Nothing is published about curves: a training that still gains this much in a tenth is not at its end.
-    "gain": Limit(0.03, True, "was still learning (last tenth gained {:.1%})"),
+    "gain": Limit(0.03, True, "was still learning ({:.1%} a tenth of the training)"),
 }
 
 
@@ -149,11 +151,14 @@ def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float
 
 
 def gain(losses: Sequence[float]) -> float | None:
-    """Share by which the mean loss of the last tenth lies below that of the tenth before; None when too few."""
-    tenth = len(losses) // 10
-    if not tenth:
+    """Share of its mean by which the loss falls in a tenth of training, from the least-squares line through its second
+    half; None for fewer than ten numbers.
+    """
+    if len(losses) < 10:
         return None
-    return float(1 - np.mean(losses[-tenth:]) / np.mean(losses[-2 * tenth : -tenth]))
+    half = np.asarray(losses[len(losses) // 2 :])
+    slope = np.polynomial.Polynomial.fit(np.linspace(0, 5, len(half)), half, 1).convert().coef[-1]
+    return float(-slope / half.mean())
 
 
 def measure_photograph(

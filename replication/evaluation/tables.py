@@ -22,6 +22,7 @@ from ..papers.printed import printed_numbers
 from ..papers.rows import AUTHORS, NO_WEIGHTS, Row
 from ..profiles import Profile
 from ..provenance import provenance
+from ..weights.shipped import training_steps
 from . import intervals, stats
 from .grid import row_facts
 from .intervals import Estimate
@@ -126,7 +127,8 @@ def means(cells: pd.DataFrame, rows: Sequence[str], names: Sequence[str]) -> pd.
 
 
 def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) -> dict[str, str]:
-    """Note on every row: the width of its network, and why its weights are not good enough when they are not.
+    """Note on every row: the width of its network, how long it was trained, and why its weights are not good enough
+    when they are not.
 
     weak  the reasons, by row
     """
@@ -134,8 +136,11 @@ def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) ->
     def note(row: Row) -> str:
         if row.method not in METHODS:
             return ""
-        network = "authors' weights at their own width" if row.official else ENCODERS[row.width(profile.encoder)]
-        return f"{network}, {profile.size} px"
+        if row.official:
+            return f"authors' weights at their own width, {profile.size} px"
+        steps = training_steps(row.checkpoint(profile.encoder))
+        trained = f", {steps} steps of training" if steps else ""
+        return f"{ENCODERS[row.width(profile.encoder)]}{trained}, {profile.size} px"
 
     notes = {row.name: note(row) for row in rows}
     return {row: with_weakness(note, weak.get(row, "")) for row, note in notes.items()}

@@ -90,7 +90,6 @@ def manifest() -> pd.DataFrame:
             continue
         facts = model_card(name)
         settings = facts.get("settings", {})
-        steps = [part["settings"]["steps"] for part in (*facts.get("earlier", ()), facts) if "settings" in part]
         lines.append(
             {
                 "file": path.name,
@@ -98,7 +97,7 @@ def manifest() -> pd.DataFrame:
                 "sha256": facts["sha256"],
                 "parameters": facts.get("parameters"),
                 "seed": facts.get("seed"),
-                "steps": sum(steps) or None,
+                "steps": _own_steps(facts) or None,
                 **{key: settings.get(key) for key in ("batch", "crop")},
                 "start": facts.get("start"),
                 "commit": facts["commit"],
@@ -109,6 +108,23 @@ def manifest() -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).astype(
         dict.fromkeys(("parameters", "seed", "steps", "batch", "crop"), "Int64")
     )
+
+
+def _own_steps(card: dict[str, Any]) -> int:
+    return sum(part["settings"]["steps"] for part in (*card.get("earlier", ()), card) if "settings" in part)
+
+
+def training_steps(name: str) -> int:
+    """Optimiser steps of a shipped checkpoint, those of the trained method that it went on from among them.
+
+    The shared auto-encoder's do not count. 0 for a method without trained parameters. Raises UserError as `model_card`.
+    """
+    card, steps = model_card(name), 0
+    while True:
+        steps += _own_steps(card)
+        if "start" not in card or card["start"].startswith("autoencoder-"):
+            return steps
+        card = model_card(card["start"])
 
 
 def write_manifest() -> None:

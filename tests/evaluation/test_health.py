@@ -98,9 +98,16 @@ def test_slopes_in_closed_form():
     assert correlation(x, -2 * x + 1) == pytest.approx(-1) and correlation(x, np.ones(4)) == 0
 
 
-def test_the_gain_is_that_of_the_last_tenth():
-    assert gain([9.0] * 18 + [4.0, 4.0, 3.0, 3.0]) == pytest.approx(0.25)
-    assert gain([1.0] * 9) is None
+def test_the_gain_is_the_fall_of_a_line_through_the_second_half():
+    falling = [9.0] * 30 + list(np.linspace(11, 9, 31))
+    assert gain(falling) == pytest.approx(0.2 * 2 / 10)  # 2 over half of the training, of a mean of 10
+    assert gain([1.0] * 9) is None and gain([1.0] * 10) == pytest.approx(0)
+
+
+def test_which_pairs_come_last_does_not_make_a_network_learn():
+    """300 steps of a loss that stays where it is but for the pairs, which vary by a third."""
+    draws = 10 + 3 * np.random.default_rng(0).standard_normal((200, 60, 5)).mean(axis=2)
+    assert np.std([gain(list(losses)) for losses in draws]) < 0.03
 
 
 @pytest.mark.parametrize("name", LIMITS)

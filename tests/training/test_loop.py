@@ -30,6 +30,7 @@ from replication.training.ship import ship
 from replication.weights.shipped import (
     fill_trained,
     load_checkpoint,
+    manifest,
     model_card,
     run_name,
     shipped_names,
@@ -333,6 +334,36 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     with pytest.raises(UserError, match="no checkpoint 'sanet-code-student-seed0'"):
         shipped_network.__wrapped__("sanet", "code", "student", 0, False)
     assert json.loads((shelf / "autoencoder-student.json").read_text())["method"] == "autoencoder"
+
+
+def test_shipped_weights_are_trained_further(pictures, build_folder, shelf, tmp_path):
+    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+    name = "adain-code-student-seed0"
+    with pytest.raises(UserError, match=f"no checkpoint '{name}'"):
+        train_arms("adain", None, "smoke", None, 0, *folders, further=True)
+    train_arms("adain", None, "smoke", None, 0, *folders)
+    first, weights = model_card(name), load_checkpoint(name)
+    train_arms("adain", None, "smoke", None, 0, *folders, steps=6, further=True)
+    second = model_card(name)
+    assert second["earlier"] == [{key: first[key] for key in ("sha256", "commit", "seconds", "settings")}]
+    assert all(second[key] == first[key] for key in ("seed", "start", "start_sha256"))
+    assert second["settings"]["steps"] == 6 and manifest().set_index("file").steps[f"{name}.safetensors.xz"] == 10
+    # It began where the first had ended, and with pairs in another order.
+    run = build_folder / "train" / f"{name}-from-{first['sha256'][:8]}"
+    assert read_run(run)["seed"] == 1000
+    began = read_losses(build_folder / "train" / name)[-1]["loss"], read_losses(run)[0]["loss"]
+    assert began[1] < 2 * began[0] and any(
+        (weights[key] != value).any() for key, value in load_checkpoint(name).items()
+    )
+    heir = second | {
+        "name": "adain-code-continued-student-seed0",
+        "start": name,
+        "stored_from_sha256": second["sha256"],
+    }
+    files.write_json(shelf / f"{heir['name']}.json", heir)
+    weights_file(heir["name"]).write_bytes(weights_file(name).read_bytes())
+    with pytest.raises(UserError, match="continued.* cannot be read without .* train them again after it"):
+        train_arms("adain", None, "smoke", None, 0, *folders, further=True)
 
 
 def test_the_profile_names_who_judges(pictures, build_folder, shelf, tmp_path, monkeypatch):
