@@ -207,7 +207,8 @@ def _by_name(frame: pd.DataFrame) -> pd.DataFrame:
     """Lines by what names them; lines of one name are numbered."""
     names = [column for column in NAMES if column in frame]
     number = frame.groupby(names, sort=False).cumcount() if names else pd.Series(range(len(frame)), frame.index)
-    return frame.assign(line=number.astype(str)).set_index([*names, "line"])
+    index = pd.MultiIndex.from_frame(frame[names].assign(line=number.astype(str)))  # of one level as well
+    return frame.drop(columns=names).set_axis(index)
 
 
 def _label(index: tuple[str, ...]) -> str:
