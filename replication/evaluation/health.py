@@ -152,12 +152,12 @@ def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float
 
 def gain(losses: Sequence[float]) -> float | None:
     """Share of its mean by which the loss falls in a tenth of training, from the least-squares line through its second
-    half; None for fewer than ten numbers.
+    half, whose first and last number count as five tenths apart; None for fewer than ten numbers.
     """
     if len(losses) < 10:
         return None
     half = np.asarray(losses[len(losses) // 2 :])
-    slope = np.polynomial.Polynomial.fit(np.linspace(0, 5, len(half)), half, 1).convert().coef[-1]
+    slope, _ = np.polyfit(np.linspace(0, 5, len(half)), half, 1)
     return float(-slope / half.mean())
 
 

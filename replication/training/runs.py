@@ -120,7 +120,7 @@ def _train_and_ship(
     """Train, and keep the weights.
 
     facts       for the card
-    started     the method goes on from trained weights: nothing is set from data, and the weights are kept as bfloat16
+    started     the method goes on from trained weights: nothing is set from data
     examples    as of `MethodObjective`
     run_folder  name of the run's folder; None is that of the weights
     """
@@ -145,7 +145,8 @@ def _train_and_ship(
     }
     if skipped:
         facts["skipped_unreadable"] = [files.printable(name) for name in skipped]
-    print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if started else torch.half)}")
+    # What will be packed as steps from another's weights can be coarser.
+    print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if 'fresh' in facts else torch.half)}")
 
 
 @torch.no_grad()

@@ -77,7 +77,10 @@ def test_a_failure_is_told_and_the_others_are_trained(scripts):
 def test_jobs_and_methods_are_checked_before_the_first(capsys):
     for words, message in (
         (["--jobs", "0"], "--jobs must be at least 1, got 0"),
-        (["--method", "adain", "sanet", "--variant", "code"], "--variant, --continued and --further belong to one method"),
+        (
+            ["--method", "adain", "sanet", "--variant", "code"],
+            "--variant, --continued and --further belong to one method",
+        ),
         (["--method", "adain", "sanett"], "unknown method 'sanett'; did you mean sanet?"),
         (["--method", "stya2k", "--variant", "nothing", "--jobs", "2"], "stya2k has no variant 'nothing'"),
     ):
