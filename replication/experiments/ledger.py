@@ -12,7 +12,8 @@ it holds, with the t-interval of `evaluation.intervals`, and a one-sided p-value
                          true whatever is measured; counted apart, because it supports nothing
     not decided: weights not good enough
                          measured, but on a network that `evaluation.health` finds wanting, or whose health was not
-                         measured; the note says which and why. Costs and counts do not depend on it
+                         measured; the note says which and why. Costs and counts do not depend on it. A claim of several
+                         comparisons is contradicted all the same when those between good networks contradict it
     not testable here    needs people, data, weights or a method that is not here; the note says why
 
 A second ledger decides the same claims on the rows with the authors' weights, where the user's folder has them. It
@@ -29,7 +30,7 @@ column `after_holm` has the verdict that is left when no paper may have a false 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -313,12 +314,12 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
     if found.holds is None:
         missing = ", ".join(f"{term.metric}[{ours.row(term)}] of {term.paper} {term.table}" for term in found.missing)
         note = _join(claim.note, f"not measured: {missing}")
-        return line | {"note": note} | (_in_part(claim, ours, note) if ours.official else {})
+        return line | {"note": note} | (_in_part(claim, ours, note, _is_measured) if ours.official else {})
     comparison, weakest = found.weakest
     terms = terms_of(claim)
     weak = {term.row: reason for term in terms if (reason := ours.weakness(term))}
     trainings = [count for count in map(ours.trainings, terms) if count]
-    return line | {
+    line |= {
         "verdict": NOT_DECIDED if weak else _verdict(found.supports, found.against, bool(claim.construction)),
         "p": min(1.0, 2 * min(found.supports, found.against)),
         "effect": weakest.effect,
@@ -335,6 +336,7 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
             "no interval: a distance between sets, or a single run" if np.isnan(found.supports) else "",
         ),
     }
+    return line | (_in_part(claim, ours, line["note"], _is_on_good_weights) if weak else {})
 
 
 def _verdict(supports: float, against: float, construction: bool) -> str:
@@ -364,18 +366,27 @@ def _notes_on_numbers(terms: Sequence[Term], ours: Ours) -> list[str]:
     return notes
 
 
-def _in_part(claim: Claim, ours: Ours, note: str) -> dict[str, Any]:
-    """What those comparisons of a claim say that can be made; they may contradict the claim and never support it.
+def _is_measured(ours: Ours, term: Term) -> bool:
+    return ours(term) is not None
 
-    note  on the claim, with what is missing
+
+def _is_on_good_weights(ours: Ours, term: Term) -> bool:
+    return not ours.weakness(term)
+
+
+def _in_part(claim: Claim, ours: Ours, note: str, usable: Callable[[Ours, Term], bool]) -> dict[str, Any]:
+    """What changes in a claim's line by those of its comparisons whose terms are all usable. They may contradict the
+    claim and never support it.
+
+    note  on the claim, with what is missing or not good enough
     """
     parts = [each for part in claim.predicate for each in expand(claim, part)]
-    known = [part for part in parts if all(ours(term) is not None for term in _terms(claim, part)[1])]
+    known = [part for part in parts if all(usable(ours, term) for term in _terms(claim, part)[1])]
     if claim.at_least or not known:
         return {}
     line = decide(replace(claim, predicate=tuple(known), note=note), ours)
-    found = {name: line[name] for name in ("effect", "low", "high", "of", "trainings")}
     made = f"{len(known)} of {len(parts)} comparisons can be made"
+    found = {name: line[name] for name in ("effect", "low", "high", "of", "trainings")}
     if line["verdict"] == "contradicted":
         return found | {"verdict": "contradicted", "p": line["p"], "note": _join(line["note"], made)}
     return found | {"note": _join(line["note"], f"{made}, which is not enough to decide")}

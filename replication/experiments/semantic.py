@@ -23,7 +23,8 @@ from ..evaluation.grid import row_key
 from ..evaluation.health import read_health, weak_rows
 from ..evaluation.sets import SETS, pair_vectors, set_distance, set_metrics, vector_columns, vectors
 from ..methods import METHODS, TITLES
-from ..methods.scsa import HOSTS, SCSA, Settings
+from ..methods.base import Method
+from ..methods.scsa import HOSTS, SCSA, Scenery, Settings
 from ..metrics.backbones import cfsd, vgg19_features
 from ..metrics.image import Target, content_loss, detail, encode, metrics_version, ssim_grey, style_loss
 from ..metrics.registry import METRICS
@@ -148,14 +149,19 @@ def _hash(job: Job) -> str:
     return digest.hexdigest()
 
 
-def stylise_job(row: SemanticRow, job: Job, encoder: str) -> Tensor:
-    """The result (1, 3, size, size), unclamped."""
+def stylise_job(row: SemanticRow, job: Job, encoder: str, seen: dict[Method, Scenery] | None = None) -> Tensor:
+    """The result (1, 3, size, size), unclamped.
+
+    seen  the job as hosts see it, so that rows on one host encode it once; this row's is added
+    """
+    seen = {} if seen is None else seen
     host = network(*row.network.arm, official=row.official, encoder=encoder)
-    return (
-        host(job.content, job.style)
-        if row.settings is None
-        else SCSA(host, row.settings)(job.content, job.style, job.maps)
-    )
+    if row.settings is None:
+        return host(job.content, job.style)
+    semantic = SCSA(host, row.settings)
+    if host not in seen:
+        seen[host] = semantic.encode(job.content, job.style, job.maps)
+    return host.decode(semantic.transfer(seen[host], job.maps))
 
 
 class JobTargets:
@@ -163,6 +169,7 @@ class JobTargets:
 
     def __init__(self, job: Job):
         self.job, self.content, self.style = job, Target(job.content), Target(job.style)
+        self.seen: dict[Method, Scenery] = {}
 
     @cached_property
     def similarity(self) -> SelfSimilarity:
@@ -178,7 +185,7 @@ class JobTargets:
 def measure_job(row: SemanticRow, targets: JobTargets, encoder: str) -> dict[str, Any]:
     """Every metric of a row's result on a job, with the pooled vectors of result and style."""
     job, content, style = targets.job, targets.content, targets.style
-    result = stylise_job(row, job, encoder).clamp(0, 1)
+    result = stylise_job(row, job, encoder, targets.seen).clamp(0, 1)
     features = encode(result)
     structure = {"cfsd": cfsd(result, vgg19_features(job.content))} if find_backbone("vgg19") else {}
     return {

@@ -339,6 +339,10 @@ HOSTS: dict[type[Method], tuple[Callable[..., Transferred], bool, Settings]] = {
 }
 
 
+# A pair as its host sees it: content, style, content map, style map.
+Scenery = tuple[Encoded, Encoded, Encoded, Encoded]
+
+
 class SCSA:
     """A trained host with semantic attention in place of its own.
 
@@ -355,8 +359,8 @@ class SCSA:
         self.host, (self._transfer, self._raw, published) = host, HOSTS[type(host)]
         self.settings = settings or published
 
-    def transfer(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap]) -> Transferred:
-        """Stylised features of one pair; the maps' classes are brought to every grid.
+    def encode(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap]) -> Scenery:
+        """What the host sees of one pair: content, style, and the maps of both as pictures. Settings do not matter.
 
         Raises UserError for batches, for maps of different palettes, or of another shape than their image.
         """
@@ -365,6 +369,7 @@ class SCSA:
         if not torch.equal(maps[0].palette, maps[1].palette):
             raise UserError("both maps need one palette; use maps.find_palette on both together")
         for semantic_map, image, name in zip(maps, (content, style), ("content", "style"), strict=True):
+            check_input(self.host, image, name)
             check_aspect(semantic_map, tuple(image.shape[2:]), name)
         images = (
             content,
@@ -372,11 +377,12 @@ class SCSA:
             *(m.picture(tuple(x.shape[2:])).to(x) for m, x in zip(maps, (content, style), strict=True)),
         )
         encoders = (self.host.features,) * 4 if self._raw else (self.host.encode_content, self.host.encode_style) * 2
-        scene = Scene(*(encode(image) for encode, image in zip(encoders, images, strict=True)), maps, self.settings)
-        return self._transfer(self.host, scene)
+        return tuple(encode(image) for encode, image in zip(encoders, images, strict=True))
+
+    def transfer(self, encoded: Scenery, maps: tuple[SemanticMap, SemanticMap]) -> Transferred:
+        """Stylised features of one pair; the maps' classes are brought to every grid."""
+        return self._transfer(self.host, Scene(*encoded, maps, self.settings))
 
     def __call__(self, content: Image, style: AnyImage, maps: tuple[SemanticMap, SemanticMap]) -> Image:
         """The stylised image, unclamped, of the content's size."""
-        check_input(self.host, content, "content")
-        check_input(self.host, style, "style")
-        return self.host.decode(self.transfer(content, style, maps))
+        return self.host.decode(self.transfer(self.encode(content, style, maps), maps))
