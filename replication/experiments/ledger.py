@@ -336,7 +336,8 @@ def decide(claim: Claim, ours: Ours) -> dict[str, Any]:
             "no interval: a distance between sets, or a single run" if np.isnan(found.supports) else "",
         ),
     }
-    return line | (_in_part(claim, ours, line["note"], _is_on_good_weights) if weak else {})
+    part = _in_part(claim, ours, line["note"], _is_on_good_weights) if weak else {}
+    return line | (part if "verdict" in part else {"note": part.get("note", line["note"])})
 
 
 def _verdict(supports: float, against: float, construction: bool) -> str:

@@ -15,9 +15,8 @@ E_s and (w, b). w conv + b identity is a modulated filter, with the convolution'
 detached.
 
 Two truths (EndyWon/MicroAST is the code)
-  code   the negatives of level 1 compare with the other RESULTS, all others with the other styles. The default; it is
-         what
-         made the published weights.
+  code   the negatives of level 1 compare with the other RESULTS, all others with the other styles. The default; it
+         is what made the published weights.
   paper  all negatives compare with the other styles.
 Both sum L_ssc over the batch and need at least two images. The widths (16, 32, 64) are the method's own, whatever the
 encoder of the losses; alpha mixes the AdaINs only, not the filters, so 0 does not give the content back.

@@ -420,6 +420,25 @@ def test_a_claim_on_a_network_that_is_not_good_enough_is_not_decided(tmp_path, n
         assert line["effect"] == pytest.approx(3 if part == BETTER else -3, abs=0.2), "the numbers stay"
 
 
+def test_comparisons_between_good_networks_may_contradict_and_never_support(tmp_path):
+    write_cells(tmp_path)
+    every = [f"content_loss[StyA2K] {sign} content_loss[others]" for sign in "<>"]
+    whole = [decide(tmp_path, part) for part in every]
+    assert [line["verdict"] for line in whole] == ["supported", "contradicted"]
+    write_health(tmp_path, dict.fromkeys(("sanet-code-student-seed0", "adain-code-student-seed0"), IGNORES))
+    lower, higher = (decide(tmp_path, part) for part in every)
+    assert lower["verdict"] == NOT_DECIDED and higher["verdict"] == "contradicted"
+    assert "4 of 6 comparisons can be made, which is not enough to decide" in lower["note"]
+    assert {name: lower[name] for name in ("p", "effect", "of")} == {
+        name: whole[0][name] for name in ("p", "effect", "of")
+    }
+    assert "4 of 6 comparisons can be made" in higher["note"] and f"SANet {IGNORES}" in higher["note"]
+    assert higher["of"] not in [f"content_loss[StyA2K] > content_loss[{row}]" for row in ("SANet", "AdaIN")]
+    assert decide(tmp_path, every[1], at_least=1)["verdict"] == NOT_DECIDED, "one of many may still hold"
+    write_health(tmp_path, {"stya2k-code-student-seed0": IGNORES})
+    assert decide(tmp_path, every[1])["verdict"] == NOT_DECIDED, "it is in every comparison"
+
+
 def test_a_claim_on_other_rows_is_decided_all_the_same(tmp_path):
     write_cells(tmp_path)
     write_health(tmp_path, {"mccnet-code-student-seed0": IGNORES, "stya2k-code-continued-student-seed0": IGNORES})
