@@ -128,6 +128,9 @@ class Ours:
         self._frames: dict[str, pd.DataFrame | None] = {}
         self._values: dict[Term, Estimate | float | None] = {}
         self._apart: dict[str, tuple[float, int] | None] = {}
+        # Networks behind a row, and why they are not good enough, by paper, table and row: asked for every metric.
+        self._behind: dict[tuple[str, str, str], list[Row]] = {}
+        self._weak: dict[tuple[str, str, str], str] = {}
 
     def _frame(self, name: str) -> pd.DataFrame | None:
         if name not in self._frames:
@@ -165,8 +168,11 @@ class Ours:
 
     def _networks(self, term: Term) -> list[Row]:
         """The trained rows that a term stands on; none for a picture."""
-        networks = rows_behind(term.paper, term.table)[term.row]
-        return [row for row in with_official(networks) if row.official == self.official]
+        place = term.paper, term.table, term.row
+        if place not in self._behind:
+            networks = rows_behind(term.paper, term.table)[term.row]
+            self._behind[place] = [row for row in with_official(networks) if row.official == self.official]
+        return self._behind[place]
 
     def trainings(self, term: Term) -> int | None:
         """How many trainings a row's cells come from; None where no network is behind it."""
@@ -175,7 +181,7 @@ class Ours:
         cells = self._frame(f"{tables.slug(term.paper, term.table)}.cells.csv")
         if cells is None or "seed" not in cells:  # measured on the first training alone
             return len({row.arm for row in networks})
-        return cells[cells.row == self.row(term)].seed.nunique()
+        return cells.seed[cells.row == self.row(term)].nunique()
 
     def arms(self, term: Term) -> frozenset[tuple]:
         """The networks behind a term."""
@@ -210,8 +216,14 @@ class Ours:
         """Why the networks behind a term are not good enough; empty when they are, or when it has none."""
         if term.table == COUNTS or term.metric in COSTS:
             return ""
+        place = term.paper, term.table, term.row
+        if place not in self._weak:
+            self._weak[place] = self._why_weak(term)
+        return self._weak[place]
+
+    def _why_weak(self, term: Term) -> str:
         cells = self._frame(f"{tables.slug(term.paper, term.table)}.cells.csv")
-        seeds = set(cells[cells.row == self.row(term)].seed) if cells is not None and "seed" in cells else {0}
+        seeds = set(cells.seed[cells.row == self.row(term)]) if cells is not None and "seed" in cells else {0}
         networks = [row for row in self._networks(term) if row.seed in seeds]
         if self.official and not networks and self.row(term) != term.row:
             return UNMEASURED  # the files that it was measured with are gone

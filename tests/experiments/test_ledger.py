@@ -595,6 +595,17 @@ def terms_of(one: Claim) -> set[Term]:
 RESULTS = files.reference_results("cpu")
 
 
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """The committed results, as if every network were good enough, and the ledger on them."""
+    if not (RESULTS / "claims.csv").is_file():
+        pytest.fail(f"{RESULTS}/claims.csv is missing; restore it with git")
+    folder = tmp_path_factory.mktemp("results") / "healthy"
+    shutil.copytree(RESULTS, folder)
+    write_health(folder)
+    return folder, decide_all(Profile.load("cpu"), folder)[0]
+
+
 @pytest.mark.parametrize(
     ("paper", "table", "row", "metric"),
     [
@@ -604,15 +615,11 @@ RESULTS = files.reference_results("cpu")
         ("SCSA", "Comparison", "SANet+SCSA", "ssl"),
     ],
 )
-def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_path, paper, table, row, metric):
-    """On the committed results, as if every network were good enough: one cell made absurd, upwards and downwards."""
-    if not (RESULTS / "claims.csv").is_file():
-        pytest.fail(f"{RESULTS}/claims.csv is missing; restore it with git")
-    sizes, claims = Profile.load("cpu"), load_claims()
-    healthy = tmp_path / "healthy"
-    shutil.copytree(RESULTS, healthy)
-    write_health(healthy)
-    before, _ = decide_all(sizes, healthy, claims)
+def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(
+    tmp_path, healthy, paper, table, row, metric
+):
+    """One cell made absurd, upwards and downwards."""
+    (results, before), claims = healthy, load_claims()
     dependent = {
         one.id
         for one in claims
@@ -624,13 +631,13 @@ def test_one_edited_cell_changes_the_claims_that_depend_on_it_and_no_other(tmp_p
     moved, flipped = set(), set()
     for value in (1e9, -1e9):
         folder = tmp_path / f"{value:g}"
-        shutil.copytree(healthy, folder)
+        shutil.copytree(results, folder)
         cells = pd.read_csv(folder / name)
         where = cells.index[cells.row == row][0]
         cells[metric] = cells[metric].astype(float)
         cells.loc[where, metric] = value
         cells.to_csv(folder / name, index=False)
-        after, _ = decide_all(sizes, folder, claims)
+        after, _ = decide_all(Profile.load("cpu"), folder, claims)
         same = [a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(before.effect, after.effect, strict=True)]
         changed = set(before.id[[not s or v != w for s, v, w in zip(same, before.verdict, after.verdict, strict=True)]])
         assert changed <= dependent, f"{changed - dependent} do not depend on {metric}[{row}] of {paper} {table}"

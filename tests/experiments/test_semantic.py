@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from helpers.published_files import released_files
 
 from replication import files
@@ -19,6 +20,7 @@ from replication.experiments.semantic import (
     measure_jobs,
     semantic_table,
     shipped_semantic_rows,
+    stylise_job,
     sweep,
 )
 from replication.papers.printed import printed_numbers
@@ -52,6 +54,19 @@ def test_a_table_is_filled_and_stored(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(cells, measure_jobs(rows, jobs, "student"))
     gain = gains(cells, frame, ["ssl"]).iloc[0]
     assert gain.reported == pytest.approx(0.8762 - 1.6583) and gain.low <= gain.measured <= gain.high
+
+
+def test_rows_on_one_host_encode_a_job_once(monkeypatch):
+    """And what they share is their host's alone: every result is that of the row by itself."""
+    rows = [row for row in comparison() + sweep("sanet", sca=[0.7]) if row.host in ("sanet", "stytr2") and row.settings]
+    (job,) = [scene_job(0, 64)]
+    encoded, encode = [], semantic.SCSA.encode
+    monkeypatch.setattr(semantic.SCSA, "encode", lambda host, *a: encoded.append(host) or encode(host, *a))
+    seen = {}
+    together = [stylise_job(row, job, "student", seen) for row in rows]
+    assert len(encoded) == 2 and len(rows) == 6
+    for row, result in zip(rows, together, strict=True):
+        assert torch.equal(result, stylise_job(row, job, "student"))
 
 
 def test_a_host_with_its_authors_weights_is_compared_with_itself(tmp_path, monkeypatch):
