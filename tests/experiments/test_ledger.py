@@ -425,15 +425,15 @@ def test_comparisons_between_good_networks_may_contradict_and_never_support(tmp_
     every = [f"content_loss[StyA2K] {sign} content_loss[others]" for sign in "<>"]
     whole = [decide(tmp_path, part) for part in every]
     assert [line["verdict"] for line in whole] == ["supported", "contradicted"]
-    write_health(tmp_path, dict.fromkeys(("sanet-code-student-seed0", "adain-code-student-seed0"), IGNORES))
+    write_health(tmp_path, dict.fromkeys(("stytr2-code-student-seed0", "adain-code-student-seed0"), IGNORES))
     lower, higher = (decide(tmp_path, part) for part in every)
     assert lower["verdict"] == NOT_DECIDED and higher["verdict"] == "contradicted"
     assert "4 of 6 comparisons can be made, which is not enough to decide" in lower["note"]
     assert {name: lower[name] for name in ("p", "effect", "of")} == {
         name: whole[0][name] for name in ("p", "effect", "of")
     }
-    assert "4 of 6 comparisons can be made" in higher["note"] and f"SANet {IGNORES}" in higher["note"]
-    assert higher["of"] not in [f"content_loss[StyA2K] > content_loss[{row}]" for row in ("SANet", "AdaIN")]
+    assert "4 of 6 comparisons can be made" in higher["note"] and f"StyTr2 {IGNORES}" in higher["note"]
+    assert higher["of"] not in [f"content_loss[StyA2K] > content_loss[{row}]" for row in ("StyTr2", "AdaIN")]
     assert decide(tmp_path, every[1], at_least=1)["verdict"] == NOT_DECIDED, "one of many may still hold"
     write_health(tmp_path, {"stya2k-code-student-seed0": IGNORES})
     assert decide(tmp_path, every[1])["verdict"] == NOT_DECIDED, "it is in every comparison"
