@@ -48,8 +48,8 @@ stress: $(READY)  ## kill trainings at random moments, for minutes
 mutate: $(READY)  ## break the package on purpose, edit by edit, and see which the tests notice (ARGS=words of files)
 	$(BIN)/python tests/mutate.py $(ARGS)
 
-smoke: $(READY)  ## run every notebook in minutes, at sizes that say nothing
-	$(BIN)/python -m replication run --profile smoke
+smoke: $(READY)  ## run every notebook in minutes, JOBS at a time, at sizes that say nothing
+	$(BIN)/python -m replication run --profile smoke --jobs $(JOBS)
 
 quick: $(READY)  ## every table in minutes and coarsely, for a first look
 	$(BIN)/python -m replication run --profile quick

@@ -24,6 +24,7 @@ from typing import Any
 
 from . import files
 from .errors import NoWeights, UserError
+from .notebook_jobs import Order, order_of, run_side_by_side
 from .plugins import plugin_files
 from .profiles import NAMES, Profile
 from .sources import code_hash
@@ -244,17 +245,35 @@ def states(notebooks: list[Path], profile: str, settings: list[str]) -> list[Sta
     return found
 
 
-def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_run: bool = False) -> None:
+def run_notebooks(
+    notebooks: list[Path], profile: str, settings: list[str], dry_run: bool = False, jobs: int = 1
+) -> None:
     """Execute `notebooks` (all of notebooks/ when empty) on a profile, with NAME=VALUE settings.
 
     dry_run  only say which would run, and why
+    jobs     notebooks at a time, as far as they do not wait for each other (`notebook_jobs`)
 
     Where the profile has the papers' own grids, how long that takes is estimated first.
     A notebook that needs trained networks of a width at which there are none is left out, and said so.
     Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
     """
-    chosen, left_out = states(notebooks, profile, settings), []
-    if not dry_run and any(state.reason for state in chosen):
+    chosen = states(notebooks, profile, settings)
+    turns = [
+        Turn(
+            state,
+            line=f"[{position}/{len(chosen)}] {state.notebook.stem}",
+            order=order_of(state.notebook.stem, read_notebook(state.notebook)),
+            bar=jobs == 1,
+        )
+        for position, state in enumerate(chosen, 1)
+    ]
+    if dry_run:
+        for turn in turns:
+            print(f"{turn.line}: {turn.state.reason or 'current'}", flush=True)
+        return
+    if not any(state.reason for state in chosen):
+        jobs = 1
+    else:
         from .warm_kernels import warm_up
 
         print(cost(chosen, profile), flush=True)
@@ -265,42 +284,94 @@ def run_notebooks(notebooks: list[Path], profile: str, settings: list[str], dry_
             if text := estimate(sizes):
                 print(f"profile {profile}: {text}", flush=True)
         _kernel_environment()
-        warm_up()
-    for position, state in enumerate(chosen, 1):
-        notebook, stamp = state.notebook, state.stamp
-        line = f"[{position}/{len(chosen)}] {notebook.stem}"
-        if dry_run:
-            print(f"{line}: {state.reason or 'current'}", flush=True)
-            continue
-        with _alone(stamp, line):
-            # Asked again: notebooks before it, or another command, have run since.
-            if not stale_because(stamp, state.key):
-                print(f"{line}: unchanged", flush=True)
-                continue
-            print(f"{line} …", flush=True)
-            started = time.monotonic()
-            try:
-                record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values)
-            except NoWeights as error:
-                left_out.append(notebook.stem)
-                print(f"{line}: left out, {error}", flush=True)
-                continue
-            results = [path.resolve() for path in (files.RESULTS, files.FIGURES)]
-            written = {path for path in record["written"] if any(Path(path).is_relative_to(root) for root in results)}
-            facts = {
-                "key": state.key,
-                "parameters": state.values,
-                "inputs": {path: _state_of(path) for path in _inputs(record, written)},
-                "outputs": {path: _state_of(path) for path in sorted(written) if Path(path).is_file()},
-                "seconds": round(time.monotonic() - started, 1),
-                "processor_seconds": record["processor_seconds"],
-            }
-            files.write_json(stamp, facts)
-            pictures = [path for path in facts["outputs"] if Path(path).is_relative_to(files.FIGURES.resolve())]
-            shown = [os.path.relpath(path) for path in pictures if not path.endswith(".json")][:1]
-            print(", ".join([f"{line}: {time.monotonic() - started:.0f} s", *shown]), flush=True)
+        if jobs == 1:
+            warm_up()
+    if jobs == 1:
+        written = list(map(_take, turns))
+    else:
+        named = {turn.state.notebook.stem: turn for turn in turns}
+        written = run_side_by_side(named, {name: turn.order for name, turn in named.items()}, jobs, _take)
+    left_out = [turn.state.notebook.stem for turn, done in zip(turns, written, strict=True) if not done]
+    for turn in turns:
+        _check_order(turn, turns)
     if left_out:
         print(f"left out for want of trained networks at this profile's width: {', '.join(left_out)}", flush=True)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A notebook in a run.
+
+    line   what its lines begin with
+    order  when it may run
+    bar    whether a terminal shows how far it is
+    """
+
+    state: State
+    line: str
+    order: Order
+    bar: bool
+
+
+def _take(turn: Turn) -> bool:
+    """Run a notebook unless it is current; False when it is left out for want of trained networks."""
+    state, line = turn.state, turn.line
+    notebook, stamp = state.notebook, state.stamp
+    with _alone(stamp, line):
+        # Asked again: notebooks before it, or another command, have run since.
+        if not stale_because(stamp, state.key):
+            _say(f"{line}: unchanged")
+            return True
+        _say(f"{line} …")
+        started = time.monotonic()
+        try:
+            record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values, turn.bar)
+        except NoWeights as error:
+            _say(f"{line}: left out, {error}")
+            return False
+        results = [path.resolve() for path in (files.RESULTS, files.FIGURES)]
+        written = {path for path in record["written"] if any(Path(path).is_relative_to(root) for root in results)}
+        facts = {
+            "key": state.key,
+            "parameters": state.values,
+            "inputs": {path: _state_of(path) for path in _inputs(record, written)},
+            "outputs": {path: _state_of(path) for path in sorted(written) if Path(path).is_file()},
+            "seconds": round(time.monotonic() - started, 1),
+            "processor_seconds": record["processor_seconds"],
+        }
+        files.write_json(stamp, facts)
+        pictures = [path for path in facts["outputs"] if Path(path).is_relative_to(files.FIGURES.resolve())]
+        shown = [os.path.relpath(path) for path in pictures if not path.endswith(".json")][:1]
+        _say(", ".join([f"{line}: {time.monotonic() - started:.0f} s", *shown]))
+    return True
+
+
+def _say(line: str) -> None:
+    """Print a line in one piece: other processes print beside this one."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _check_order(turn: Turn, turns: list[Turn]) -> None:
+    """Raises UserError for a notebook that reads what another writes and does not wait for it."""
+    if turn.order.after is None or not turn.state.stamp.is_file():
+        return
+    read, own = _stamped(turn.state, "inputs"), _stamped(turn.state, "outputs")
+    writers: dict[str, set[str]] = {}
+    for other in turns:
+        for path in read & _stamped(other.state, "outputs") - own:
+            writers.setdefault(path, set()).add(other.state.notebook.stem)
+    for path, names in sorted(writers.items()):
+        if not names & set(turn.order.after):
+            raise UserError(
+                f"{turn.state.notebook.name} reads {os.path.relpath(path)}, which {' and '.join(sorted(names))} writes,"
+                ' and does not say so: add it to "after" of "order" in the notebook\'s metadata'
+            )
+
+
+def _stamped(state: State, what: str) -> set[str]:
+    """Paths that a stamp holds as inputs or outputs."""
+    return set(files.read_object(state.stamp, "remove it").get(what, {})) if state.stamp.is_file() else set()
 
 
 def cost(chosen: list[State], profile: str) -> str:
@@ -341,7 +412,7 @@ def _alone(stamp: Path, line: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{line}: waiting for another command that runs it", flush=True)
+            _say(f"{line}: waiting for another command that runs it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -351,7 +422,7 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, Any]:
+def _execute(notebook: Path, target: Path, values: dict[str, Any], bar: bool) -> dict[str, Any]:
     """Run a notebook, write its executed copy to `target`, and return the kernel's record."""
     import nbclient
     import nbformat
@@ -387,7 +458,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> dict[str, 
             cwd=files.ROOT,
             kernel_name="python3",
             language="python",
-            progress_bar=sys.stderr.isatty(),
+            progress_bar=bar and sys.stderr.isatty(),
             autosave_cell_every=0,
             kernel_manager_class=WarmKernelManager,
         )

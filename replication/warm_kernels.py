@@ -15,9 +15,13 @@ from pathlib import Path
 
 from jupyter_client.manager import AsyncKernelManager
 
-# Imported once. Matplotlib is not: it reads at import which backend the kernel has chosen.
+# Imported once.
 PRELOADED = (
     "torch",
+    "torchvision.ops",
+    "matplotlib.pyplot",
+    "matplotlib.backends.backend_pdf",
+    "seaborn",
     "pandas",
     "scipy.stats",
     "scipy.ndimage",
@@ -37,6 +41,8 @@ def warm_up() -> None:
 
     Kernels have the environment of the first call, and what their manager adds.
     """
+    # What ipykernel chooses; matplotlib reads it when it is imported.
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOADED])
     ensure_running()
 
@@ -88,7 +94,7 @@ def _start(command: list[str], environment: dict[str, str], folder: str) -> None
     os.environ.update(environment)
     # The kernel ends with the command, however that ends; ipykernel would watch the fork server instead.
     os.environ.pop("JPY_PARENT_PID", None)
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[:0] = [folder, str(Path(__file__).parent.parent)]  # as -m and PYTHONPATH do
     sys.argv = command[2:]
@@ -97,7 +103,7 @@ def _start(command: list[str], environment: dict[str, str], folder: str) -> None
     main()
 
 
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+def end_with(parent: multiprocessing.process.BaseProcess) -> None:
     """End this process, and those that it has started, when its parent has ended."""
     parent.join()
     os.killpg(0, signal.SIGKILL)

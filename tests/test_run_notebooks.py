@@ -13,6 +13,7 @@ import nbformat
 import pytest
 import torch
 from helpers.kills import KILLS, run_script
+from helpers.notebooks import notebook
 
 from replication import files
 from replication import run_notebooks as run_module
@@ -21,16 +22,6 @@ from replication.errors import UserError
 from replication.run_notebooks import parameters, parse_overrides, run_notebooks
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
-
-
-def notebook(path, *sources, parameters='profile = "cpu"\ncount = 3\nname = "a"'):
-    cells = [
-        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
-        *map(nbformat.v4.new_code_cell, sources),
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -353,6 +344,18 @@ def test_a_killed_run_loses_the_notebook_in_work_and_nothing_else(kills, place):
         source = code.format(folder=str(place / "results"))
         notebook(place / f"{name}.ipynb", source, parameters=f'profile = "cpu"\nname = "{name}"')
     assert run_script(place, KILLED, kills).endswith("survived\n")
+
+
+def test_reading_what_another_writes_has_to_be_declared(place, monkeypatch):
+    monkeypatch.setenv("REPLICATION_CONTENT", str(place / "results"))  # beside the checkout only the user's files count
+    table = str(place / "results/smoke/a.csv")
+    first = notebook(place / "a.ipynb", f"from replication import files; files.write_text({table!r}, '1')")
+    second, read = place / "b.ipynb", f"open({table!r}).read()"
+    run_notebooks([first, notebook(second, read, order={"after": ["a"]})], "smoke", [])
+    run_notebooks([first, notebook(second, read)], "smoke", [])
+    said = r"b.ipynb reads .*smoke/a.csv, which a writes, and does not say so: add it to \"after\" of \"order\""
+    with pytest.raises(UserError, match=said):
+        run_notebooks([first, notebook(second, read, order={"after": []})], "smoke", [])
 
 
 def test_relative_places_are_made_absolute(monkeypatch, tmp_path):

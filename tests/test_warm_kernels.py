@@ -6,31 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import nbformat
+from helpers.notebooks import all_end, notebook
 
 from replication import files
 
 RUN = [sys.executable, "-m", "replication", "run", "--profile", "smoke"]
 
 
-def notebook(path, *sources: str):
-    cells = [nbformat.v4.new_code_cell('profile = "cpu"', metadata={"tags": ["parameters"]})]
-    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
-    return str(path)
-
-
 def environment(folder) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(files.ROOT), "REPLICATION_BUILD": str(folder / "build")}
-
-
-def alive(pid: str) -> bool:
-    """Whether a process runs; one that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_kernels_share_packages_and_nothing_else(tmp_path):
@@ -60,7 +45,4 @@ def test_a_kernel_ends_with_a_command_that_is_killed(tmp_path):
             time.sleep(0.05)
         started = begun.read_text().split()
         run.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 60
-    while any(map(alive, started)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(started) == 2 and not any(map(alive, started))
+    assert len(started) == 2 and all_end(started)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..errors import UserError
 from ..files import printable
 from .options import Commands, official_option, profile_option
 
@@ -35,6 +36,13 @@ def add_run(commands: Commands) -> None:
         help="run what makes this table, for example 'StyA2K Table 1'; may be given several times",
     )
     command.add_argument("--dry-run", action="store_true", help="only say which notebooks would run, and why")
+    command.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="notebooks at a time, each with its share of the cores; one that measures times runs alone (default: 1)",
+    )
     official_option(command)
     command.set_defaults(run=_run)
 
@@ -44,9 +52,11 @@ def _run(arguments: argparse.Namespace) -> None:
     from ..papers.makers import notebooks_for
     from ..run_notebooks import run_notebooks
 
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs {arguments.jobs}: it must be at least 1")
     official_folder()  # a mistyped one is said before anything runs
     made = [ROOT / "notebooks" / f"{name}.ipynb" for name in notebooks_for(arguments.table)] if arguments.table else []
-    run_notebooks([*made, *arguments.notebooks], arguments.profile, arguments.set, arguments.dry_run)
+    run_notebooks([*made, *arguments.notebooks], arguments.profile, arguments.set, arguments.dry_run, arguments.jobs)
 
 
 def add_status(commands: Commands) -> None:
