@@ -4,8 +4,9 @@ PROFILE ?= cpu
 CONTENT ?= builtin
 STYLE ?= builtin
 ARGS ?=
-# Processes that the tests run in, each with one thread.
-JOBS ?= 2
+# Processes that the tests run in, each with one thread, and notebooks at a time of `make smoke`. A third on two cores
+# pays, because many tests wait for the commands that they started.
+JOBS ?= 3
 # CPU=1 installs PyTorch without CUDA, from its own index: 4 GB less.
 CPU ?=
 BIN := .venv/bin
@@ -34,8 +35,8 @@ build/cpu.lock: requirements.lock
 	mkdir -p build
 	grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > $@
 
-test: $(READY)  ## run the tests, JOBS files at a time (ARGS=-x passes options to pytest)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+test: $(READY)  ## run the tests in JOBS processes (ARGS=-x passes options to pytest)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(READY)  ## check the formatting of code and notebooks, and the order of imports
 	$(BIN)/python -m ruff check .
