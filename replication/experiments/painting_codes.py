@@ -59,9 +59,9 @@ def brightness_told(
     features = [[_features(mccnet, image) for image in images] for images in (fitted, unseen)]
     truths = [np.array([lightness(image)[1] for image in images]) for images in (fitted, unseen)]
     codes: dict[str, Callable[[Tensor], Tensor]] = {
-        "mean and deviation of every channel (AdaIN reads them)": lambda f: torch.cat(mean_std(f), dim=1),
-        "correlations of channels (all that normalised features hold)": _correlations,
-        "energies of g, as trained (MCCNet reads them)": mccnet.mcc_module.MCCN.energies,
+        "means and deviations, which AdaIN reads": lambda f: torch.cat(mean_std(f), dim=1),
+        "correlations, all that normalised features hold": _correlations,
+        "energies of g as trained, which MCCNet reads": mccnet.mcc_module.MCCN.energies,
     }
     found = {}
     with torch.inference_mode():
