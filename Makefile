@@ -4,8 +4,8 @@ PROFILE ?= cpu
 CONTENT ?= builtin
 STYLE ?= builtin
 ARGS ?=
-# Processes that the tests run in, each with one thread, and notebooks at a time of `make smoke`. A third on two cores
-# pays, because many tests wait for the commands that they started.
+# Processes that the tests run in, each with one thread, and notebooks at a time of `make smoke`. One more than
+# two cores, because many tests wait for the commands that they started.
 JOBS ?= 3
 # CPU=1 installs PyTorch without CUDA, from its own index: 4 GB less.
 CPU ?=

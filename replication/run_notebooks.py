@@ -276,7 +276,7 @@ def run_notebooks(
     else:
         from .warm_kernels import warm_up
 
-        print(cost(chosen, profile), flush=True)
+        print(cost(chosen, profile) + (", one after the other" if jobs > 1 else ""), flush=True)
         sizes = Profile.load(profile)
         if sizes.own_grids:
             from .evaluation.estimate import estimate

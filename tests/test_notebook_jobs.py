@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.notebooks import all_end, notebook
+from helpers.notebooks import all_end, notebook, start_for_a_signal
 from helpers.turns import die, fail_or_end, meet, wait_for
 
 from replication import files
@@ -82,7 +82,7 @@ def test_two_kernels_meet(tmp_path):
         for own, other in (("one", "two"), ("two", "one"))
     ]
     run, environment = command(tmp_path, *paths, "--jobs", 2)
-    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "[1/2] one …" in done.stdout and "[2/2] two: " in done.stdout
     assert {path.name for path in (tmp_path / "build/notebooks/smoke").glob("*.ipynb")} == {"one.ipynb", "two.ipynb"}
@@ -99,20 +99,11 @@ def test_kernels_end_with_the_command(how, tmp_path):
         for path in begun
     ]
     run, environment = command(tmp_path, *paths, "--jobs", 2)
-    with subprocess.Popen(
-        run,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell that runs the tests in the background lets its children ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
+    with start_for_a_signal(run, environment) as process:
         wait_for(*begun)
         kernels = [path.read_text() for path in begun]
         os.killpg(process.pid, how)
-        _, shown = process.communicate(timeout=60)
+        _, shown = process.communicate(timeout=300)
     if how == signal.SIGINT:
         assert process.returncode == 130 and shown == "stopped; run the same command again to go on\n"
     assert all_end(kernels)

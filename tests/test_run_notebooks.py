@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import torch
 from helpers.kills import KILLS, run_script
-from helpers.notebooks import notebook
+from helpers.notebooks import notebook, start_for_a_signal
 
 from replication import files
 from replication import run_notebooks as run_module
@@ -103,16 +103,7 @@ def test_an_interrupted_run_says_so_and_nothing_else(place):
     notebook(path, f"import time; open({str(begun)!r}, 'w').close(); time.sleep(60)")
     command = [sys.executable, "-m", "replication", "run", str(path), "--profile", "smoke"]
     environment = {**os.environ, "PYTHONPATH": str(files.ROOT)}
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell that runs the tests in the background lets its children ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as run:
+    with start_for_a_signal(command, environment) as run:
         while not begun.exists() and run.poll() is None:
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)

@@ -11,6 +11,7 @@ and all write to the same store.
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,8 @@ def in_parallel(function: Callable[[Any], None], items: Sequence, title: str, wo
             file=sys.__stderr__,
             position=int(in_notebook),
             leave=not in_notebook,
-            disable=None if items else True,
+            # None: on a terminal only; several notebooks at a time show none, their bars would write over each other.
+            disable=True if not items or "TQDM_DISABLE" in os.environ else None,
         ) as bar,
     ):
         for _ in pool.map(function, items):

@@ -1,5 +1,7 @@
 """Notebooks made from scratch, and whether what they started still runs."""
 
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,22 @@ def alive(pid: str) -> bool:
 
 
 def all_end(pids: list[str]) -> bool:
-    """Whether all processes end within a minute."""
-    until = time.monotonic() + 60
+    """Whether all processes end, within minutes."""
+    until = time.monotonic() + 300
     while any(map(alive, pids)) and time.monotonic() < until:
         time.sleep(0.05)
     return not any(map(alive, pids))
+
+
+def start_for_a_signal(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own; what it says as errors is kept."""
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs the tests in the background lets its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )

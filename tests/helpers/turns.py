@@ -8,8 +8,8 @@ from replication.errors import UserError
 
 
 def wait_for(*paths: Path) -> None:
-    """Until all files are there; a minute at most."""
-    until = time.monotonic() + 60
+    """Until all files are there; so long that only what never comes is given up."""
+    until = time.monotonic() + 600
     while not all(path.exists() for path in paths):
         if time.monotonic() > until:
             raise TimeoutError(f"none has written {paths}")

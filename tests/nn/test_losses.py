@@ -303,7 +303,10 @@ def stya2k_pictures():
 
 @cache
 def stya2k_targets(chosen: Variant, judge: str) -> list[np.ndarray]:
-    """What the local loss compares with at relu2_1 to relu5_1: the slow part, once for arms whose targets are alike."""
+    """What the local loss compares with at relu2_1 to relu5_1: the slow part, once for arms whose targets are alike.
+
+    judge  who encodes in the test that runs
+    """
     (c,), (s,) = map(encode, stya2k_pictures())
     targets = []
     for level in range(2, 6):
