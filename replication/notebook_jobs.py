@@ -52,19 +52,26 @@ def order_of(name: str, content: Mapping[str, Any]) -> Order:
 
 
 def run_side_by_side(
-    items: Mapping[str, Item], orders: Mapping[str, Order], jobs: int, run: Callable[[Item], Outcome]
+    items: Mapping[str, Item],
+    orders: Mapping[str, Order],
+    jobs: int,
+    run: Callable[[Item], Outcome],
+    seconds: Mapping[str, float],
 ) -> list[Outcome]:
     """Call `run` for every item in `jobs` processes; an item begins when those that it waits for have ended.
 
-    items   by name, in the order in which they run where nothing else decides
-    orders  of the items, by name
-    run     a function of a module; one that stands alone is called in this process, after the others that can go first
+    items    by name, in the order in which they run where nothing else decides
+    orders   of the items, by name
+    run      a function of a module; one that stands alone is called in this process, after the others that can go first
+    seconds  how long items will take, as far as it is known: the one goes first that, with the longest chain of those
+             that wait for it, takes longest
 
     When one fails nothing more begins; what runs beside it ends and is kept, and then its error is raised.
     """
     names, outcomes, ready = list(items), {}, []
     running: dict[Future, str] = {}
     waits_for = {name: _waits_for(name, names, orders[name]) for name in names}
+    left = _seconds_left(waits_for, seconds)
     sorter: TopologicalSorter[str] = TopologicalSorter(waits_for)
     sorter.prepare()
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -72,7 +79,7 @@ def run_side_by_side(
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
         try:
             while sorter.is_active():
-                ready = sorted([*ready, *sorter.get_ready()], key=names.index)
+                ready = sorted([*ready, *sorter.get_ready()], key=lambda name: (-left[name], names.index(name)))
                 together = [name for name in ready if not orders[name].alone]
                 for name in together[: jobs - len(running)]:
                     running[pool.submit(run, items[name])] = name
@@ -101,6 +108,16 @@ def run_side_by_side(
 def _waits_for(name: str, names: Sequence[str], order: Order) -> set[str]:
     """Of the notebooks that run, those that have to end first."""
     return set(names[: names.index(name)]) if order.after is None else set(order.after) & set(names)
+
+
+def _seconds_left(waits_for: Mapping[str, set[str]], seconds: Mapping[str, float]) -> dict[str, float]:
+    """From the start of an item to the end of the longest chain of those that wait for it."""
+    left = {name: 0.0 for name in waits_for}
+    for name in reversed(list(TopologicalSorter(waits_for).static_order())):
+        left[name] += seconds.get(name, 0.0)
+        for earlier in waits_for[name]:
+            left[earlier] = max(left[earlier], left[name])
+    return left
 
 
 def _begin(threads: str) -> None:

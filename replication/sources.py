@@ -39,6 +39,7 @@ FLOORS = (
     "report",
     "kernel",
     "warm_kernels",
+    "notebook_states",
     "notebook_jobs",
     "run_notebooks",
     "status",

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from . import files
+from .notebook_states import State, cost, states
 from .papers.makers import MAKERS
-from .run_notebooks import State, cost, states
 
 
 def status(profile: str, settings: Sequence[str] = ()) -> tuple[list[str], bool]:

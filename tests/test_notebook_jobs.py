@@ -7,12 +7,12 @@ import sys
 
 import pytest
 from helpers.notebooks import all_end, notebook, start_for_a_signal
-from helpers.turns import die, fail_or_end, meet, wait_for
+from helpers.turns import die, fail_or_end, meet, note, wait_for
 
 from replication import files
 from replication.errors import UserError
 from replication.notebook_jobs import Order, order_of, run_side_by_side
-from replication.run_notebooks import read_notebook
+from replication.notebook_states import read_notebook
 
 
 def test_those_that_do_not_wait_meet_and_the_others_come_after(tmp_path, monkeypatch):
@@ -30,7 +30,7 @@ def test_those_that_do_not_wait_meet_and_the_others_come_after(tmp_path, monkeyp
         "c": Order(after=("a",)),
         "last": Order(),
     }
-    outcomes = run_side_by_side(turns, orders, 2, meet)
+    outcomes = run_side_by_side(turns, orders, 2, meet, {})
     assert [name for name, _, _ in outcomes] == list(turns)
     here = {name for name, process, _ in outcomes if process == os.getpid()}
     assert here == {"times"}, "it has this process and every core"
@@ -42,7 +42,7 @@ def test_what_runs_beside_a_failure_is_kept_and_what_waits_for_it_does_not_begin
     turns = {name: (tmp_path, name) for name in ("bad", "good", "later")}
     orders = {**dict.fromkeys(("bad", "good"), Order(after=())), "later": Order(after=("bad",))}
     with pytest.raises(UserError, match="^bad is wrong$"):
-        run_side_by_side(turns, orders, 2, fail_or_end)
+        run_side_by_side(turns, orders, 2, fail_or_end, {})
     assert (tmp_path / "good.ended").exists() and not (tmp_path / "later.begun").exists()
 
 
@@ -50,13 +50,21 @@ def test_nothing_begins_after_a_failure(tmp_path):
     (tmp_path / "good.begun").touch()
     turns, free = {name: (tmp_path, name) for name in ("bad", "later")}, Order(after=())
     with pytest.raises(UserError, match="^bad is wrong$"):
-        run_side_by_side(turns, dict.fromkeys(turns, free), 1, fail_or_end)
+        run_side_by_side(turns, dict.fromkeys(turns, free), 1, fail_or_end, {})
     assert not (tmp_path / "later.begun").exists()
+
+
+def test_what_takes_longest_with_all_that_waits_for_it_goes_first(tmp_path):
+    after = {"short": (), "unknown": (), "long": (), "first": (), "longest": ("first",)}
+    seconds = {"short": 1.0, "long": 5.0, "first": 1.0, "longest": 9.0}
+    turns = {name: (tmp_path, name) for name in after}
+    run_side_by_side(turns, {name: Order(after=names) for name, names in after.items()}, 1, note, seconds)
+    assert (tmp_path / "begun").read_text().split() == ["first", "longest", "long", "short", "unknown"]
 
 
 def test_a_process_that_dies_is_said():
     with pytest.raises(UserError, match="most often because memory ran out; run again with fewer --jobs"):
-        run_side_by_side({"a": "a"}, {"a": Order()}, 2, die)
+        run_side_by_side({"a": "a"}, {"a": Order()}, 2, die, {})
 
 
 def test_order_as_the_metadata_says_it():

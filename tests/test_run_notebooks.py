@@ -15,11 +15,11 @@ import torch
 from helpers.kills import KILLS, run_script
 from helpers.notebooks import notebook, start_for_a_signal
 
-from replication import files
-from replication import run_notebooks as run_module
+from replication import files, notebook_states
 from replication.data.images import write_image
 from replication.errors import UserError
-from replication.run_notebooks import parameters, parse_overrides, run_notebooks
+from replication.notebook_states import parameters, parse_overrides
+from replication.run_notebooks import run_notebooks
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -190,8 +190,8 @@ def test_a_notebook_depends_on_what_it_imports_and_reads(place, capsys, monkeypa
 def test_an_edit_makes_stale_what_depends_on_it_and_nothing_else(place, capsys, monkeypatch):
     path = notebook(place / "one.ipynb", "from replication.nn import layers\nlayers.EPS")
     run_notebooks([path], "smoke", [])
-    state, edited = run_module._state_of, set()
-    monkeypatch.setattr(run_module, "_state_of", lambda path: "edited" if path in edited else state(path))
+    state, edited = notebook_states.state_of, set()
+    monkeypatch.setattr(notebook_states, "state_of", lambda path: "edited" if path in edited else state(path))
     for name in ("report/site.py", "report/report.html", "methods/manet.py", "evaluation/stats.py"):
         edited.add(str(files.ROOT / "replication" / name))
         assert shown(capsys, path) == "current"
@@ -201,21 +201,21 @@ def test_an_edit_makes_stale_what_depends_on_it_and_nothing_else(place, capsys, 
 
 def test_the_users_folders_are_part_of_what_a_run_is_known_by(place, monkeypatch):
     path = notebook(place / "one.ipynb")
-    keys = [run_module._fixed_key(path, {})]
-    for name in run_module.ENVIRONMENT:
+    keys = [notebook_states._fixed_key(path, {})]
+    for name in notebook_states.ENVIRONMENT:
         monkeypatch.setenv(name, str(place))
-        keys.append(run_module._fixed_key(path, {}))
-    assert len(set(keys)) == 1 + len(run_module.ENVIRONMENT)
+        keys.append(notebook_states._fixed_key(path, {}))
+    assert len(set(keys)) == 1 + len(notebook_states.ENVIRONMENT)
 
 
 def test_a_comment_or_a_docstring_makes_nothing_stale(tmp_path):
     source = tmp_path / "a.py"
     source.write_text('"""One."""\nx = 1  # one\n')
-    before = run_module._state_of(str(source))
+    before = notebook_states.state_of(str(source))
     source.write_text('"""Another."""\n\nx = 1\n')
-    assert run_module._state_of(str(source)) == before
+    assert notebook_states.state_of(str(source)) == before
     source.write_text('"""Another."""\n\nx = 2\n')
-    assert run_module._state_of(str(source)) != before
+    assert notebook_states.state_of(str(source)) != before
 
 
 def test_a_kernel_that_dies_is_named(place, capsys):

@@ -7,8 +7,8 @@ from replication import files
 from replication import status as status_module
 from replication.__main__ import main
 from replication.errors import UserError
+from replication.notebook_states import State, states
 from replication.papers.makers import HEALTH, MAKERS, find_table, notebooks_for
-from replication.run_notebooks import State, states
 from replication.status import status
 
 

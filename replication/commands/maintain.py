@@ -21,7 +21,7 @@ def add_reference(commands: Commands) -> None:
 
 def _reference(arguments: argparse.Namespace) -> None:
     from ..experiments.verify import renew_reference
-    from ..run_notebooks import keep_durations
+    from ..notebook_states import keep_durations
 
     folder = renew_reference(arguments.profile)
     keep_durations(arguments.profile)

@@ -15,6 +15,7 @@ from replication.errors import UserError
 from replication.evaluation.efficiency import TIMES
 from replication.evaluation.intervals import compare
 from replication.experiments import ledger
+from replication.experiments.claim_numbers import REPLACED, Ours
 from replication.experiments.claims import (
     COSTS,
     KINDS,
@@ -29,9 +30,7 @@ from replication.experiments.claims import (
 from replication.experiments.ledger import (
     BY_CONSTRUCTION,
     NOT_DECIDED,
-    REPLACED,
     VERDICTS,
-    Ours,
     decide_all,
     error_rates,
     show_ledger,
