@@ -252,7 +252,8 @@ def train_arms(
                 f" {card_file(name).parent} and train them again after it"
             )
         fill_trained(model, load_checkpoint(name), name)
-        earlier = [*card.get("earlier", []), {key: card[key] for key in ("sha256", "commit", "seconds", "settings")}]
+        stage = {key: card[key] for key in ("sha256", "commit", "seconds", "settings", "data")}
+        earlier = [*card.get("earlier", []), stage]
         facts = {key: card[key] for key in ("method", "variant", "start", "start_sha256", "fresh") if key in card}
         order = seed + 1000 * len(earlier)  # the seed of the pairs, so that they do not come as they came before
         _train_and_ship(

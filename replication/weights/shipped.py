@@ -5,6 +5,7 @@ with licence and sha256 is one CSV beside the cards, named by its hash, because 
 weights' sha256 against the card. Weights of plugged-in methods lie in the build's checkpoints/, in the same form.
 """
 
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import files
+from ..data.assets import registry
 from ..errors import NoWeights, UserError
 from ..methods import BUILT_IN, METHODS, build, default_variant, method_name, plugged_in
 from ..methods.base import Method, parameter_count
@@ -119,12 +121,33 @@ def training_steps(name: str) -> int:
 
     The shared auto-encoder's do not count. 0 for a method without trained parameters. Raises UserError as `model_card`.
     """
-    card, steps = model_card(name), 0
-    while True:
-        steps += _own_steps(card)
-        if "start" not in card or card["start"].startswith("autoencoder-"):
-            return steps
-        card = model_card(card["start"])
+    return sum(_own_steps(card) for card in _cards_since_the_start(name))
+
+
+def photographs_among_styles(name: str) -> bool:
+    """Whether a shipped checkpoint, or what it went on from, was ever trained with photographs as styles.
+
+    By the lists of training files: of pictures on both sides, all but the paintings that "builtin" has there count as
+    photographs. Raises UserError as `model_card`.
+    """
+    stages = [stage for card in _cards_since_the_start(name) for stage in (*card.get("earlier", ()), card)]
+    lists = {_shelf_of(name) / stage["data"] for stage in stages if stage.get("data")}
+    return any(_has_photographs_among_styles(path) for path in lists if path.is_file())
+
+
+@cache
+def _has_photographs_among_styles(data_list: Path) -> bool:
+    role = pd.read_csv(data_list).set_index("role").sha256
+    paintings = {asset.sha256 for asset in registry() if asset.kind == "painting"}
+    return bool(set(role.loc[["content"]]) & set(role.loc[["style"]]) - paintings)
+
+
+def _cards_since_the_start(name: str) -> Iterator[dict[str, Any]]:
+    """The card of a checkpoint, and those of what it went on from, the shared auto-encoder not among them."""
+    card = model_card(name)
+    yield card
+    if not card.get("start", "autoencoder-").startswith("autoencoder-"):
+        yield from _cards_since_the_start(card["start"])
 
 
 def write_manifest() -> None:

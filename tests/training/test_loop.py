@@ -345,7 +345,7 @@ def test_shipped_weights_are_trained_further(pictures, build_folder, shelf, tmp_
     first, weights = model_card(name), load_checkpoint(name)
     train_arms("adain", None, "smoke", None, 0, *folders, steps=6, further=True)
     second = model_card(name)
-    assert second["earlier"] == [{key: first[key] for key in ("sha256", "commit", "seconds", "settings")}]
+    assert second["earlier"] == [{key: first[key] for key in ("sha256", "commit", "seconds", "settings", "data")}]
     assert all(second[key] == first[key] for key in ("seed", "start", "start_sha256"))
     assert second["settings"]["steps"] == 6 and manifest().set_index("file").steps[f"{name}.safetensors.xz"] == 10
     # It began where the first had ended, and with pairs in another order.

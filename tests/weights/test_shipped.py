@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from replication import files
 from replication.__main__ import parser
+from replication.data.assets import registry
 from replication.errors import UserError
 from replication.methods import METHODS
 from replication.nn import state as state_files
@@ -25,6 +26,7 @@ from replication.weights.shipped import (
     load_checkpoint,
     manifest,
     model_card,
+    photographs_among_styles,
     pretrained,
     weights_file,
 )
@@ -256,3 +258,28 @@ def test_everything_shipped_is_in_the_manifest_and_small():
     assert sum(path.stat().st_size for path in files.CHECKPOINTS.glob("*.safetensors*")) < 54e6
     for path in files.CHECKPOINTS.glob("*.safetensors*"):
         assert model_card(path.name.partition(".safetensors")[0])["sha256"] == files.sha256_file(path), path.name
+
+
+def test_photographs_among_the_styles_are_told_from_paintings_among_the_contents(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    painting = next(asset.sha256 for asset in registry() if asset.kind == "painting")
+    sides = {
+        "builtin": {"content": ["a" * 64, painting], "style": [painting]},
+        "both": {"content": ["a" * 64, painting], "style": [painting, "a" * 64]},
+    }
+    for name, files_of in sides.items():
+        lines = [f"{role},x,CC0,{sha}" for role, hashes in files_of.items() for sha in hashes]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["role,name,licence,sha256", *lines]))
+
+    def card(name, **facts):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"name": name, "sha256": "0", "commit": "", "licence": "", **facts})
+        )
+        return name
+
+    plain = card("sanet-code-half-seed0", data="builtin.csv", start="autoencoder-half")
+    further = card("stya2k-code-half-seed0", data="builtin.csv", earlier=[{"data": "both.csv"}])
+    arm = card("stya2k-no-da-half-seed0", data="builtin.csv", start=further)
+    without_list = card("adain-code-half-seed0", data="lost.csv")
+    shown = [name for name in (plain, further, arm, without_list) if photographs_among_styles(name)]
+    assert shown == [further, arm]
