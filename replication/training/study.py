@@ -18,6 +18,7 @@ FACTORS = {
     "judge": "encoder on whose features the losses were computed; own is the one whose features are transferred",
     "start": "of the decoder: mirror is the least-squares start, a name is the run whose decoder was taken over",
     "changes": "made to the fresh weights before the first step, by name",
+    "styles": "what the styles were: paintings, or photographs too; an auto-encoder has none",
     "steps": "optimiser steps",
     "batch": "pairs per step",
     "crop": "side of the training crops, in pixels",
@@ -54,7 +55,7 @@ def read_study() -> pd.DataFrame:
         frame = frame[["name", *FACTORS, *FINDINGS, "note"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); restore it with git") from error
-    return frame.replace({"judge": {"": "own"}, "start": {"": "none"}, "changes": {"": "none"}})
+    return frame.replace({"judge": {"": "own"}, **{name: {"": "none"} for name in ("start", "changes", "styles")}})
 
 
 def differing(study: pd.DataFrame, factor: str, free: Sequence[str] = ()) -> pd.DataFrame:
