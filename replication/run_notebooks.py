@@ -87,7 +87,8 @@ def run_notebooks(
         written = list(map(_take, turns))
     else:
         named = {turn.state.notebook.stem: turn for turn in turns}
-        orders, seconds = {name: turn.order for name, turn in named.items()}, expected_seconds(chosen, profile)
+        orders = {name: turn.order for name, turn in named.items()}
+        seconds = expected_seconds([state for state in chosen if state.reason], profile)
         written = run_side_by_side(named, orders, jobs, _take, seconds)
     left_out = [turn.state.notebook.stem for turn, done in zip(turns, written, strict=True) if not done]
     for turn in turns:
