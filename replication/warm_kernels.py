@@ -10,10 +10,13 @@ import os
 import signal
 import sys
 import threading
+import uuid
 from multiprocessing.forkserver import ensure_running
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from jupyter_client.manager import AsyncKernelManager
+from traitlets import default
 
 # Imported once.
 PRELOADED = (
@@ -77,7 +80,20 @@ class _Process:
 
 
 class WarmKernelManager(AsyncKernelManager):
-    """jupyter_client's manager; its kernel is forked instead of started by the command of its specification."""
+    """jupyter_client's manager; its kernel is forked instead of started by the command of its specification.
+
+    They talk through sockets that are files. A TCP port would be chosen here and bound later by the kernel, and another
+    program can take it in between.
+    """
+
+    @default("transport")
+    def _transport_default(self) -> str:
+        return "ipc"
+
+    @default("ip")
+    def _ip_default(self) -> str:
+        # Beside the fork server's own socket: a short path, which sockets need, and removed with this process.
+        return str(Path(get_temp_dir()) / uuid.uuid4().hex[:8])
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options) -> None:
         process = _Process(kernel_cmd, options["env"], options.get("cwd") or os.getcwd())

@@ -22,14 +22,16 @@ def test_kernels_share_packages_and_nothing_else(tmp_path):
     first = notebook(tmp_path / "a.ipynb", "import builtins, sys, os; builtins.left = 1; os.environ['LEFT'] = '1'")
     report = tmp_path / "report.json"
     facts = "{'torch': 'torch' in sys.modules, 'left': hasattr(builtins, 'left') or 'LEFT' in os.environ,"
+    facts += " 'transport': json.loads(ipykernel.get_connection_info())['transport'],"
     facts += " 'package': sorted(name for name in sys.modules if name.startswith('replication'))}"
     second = notebook(
-        tmp_path / "b.ipynb", f"import builtins, json, os, sys; json.dump({facts}, open({str(report)!r}, 'w'))"
+        tmp_path / "b.ipynb", f"import builtins, ipykernel, json, os, sys; json.dump({facts}, open({str(report)!r}, 'w'))"
     )
     done = subprocess.run([*RUN, first, second], env=environment(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())
     assert found["torch"] and not found["left"]
+    assert found["transport"] == "ipc"  # another program could take a port before the kernel binds it
     assert found["package"] == ["replication", "replication.kernel", "replication.warm_kernels"]
 
 
