@@ -25,7 +25,8 @@ def test_kernels_share_packages_and_nothing_else(tmp_path):
     facts += " 'transport': json.loads(ipykernel.get_connection_info())['transport'],"
     facts += " 'package': sorted(name for name in sys.modules if name.startswith('replication'))}"
     second = notebook(
-        tmp_path / "b.ipynb", f"import builtins, ipykernel, json, os, sys; json.dump({facts}, open({str(report)!r}, 'w'))"
+        tmp_path / "b.ipynb",
+        f"import builtins, ipykernel, json, os, sys; json.dump({facts}, open({str(report)!r}, 'w'))",
     )
     done = subprocess.run([*RUN, first, second], env=environment(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
