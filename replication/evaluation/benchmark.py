@@ -90,14 +90,17 @@ def operator_peak(name: str, tokens: int) -> int:
 def operator_peaks(counts: Sequence[int], names: Sequence[str] | None = None) -> pd.DataFrame:
     """Peak of every operator at each number of tokens, in a process each, with the fitted exponent as the last column.
 
-    An allocator's granularity hides small peaks: none counts as less than eight maps.
+    An allocator's granularity hides small peaks: none counts as less than eight maps. A process that was killed leaves
+    a NaN.
     """
-    lines = {
-        name: {count: max(_apart(operator_peak, name, count) or 0, 8 * 16 * 4 * count) for count in counts}
-        for name in names or operators()
-    }
-    frame = pd.DataFrame(lines).T
-    frame["exponent"] = np.polyfit(np.log(counts), np.log(frame[list(counts)].to_numpy(dtype=float).T), 1)[0]
+
+    def peak(name: str, count: int) -> float:
+        found = _apart(operator_peak, name, count)
+        return np.nan if found is None else float(max(found, 8 * 16 * 4 * count))
+
+    frame = pd.DataFrame({name: {count: peak(name, count) for count in counts} for name in names or operators()}).T
+    steps = np.log(counts) - np.log(counts).mean()
+    frame["exponent"] = np.log(frame[list(counts)]) @ steps / (steps @ steps)  # the slope of least squares
     return frame
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ..errors import UserError
@@ -198,6 +198,21 @@ class AttentionRecord:
         for start in range(0, len(self.queries), chunk):
             yield self.weights(slice(start, start + chunk))
 
+    def of_queries(self, read: Callable[[Float[Tensor, "part keys"]], Tensor]) -> Shaped[Tensor, "height width *_"]:
+        """What `read` makes of the weights of each query, over the content grid.
+
+        It goes into one tensor: small tensors that outlive their part would lie between the parts in memory, which an
+        allocator could then not hand out again, and all parts together are the dense map.
+        """
+        found, start = None, 0
+        for part in self.walk():
+            got = read(part)
+            if found is None:
+                found = got.new_empty(len(self.queries), *got.shape[1:])
+            found[start : start + len(part)] = got
+            start += len(part)
+        return found.unflatten(0, self.content)  # (n, ...) -> (h, w, ...) of the content
+
     def on_style(self, values: Float[Tensor, "part keys"], spread: bool) -> Float[Tensor, "part height width"]:
         """Values of keys on the style grid.
 
@@ -237,16 +252,11 @@ class AttentionRecord:
         height, width = self.style
         if not (0 <= y < height and 0 <= x < width):
             raise UserError(f"key ({y}, {x}) is outside the style grid of {height}x{width} at {self.layer}")
-        # Copies: a view would keep the whole part, and all parts together are the dense map.
-        # (n,) -> (h, w) of the content
-        return torch.cat([self.on_style(part, spread=True)[:, y, x].clone() for part in self.walk()]).unflatten(
-            0, self.content
-        )
+        return self.of_queries(lambda part: self.on_style(part, spread=True)[:, y, x])
 
     def effective_keys(self) -> Float[Tensor, "height width"]:
         """exp(entropy) of every content position's attention: 1 is one-hot, the number of keys is uniform."""
-        counts = [torch.special.entr(part).sum(dim=1).exp() for part in self.walk()]
-        return torch.cat(counts).unflatten(0, self.content)  # (n,) -> (h, w) of the content
+        return self.of_queries(lambda part: torch.special.entr(part).sum(dim=1).exp())
 
     def key_positions(self) -> Float[Tensor, "keys 2"]:
         """(y, x) of every key's centre as fractions of the style's height and width."""
@@ -261,19 +271,18 @@ class AttentionRecord:
 
     def matched(self) -> Float[Tensor, "height width 2"]:
         """(y, x) of the key with the largest weight for every content position, as fractions of the style's sides."""
-        best = torch.cat([part.argmax(dim=1) for part in self.walk()])
-        return self.key_positions()[best].unflatten(0, self.content)  # (n, 2) -> (h, w, 2) of the content
+        return self.key_positions()[self.of_queries(lambda part: part.argmax(dim=1))]
 
     def centre_and_spread(self) -> tuple[Float[Tensor, "height width 2"], Float[Tensor, "height width"]]:
         """Weighted mean position of the keys that every content position attends to, and the root mean square distance
         from it, as fractions of the style's sides.
         """
         places = self.key_positions()
-        means, spreads = [], []
-        for part in self.walk():
+
+        def moments(part: Float[Tensor, "part keys"]) -> Float[Tensor, "part 3"]:
             mean = part @ places
-            square = part @ places.square()
-            means.append(mean)
-            spreads.append((square - mean.square()).sum(dim=1).clamp_min(0).sqrt())
-        # (n, 2) -> (h, w, 2), (n,) -> (h, w) of the content
-        return torch.cat(means).unflatten(0, self.content), torch.cat(spreads).unflatten(0, self.content)
+            spread = (part @ places.square() - mean.square()).sum(dim=1, keepdim=True).clamp_min(0).sqrt()
+            return torch.cat([mean, spread], dim=1)
+
+        found = self.of_queries(moments)
+        return found[..., :2], found[..., 2]

@@ -93,14 +93,20 @@ def test_centring_keeps_the_deviation_accurate():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
 @pytest.mark.parametrize("name", benchmark.operators())
 def test_memory_grows_linearly(name):
-    """At 16 channels a dense map would take over ten times what is allowed here.
+    """At 16 channels a dense map would take over six times what is allowed here.
 
     An allocator hands memory out in pieces, so the exponent only has to be nearer to linear than to quadratic.
     """
-    counts = [4096, 16384] if name == "Avatar-Net matching" else [9216, 36864]
+    counts = [4096, 16384]
     line = benchmark.operator_peaks(counts, [name]).loc[name]
     assert line.exponent < 1.5, line
-    assert line[counts[1]] < 0.1 * counts[1] ** 2 * 4, line
+    assert line[counts[1]] < 0.15 * counts[1] ** 2 * 4, line
+
+
+def test_a_peak_that_was_not_measured_is_blank(monkeypatch):
+    monkeypatch.setattr(benchmark, "_apart", lambda function, name, count: None if count == 64 else 1 << 30)
+    line = benchmark.operator_peaks([64, 256], ["attention"]).loc["attention"]
+    assert line.isna().tolist() == [True, False, True]
 
 
 def test_rows_of_a_record():
