@@ -29,7 +29,7 @@ assert len(cells) == sizes.contents * sizes.styles
 """
 
 
-def launched(script: Path, build: Path, count: int, **more: str) -> subprocess.CompletedProcess:
+def launched(script: Path, build: Path, count: int) -> subprocess.CompletedProcess:
     """The script in so many processes on the CPU, with its own build folder and our cache."""
     build.mkdir(exist_ok=True)
     cache = files.build_dir() / "cache"
@@ -41,14 +41,12 @@ def launched(script: Path, build: Path, count: int, **more: str) -> subprocess.C
         "REPLICATION_BUILD": str(build),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(files.ROOT), str(files.ROOT / "tests")]),
-        **more,
     }
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), str(script)]
     return subprocess.run(launch, env=environment, capture_output=True, text=True)
 
 
 RESUMED = """
-import os
 import torch
 from dataclasses import replace
 from helpers.networks import tiny_encoder
@@ -58,24 +56,23 @@ from replication.profiles import Profile
 from replication.training.loop import train
 from replication.training.runs import MethodObjective
 
-torch.manual_seed(0)
 photographs, paintings = (training_set(kind, ["builtin"]) for kind in ("photograph", "painting"))
 settings = replace(Profile.load("smoke").train, steps=4, batch=2, checkpoint_every=1)
-name, stop = os.environ["PART"], int(os.environ["STOP"]) or None
-train(name, MethodObjective(AdaIN(tiny_encoder())), photographs, paintings, settings, stop_after=stop)
+for name, stop in (("whole", None), ("stopped", 2), ("stopped", None)):
+    torch.manual_seed(0)
+    train(name, MethodObjective(AdaIN(tiny_encoder())), photographs, paintings, settings, stop_after=stop)
 """
 
 
-def test_two_processes_go_on_where_they_were_killed(tmp_path):
+def test_two_processes_go_on_where_they_were_stopped(tmp_path):
     script, build = tmp_path / "resumed.py", tmp_path / "build"
     script.write_text(RESUMED)
-    for part, stop in (("whole", "0"), ("killed", "2"), ("killed", "0")):
-        done = launched(script, build, 2, PART=part, STOP=stop)
-        assert done.returncode == 0, done.stderr[-3000:]
-    whole, killed = (torch.load(build / f"train/{n}/final.pt", weights_only=True) for n in ("whole", "killed"))
-    assert whole["step"] == killed["step"] == 4
+    done = launched(script, build, 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole, stopped = (torch.load(build / f"train/{n}/final.pt", weights_only=True) for n in ("whole", "stopped"))
+    assert whole["step"] == stopped["step"] == 4
     for key, value in whole["model"].items():
-        assert torch.allclose(value, killed["model"][key], atol=2e-3), key
+        assert torch.allclose(value, stopped["model"][key], atol=2e-3), key
 
 
 def test_two_processes_do_the_work_of_one(tmp_path):
