@@ -71,4 +71,6 @@ def test_public_names():
     names = "pretrained, build, METHODS, official, several, read_image, write_image"
     script = f"import sys, replication; assert 'torch' not in sys.modules; from replication import {names}"
     script += "; import replication.official; assert replication.official.load is official.load"
+    # torchvision imports torch's compiler: seconds, for networks that few tables need.
+    script += "; import replication.evaluation.grid; assert not {'torchvision', 'torch._dynamo'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

@@ -3,6 +3,9 @@
 LPIPS is the package `lpips`, CFSD and the art Inception follow StyleID's and art-fid's scripts
 (jiwoogit/StyleID@d541d41:evaluation, matthias-wright/art-fid@09564ac:art_fid), FID's and KID's Inception is that of
 torch-fidelity. Each raises UserError with the command that gets its network when that is missing.
+
+Packages of networks are imported where a network is built: torchvision imports torch's compiler, and nothing else here
+needs either.
 """
 
 import io
@@ -10,11 +13,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-import lpips
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torchvision import models
 
 from ..errors import UserError
 from ..nn.encoder import Image
@@ -44,8 +45,10 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     module.eval().requires_grad_(False)
 
 
-def load_lpips(name: str, path: Path) -> lpips.LPIPS:
+def load_lpips(name: str, path: Path) -> nn.Module:
     """LPIPS 0.1 on a backbone from a file of torchvision's: the whole network, or its `features`."""
+    import lpips
+
     model = lpips.LPIPS(net=LPIPS_NETS[name], pnet_rand=True, verbose=False).eval()
     state = {key.removeprefix("features."): value for key, value in read_state(path).items()}
     trunk = {}
@@ -58,7 +61,7 @@ def load_lpips(name: str, path: Path) -> lpips.LPIPS:
 
 @lru_cache
 @torch.inference_mode(False)  # it is shared
-def _lpips(name: str, path: Path) -> lpips.LPIPS:
+def _lpips(name: str, path: Path) -> nn.Module:
     return load_lpips(name, path)
 
 
@@ -71,6 +74,8 @@ def lpips_distance(name: str, result: Image, content: Image) -> Float[Tensor, " 
 @lru_cache
 @torch.inference_mode(False)
 def _vgg19(path: Path) -> nn.Module:
+    from torchvision import models
+
     network = models.vgg19(weights=None).features[:RELU3_1]
     _fill(network, {key.removeprefix("features."): value for key, value in read_state(path).items()}, path)
     for layer in network:
@@ -114,6 +119,8 @@ def inception(image: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "ba
 @lru_cache
 @torch.inference_mode(False)
 def _art_inception(path: Path) -> nn.Module:
+    from torchvision import models
+
     network = models.Inception3(aux_logits=False, transform_input=False, init_weights=False)
     network.fc = nn.Identity()
     _fill(network, read_state(path), path)
