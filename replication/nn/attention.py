@@ -28,6 +28,8 @@ Heads = Float[Tensor, "batch heads tokens _"]
 FusedOperator = Callable[[Heads, Heads, Heads, float, float], Heads]
 # Queries that attend at once where a method makes them part by part.
 QUERIES = 1 << 15
+# Queries of a record whose weights exist at once.
+CHUNK = 256
 _operator: ContextVar[FusedOperator | None] = ContextVar("operator", default=None)
 
 
@@ -141,7 +143,7 @@ class AttentionRecord:
     """One attention operation as it happened, without its dense map: what is asked for is computed from queries and
     keys.
 
-    Whole maps are walked through in parts, so memory stays at `chunk` x keys whatever the number of positions.
+    Whole maps are walked through in parts, so memory stays at CHUNK x keys whatever the number of positions.
 
     layer    tap or module, for example "relu4_1"
     queries  (content height * width, channels), of one pair
@@ -182,7 +184,7 @@ class AttentionRecord:
 
     def scores(self, part: slice | Int[Tensor, " part"] = slice(None)) -> Float[Tensor, "_ keys"]:
         """Logits of some queries; -inf where a query does not see a key."""
-        scores = self.scale * (self.queries[part] @ self.keys.T)
+        scores = (self.queries[part] @ self.keys.T).mul_(self.scale)  # in place: it is the largest tensor there is
         if self.query_group is None:
             return scores
         return scores.masked_fill(self.query_group[part][:, None] != self.key_group, -torch.inf)
@@ -190,13 +192,14 @@ class AttentionRecord:
     def weights(self, part: slice | Int[Tensor, " part"] = slice(None)) -> Float[Tensor, "_ keys"]:
         """Attention of some queries: non-negative, rows sum to 1, or to 0 for a query that sees no key."""
         if self.matches is None:
-            return self.scores(part).softmax(dim=1).nan_to_num(0.0)
+            weights = self.scores(part).softmax(dim=1)
+            return weights if self.query_group is None else weights.nan_to_num(0.0)
         return F.one_hot(self.matches[part], len(self.keys)).to(self.keys.dtype)
 
-    def walk(self, chunk: int = 256) -> Iterator[Float[Tensor, "part keys"]]:
-        """The weights of all queries, `chunk` at a time."""
-        for start in range(0, len(self.queries), chunk):
-            yield self.weights(slice(start, start + chunk))
+    def walk(self) -> Iterator[Float[Tensor, "part keys"]]:
+        """The weights of all queries, CHUNK at a time."""
+        for start in range(0, len(self.queries), CHUNK):
+            yield self.weights(slice(start, start + CHUNK))
 
     def of_queries(self, read: Callable[[Float[Tensor, "part keys"]], Tensor]) -> Shaped[Tensor, "height width *_"]:
         """What `read` makes of the weights of each query, over the content grid.
@@ -204,13 +207,12 @@ class AttentionRecord:
         It goes into one tensor: small tensors that outlive their part would lie between the parts in memory, which an
         allocator could then not hand out again, and all parts together are the dense map.
         """
-        found, start = None, 0
-        for part in self.walk():
-            got = read(part)
+        found = None
+        for start in range(0, len(self.queries), CHUNK):
+            got = read(self.weights(slice(start, start + CHUNK)))
             if found is None:
                 found = got.new_empty(len(self.queries), *got.shape[1:])
-            found[start : start + len(part)] = got
-            start += len(part)
+            found[start : start + CHUNK] = got
         return found.unflatten(0, self.content)  # (n, ...) -> (h, w, ...) of the content
 
     def on_style(self, values: Float[Tensor, "part keys"], spread: bool) -> Float[Tensor, "part height width"]:

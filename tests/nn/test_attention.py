@@ -93,14 +93,14 @@ def test_centring_keeps_the_deviation_accurate():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
 @pytest.mark.parametrize("name", benchmark.operators())
 def test_memory_grows_linearly(name):
-    """At 16 channels a dense map would take over six times what is allowed here.
+    """At 16 channels a dense map would take over ten times what is allowed here.
 
     An allocator hands memory out in pieces, so the exponent only has to be nearer to linear than to quadratic.
     """
     counts = [4096, 16384]
     line = benchmark.operator_peaks(counts, [name]).loc[name]
     assert line.exponent < 1.5, line
-    assert line[counts[1]] < 0.15 * counts[1] ** 2 * 4, line
+    assert line[counts[1]] < 0.1 * counts[1] ** 2 * 4, line
 
 
 def test_a_peak_that_was_not_measured_is_blank(monkeypatch):
@@ -128,13 +128,15 @@ def test_dropped_keys_get_nothing():
     assert torch.isinf(r.logits(0, 0)).sum() == 24 - 3
 
 
-def test_effective_keys_run_from_one_to_all():
+def test_effective_keys_run_from_one_to_all(monkeypatch):
     r = record()
     keys = r.effective_keys()
     assert keys.shape == (5, 7) and (keys >= 1).all() and (keys <= 24).all()
     dense = (r.queries @ r.keys.T).softmax(dim=1)
     assert torch.allclose(keys.flatten(), (-(dense * dense.log()).sum(dim=1)).exp())
-    assert all(torch.allclose(torch.cat(list(r.walk(chunk))), dense) for chunk in (1, 4, 1000))
+    for chunk in (1, 4, 1000):
+        monkeypatch.setattr(attention, "CHUNK", chunk)
+        assert torch.allclose(torch.cat(list(r.walk())), dense) and torch.allclose(r.effective_keys(), keys)
     uniform = AttentionRecord("x", torch.zeros(2, 3), torch.randn(24, 3), (1, 2), (4, 6))
     assert torch.allclose(uniform.effective_keys(), torch.full((1, 2), 24.0))
     sharp = AttentionRecord("x", 1e3 * torch.eye(3), torch.eye(3), (1, 3), (1, 3))
