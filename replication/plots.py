@@ -311,7 +311,7 @@ def pareto(
     """
     use_style()
     cells = table.set_index(["row", "metric"])
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
+    figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.2))
     for axis, column, title in zip(axes, ("reported", "measured"), ("paper", "ours, 95 % intervals"), strict=True):
         points = [(cells.loc[(row, x), column], cells.loc[(row, y), column]) for row in rows]
         axis.plot(*zip(*points, strict=True), "-", color="0.6", linewidth=1)
@@ -320,13 +320,20 @@ def pareto(
             hollow = column == "measured" and row in weak
             fill = "none" if hollow else colour
             axis.errorbar(
-                *point, xerr=bars[0], yerr=bars[1], fmt="o", color=colour, markerfacecolor=fill, linewidth=0.8
+                *point,
+                xerr=bars[0],
+                yerr=bars[1],
+                fmt="o",
+                color=colour,
+                markerfacecolor=fill,
+                linewidth=0.8,
+                label=f"{row}{DAGGER}" if hollow else row,
             )
-            name = f"{row}{DAGGER}" if hollow else row
-            axis.annotate(name, point, textcoords="offset points", xytext=(5, 4), fontsize=7)
         axis.set_title(title)
         axis.set_xlabel(titles[0])
         axis.set_ylabel(titles[1])
+    # Neighbours of a sweep lie close together: names at the points would cover each other.
+    axes[1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _explain_dagger(figure, rows, weak)
     return figure
 
