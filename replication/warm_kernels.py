@@ -21,7 +21,6 @@ from traitlets import default
 # Imported once.
 PRELOADED = (
     "torch",
-    "torchvision.ops",
     "matplotlib.pyplot",
     "matplotlib.backends.backend_pdf",
     "seaborn",
