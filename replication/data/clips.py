@@ -24,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchvision.models.optical_flow import raft_small
 
 from .. import files
 from ..errors import UserError
@@ -146,6 +145,8 @@ def flow_estimator() -> dict[str, str]:
 @lru_cache
 def _raft(path: str) -> torch.nn.Module:
     """Raises UserError unless the file holds the weights of raft_small, as torchvision or the authors name them."""
+    from torchvision.models.optical_flow import raft_small  # here: it imports torch's compiler
+
     model = raft_small(weights=None)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
