@@ -58,9 +58,13 @@ from replication.training.runs import MethodObjective
 
 photographs, paintings = (training_set(kind, ["builtin"]) for kind in ("photograph", "painting"))
 settings = replace(Profile.load("smoke").train, steps=4, batch=2, checkpoint_every=1)
+steps = []
 for name, stop in (("whole", None), ("stopped", 2), ("stopped", None)):
     torch.manual_seed(0)
-    train(name, MethodObjective(AdaIN(tiny_encoder())), photographs, paintings, settings, stop_after=stop)
+    objective = MethodObjective(AdaIN(tiny_encoder()))
+    objective.register_forward_hook(lambda *_: steps.append(name))
+    train(name, objective, photographs, paintings, settings, stop_after=stop)
+assert steps == ["whole"] * 4 + ["stopped"] * 4, steps  # beginning anew would give the same weights
 """
 
 
