@@ -11,10 +11,12 @@ count), and resuming needs no stored random state.
                                                   one without MPI, whatever --num_processes says
 """
 
+import fcntl
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -139,7 +141,8 @@ def train(
 
     The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
     step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters.
-    Raises UserError for a run of the same name with other settings, a damaged checkpoint, or a loss that is not finite.
+    Raises UserError for a run of the same name with other settings or in another process, a damaged checkpoint, or a
+    loss that is not finite.
     """
     if settings.steps < 1 or settings.batch < 1:
         raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
@@ -159,9 +162,24 @@ def train(
     }
     run["key"] = sha256_text(json.dumps(run, sort_keys=True))
     facts = {"precision": precision, "skipped_unreadable": list(skipped), "provenance": provenance()}
-    _claim(folder, run | facts, accelerator)
+    with _alone(folder, accelerator):
+        _claim(folder, run | facts, accelerator)
+        pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
+        _take_steps(run, folder, objective, pairs, settings, accelerator, stop_after, at_checkpoint)
+    return folder
 
-    pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
+
+def _take_steps(
+    run: dict[str, Any],
+    folder: Path,
+    objective: Objective,
+    pairs: Pairs,
+    settings: Training,
+    accelerator: Accelerator,
+    stop_after: int | None,
+    at_checkpoint: Callable[[Path], object],
+) -> None:
+    name, seed = run["name"], run["seed"]
     if not (folder / "checkpoint.pt").is_file():
         objective.prepare(torch.stack([pairs[item][0] for item in range(settings.batch)]))
     objective = objective.to(
@@ -229,7 +247,6 @@ def train(
         final = {"key": run["key"], "step": step, "model": trained_state(bare)}
         _save(folder / "final.pt", final)
     accelerator.wait_for_everyone()
-    return folder
 
 
 def _save(path: Path, state: dict) -> None:
@@ -277,6 +294,24 @@ def read_seconds(folder: Path) -> float:
     if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         raise UserError(f"{path} is damaged (no seconds); remove it: only the time of the run is lost, not the run")
     return float(seconds)
+
+
+@contextmanager
+def _alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Keep other commands out of a run's folder: two would take every step twice, over each other's checkpoints."""
+    if not accelerator.is_main_process:  # the others of a distributed run belong to it
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process trains in {folder}; wait until it ends, or stop it and give the command again: it"
+                " goes on at the last checkpoint"
+            ) from error
+        yield
 
 
 def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:

@@ -5,12 +5,14 @@ arm that goes on from another's weights waits for them.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from .. import files
 from ..methods import METHODS, default_variant
@@ -74,8 +76,8 @@ def run_side_by_side(
     options  of the `train` command that all have in common
     tell     is given one line for each that ends
 
-    What a process prints is in build/train/<name>.log. After Ctrl-C every process stops as a single training does, and
-    the same command goes on.
+    What a process prints is in build/train/<name>.log. After Ctrl-C or a terminating signal no process is left, and the
+    same command goes on where they were. To be called from the main thread, which alone hears signals.
     """
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
@@ -96,6 +98,10 @@ def run_side_by_side(
                 time.monotonic(),
             )
 
+    def stop(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         while waiting or running:
             for job in list(waiting):
@@ -118,6 +124,9 @@ def run_side_by_side(
                     say(name, f"trained in {time.monotonic() - since:.0f} s")
             time.sleep(0.2)
     finally:
+        signal.signal(signal.SIGTERM, before)
+        for process, _ in running.values():
+            process.terminate()
         for process, _ in running.values():
             process.wait()
     write_manifest()  # processes that ended together may have written it without each other's weights

@@ -1,5 +1,6 @@
 """The training loop: the same numbers whether or not it was killed."""
 
+import fcntl
 import json
 from dataclasses import replace
 
@@ -220,6 +221,18 @@ def test_another_seed_is_another_run(pictures, build_folder):
     assert any(not torch.equal(weights(run)[key], weights(other)[key]) for key in weights(run))
     with pytest.raises(UserError, match="other settings, data or seed"):
         train("a", objective(), *pictures, SETTINGS, seed=1)
+
+
+def test_two_commands_do_not_train_in_one_folder(pictures, build_folder):
+    folder = build_folder / "train" / "run"
+    folder.mkdir(parents=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process trains in"):
+            train("run", objective(), *pictures, SETTINGS)
+        assert not (folder / "run.json").exists()
+    train("run", objective(), *pictures, SETTINGS)
+    assert (folder / "final.pt").is_file()
 
 
 def test_damage_is_named(pictures, build_folder):

@@ -1,7 +1,11 @@
 """Several trainings at a time, each in its own process, and the pictures that travel to another machine."""
 
 import csv
+import os
+import signal
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -72,6 +76,30 @@ def test_a_failure_is_told_and_the_others_are_trained(scripts):
     assert run_side_by_side(jobs, 2, (), told.append) == ["bad", "heir"]
     assert scripts() == ["good"]
     assert "bad: failed: error: no disk" in "".join(told) and "heir: not trained: bad failed" in "".join(told)
+
+
+def test_a_signal_to_end_leaves_no_training_behind(scripts, monkeypatch):
+    """Nor does it lose the handler that was there."""
+
+    def missed(*_):
+        raise AssertionError("the signal did not reach the trainings")
+
+    def end_when_started():
+        while not scripts():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, missed)
+    try:
+        job = Job("long", ("import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'a')); time.sleep(100)",))
+        threading.Thread(target=end_when_started, daemon=True).start()
+        with pytest.raises(SystemExit, match="143"):
+            run_side_by_side([job], 1, (), lambda _: None)
+        assert signal.getsignal(signal.SIGTERM) is missed
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(scripts()[0]), 0)
 
 
 def test_jobs_and_methods_are_checked_before_the_first(capsys):
