@@ -40,9 +40,9 @@ from .base import Encoded, Layout, Method, Transferred, check_pair, crop_to, inv
 
 Signals = dict[str, Float[Tensor, "batch 64 _ _"]]
 LEVELS = ("level1", "level2")
-# Of the auto-encoder that a training begins from. It must give colours back before the style's statistics can bring any:
-# after 1500 steps of batch 2 at 2e-3 photographs came back grey, and results kept a slope of 0.04 of the painting's chroma;
-# after these it is 1.2.
+# Of the auto-encoder that a training begins from. It must give colours back before statistics can bring the painting's:
+# after 1500 steps of batch 2 at 2e-3 photographs came back grey, and results took 0.04 of the painting's chroma; after
+# these they take 1.2 of it.
 START_STEPS, START_BATCH, START_SIDE, START_RATE = 3000, 4, 96, 4e-3
 
 

@@ -112,6 +112,8 @@ def test_avatarnet_begins_as_an_autoencoder():
 
 def test_microast_begins_as_an_autoencoder_with_one_encoder_for_both(monkeypatch):
     monkeypatch.setattr(microast, "START_STEPS", 400)
+    monkeypatch.setattr(microast, "START_BATCH", 2)
+    monkeypatch.setattr(microast, "START_RATE", 2e-3)
     monkeypatch.setattr(microast, "START_SIDE", 32)
     made, (unseen, *examples) = model("microast").float(), smooth(12)
     made.begin(examples)
