@@ -78,7 +78,7 @@ def test_a_failure_is_told_and_the_others_are_trained(scripts):
     assert "bad: failed: error: no disk" in "".join(told) and "heir: not trained: bad failed" in "".join(told)
 
 
-def test_a_signal_to_end_leaves_no_training_behind(scripts, monkeypatch):
+def test_a_signal_to_end_leaves_no_training_behind(scripts):
     """Nor does it lose the handler that was there."""
 
     def missed(*_):
