@@ -37,6 +37,13 @@ PICTURES = "assets.csv"
 
 Entity = dict[str, Any]
 
+# As CITATION.cff names them. Who deposits the folder adds the publisher.
+AUTHORS: Entity = {
+    "@id": "#authors",
+    "@type": "Organization",
+    "name": "Contributors of the replication workbook",
+}
+
 
 def write_crate(profile: str) -> Path:
     """Write build/crate/<profile>/ anew and return it.
@@ -128,6 +135,7 @@ def _metadata(profile: str, crate: Path, sources: dict[str, Path], copies: dict[
         " wrote them and their provenance.",
         "datePublished": date.today().isoformat(),
         "license": _to(LICENCE),
+        "author": _to(AUTHORS["@id"]),
         "hasPart": [_to(part["@id"]) for part in parts],
         "mentions": [_to(run["@id"]) for run in runs],
         "citation": [_to(paper["@id"]) for paper in papers],
@@ -139,8 +147,13 @@ def _metadata(profile: str, crate: Path, sources: dict[str, Path], copies: dict[
         "conformsTo": _to(CONFORMS),
     }
     licence = {"@id": LICENCE, "@type": "CreativeWork", "name": "MIT License", "identifier": "MIT"}
-    graph = [described, root, licence, *parts, *runs, *context.values(), *papers]
-    return {"@context": f"{CONFORMS}/context", "@graph": graph}
+    graph = [described, root, licence, AUTHORS, *parts, *runs, *context.values(), *papers]
+    return {"@context": f"{CONFORMS}/context", "@graph": [_plain(entity) for entity in graph]}
+
+
+def _plain(entity: Entity) -> Entity:
+    """The entity with single values in place of lists of one, as RO-Crate 1.1 recommends."""
+    return {key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in entity.items()}
 
 
 def _to(address: str) -> Entity:

@@ -50,6 +50,11 @@ def test_the_crate_is_what_ro_crate_asks_for(run):
         and date.fromisoformat(root["datePublished"])
     )
     assert root["license"] == {"@id": LICENCE}
+    author = graph[root["author"]["@id"]]
+    assert author["@type"] == "Organization"
+    assert f'name: "{author["name"]}"' in (crate / "CITATION.cff").read_text(encoding="utf-8")
+    values = [value for entity in graph.values() for value in entity.values()]
+    assert not [value for value in values if isinstance(value, list) and len(value) < 2]  # single values are not lists
     there = {path.relative_to(crate).as_posix() for path in crate.rglob("*") if path.is_file()}
     assert {unquote(part["@id"]) for part in root["hasPart"]} == there - {METADATA}
 
@@ -69,9 +74,7 @@ def test_a_file_has_its_notebook_paper_and_provenance(run):
     assert table["name"] == "StyA2K, Table 1" and table["sha256"] == files.sha256_file(
         run / "results/smoke/a table.csv"
     )
-    assert [graph[paper["@id"]]["name"] for paper in table["citation"]] == [
-        "All-to-key Attention for Arbitrary Style Transfer"
-    ]
+    assert graph[table["citation"]["@id"]]["name"] == "All-to-key Attention for Arbitrary Style Transfer"
     action = graph["#run-one"]
     assert {one["@id"] for one in action["result"]} == {
         "results/smoke/a%20table.csv",
