@@ -7,6 +7,8 @@ ARGS ?=
 # Processes that the tests run in, each with one thread, and notebooks at a time of `make smoke`. One more than
 # two cores, because many tests wait for the commands that they started.
 JOBS ?= 3
+# Notebooks at a time of `make` and `make quick`; RUNS=1 gives each all cores and shows a bar over its cells.
+RUNS ?= 2
 # CPU=1 installs PyTorch without CUDA, from its own index: 4 GB less.
 CPU ?=
 BIN := .venv/bin
@@ -16,7 +18,7 @@ READY := .venv/ready
 .PHONY: all env test stress mutate lint smoke quick status verify reference bench train study tables report crate readme lab lock clean distclean help
 
 all: $(READY)  ## run every notebook: results/<profile>/ and figures/<profile>/ (PROFILE=cpu)
-	$(BIN)/python -m replication run --profile $(PROFILE)
+	$(BIN)/python -m replication run --profile $(PROFILE) --jobs $(RUNS)
 
 env: $(READY)  ## set up .venv from requirements.lock (CPU=1 without CUDA)
 
@@ -53,7 +55,7 @@ smoke: $(READY)  ## run every notebook in minutes, JOBS at a time, at sizes that
 	$(BIN)/python -m replication run --profile smoke --jobs $(JOBS)
 
 quick: $(READY)  ## every table in minutes and coarsely, for a first look
-	$(BIN)/python -m replication run --profile quick
+	$(BIN)/python -m replication run --profile quick --jobs $(RUNS)
 
 status: $(READY)  ## say which notebooks and tables of PROFILE are current, and how long the others took last time
 	@$(BIN)/python -m replication status --profile $(PROFILE) || test $$? = 1
