@@ -629,14 +629,15 @@ def sharpness(records: dict[str, AttentionRecord]) -> Figure:
     """
     use_style()
     figure, axes = plt.subplots(figsize=(5, 3.2))
-    for colour, (title, record) in zip(COLOURS, records.items(), strict=False):
-        sns.ecdfplot(x=record.effective_keys().flatten().numpy(), color=colour, label=title, ax=axes)
+    for number, ((colour, _), (title, record)) in enumerate(zip(_markers(len(records)), records.items(), strict=True)):
+        counts = record.effective_keys().flatten().numpy()
+        sns.ecdfplot(x=counts, color=colour, linestyle=("-", "--", ":")[number % 3], label=title, ax=axes)
     axes.axvline(1, color="0.7", linewidth=1)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     axes.set_xlabel("effective number of keys")
     axes.set_ylabel("share of queries")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -66,15 +66,16 @@ def check(answer: float | int | str | None, right: float | str, why: str, tolera
     answer     the reader's; None while there is none
     right      as it was computed
     why        one sentence
-    tolerance  relative, for numbers
+    tolerance  relative, for numbers; a millionth is zero
     """
     if answer is None:
         said = "Not answered yet."
     elif isinstance(answer, str) or isinstance(right, str):
         said = "Right." if str(answer).strip().lower() == str(right).lower() else "Not that."
     else:
-        said = "Right." if math.isclose(answer, right, rel_tol=tolerance, abs_tol=1e-9) else "Not that."
-    shown = right if isinstance(right, str) else tables.number(float(right))
+        said = "Right." if math.isclose(answer, right, rel_tol=tolerance, abs_tol=1e-6) else "Not that."
+    # What is zero but for rounding is shown as zero, and never as minus zero.
+    shown = right if isinstance(right, str) else tables.number(round(float(right), 6) + 0.0)
     folded = f"<details><summary>The answer</summary>{html.escape(f'{shown}: {why}')}</details>"
     return HTML(f"<p>{said}</p>{folded}")
 

@@ -38,8 +38,10 @@ FINDINGS = {
     "chroma": "slope of the result's mean chroma on the painting's: 1 takes its colourfulness over, 0 ignores it",
     "luma": "the same of mean lightness",
     "colour": "the same of the mean opponent colours a and b of CIELAB",
-    "photograph": "1 - content loss / content loss against other photographs: 0 ignores the photograph",
-    "gain": "by how much of itself the training loss fell in the last tenth of the steps, against the tenth before",
+    "photograph": "response to the photograph's light and dark, as in notebook 05: 0 ignores the photograph",
+    "photograph_features": "1 - content loss / content loss against other photographs, of earlier runs",
+    "gain": "share of itself by which the loss falls in a tenth of the steps, on a line, as in notebook 05",
+    "last_tenth": "share of itself by which the loss fell in the last tenth against the one before, of earlier runs",
 }
 
 
