@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from replication import files, plots
+from replication.nn.attention import AttentionRecord
 from replication.profiles import Profile
 
 
@@ -165,3 +166,12 @@ def test_a_row_that_is_not_good_enough_is_marked_in_every_figure(kind):
     assert name in found and [text for text in found if text.endswith("†") and text != name] == []
     assert any(text.startswith("† ") for text in found)
     assert not any("†" in text for text in texts(MARKED[kind]([])))
+
+
+def test_every_record_has_a_curve_of_its_own():
+    image = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    record = AttentionRecord("relu4_1", image, image, (2, 2), (2, 2))
+    figure = plots.sharpness({f"method {number}": record for number in range(11)})
+    lines = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines[:-1]}
+    assert len(lines) == 11 and len(figure.axes[0].get_legend().get_texts()) == 11
+    plots.close(figure)
