@@ -416,11 +416,12 @@ def runs(frame: pd.DataFrame, x: tuple[str, str], panels: dict[str, str], colour
     colour  column that chooses the colour
     """
     use_style()
+    values = list(dict.fromkeys(frame.dropna(subset=[x[0]]).dropna(subset=[*panels], how="all")[colour]))
     figure, axes = plt.subplots(1, len(panels), figsize=(3.8 * len(panels), 3.2), squeeze=False)
     for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
-        for number, value in enumerate(dict.fromkeys(frame[colour])):
+        for (hue, marker), value in zip(_markers(len(values)), values, strict=True):
             part = frame[frame[colour] == value].dropna(subset=[x[0], column])
-            axis.plot(part[x[0]], part[column], "o", color=COLOURS[number % len(COLOURS)], label=value)
+            axis.plot(part[x[0]], part[column], marker, linestyle="", color=hue, label=value)
             for line in part.itertuples():
                 place = getattr(line, x[0]), getattr(line, column)
                 axis.annotate(line.name, place, textcoords="offset points", xytext=(4, 4), fontsize=6)
