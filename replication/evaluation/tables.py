@@ -22,7 +22,7 @@ from ..papers.printed import printed_numbers
 from ..papers.rows import AUTHORS, NO_WEIGHTS, Row
 from ..profiles import Profile
 from ..provenance import provenance
-from ..weights.shipped import photographs_among_styles, training_steps
+from ..weights.shipped import photographs_among_styles, training_pairs, training_steps
 from . import intervals, stats
 from .grid import row_facts
 from .intervals import Estimate
@@ -140,7 +140,7 @@ def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) ->
             return f"authors' weights at their own width, {profile.size} px"
         name = row.checkpoint(profile.encoder)
         steps = training_steps(name)
-        trained = f", {steps} steps of training" if steps else ""
+        trained = f", {steps} steps of training on {training_pairs(name)} pairs" if steps else ""
         trained += ", photographs among the styles" if steps and photographs_among_styles(name) else ""
         return f"{ENCODERS[row.width(profile.encoder)]}{trained}, {profile.size} px"
 

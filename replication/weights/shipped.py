@@ -124,6 +124,12 @@ def training_steps(name: str) -> int:
     return sum(_own_steps(card) for card in _cards_since_the_start(name))
 
 
+def training_pairs(name: str) -> int:
+    """Pairs of pictures that those steps have seen: a step sees a batch. Raises UserError as `model_card`."""
+    stages = (stage for card in _cards_since_the_start(name) for stage in (*card.get("earlier", ()), card))
+    return sum(stage["settings"]["steps"] * stage["settings"]["batch"] for stage in stages if "settings" in stage)
+
+
 def photographs_among_styles(name: str) -> bool:
     """Whether a shipped checkpoint, or what it went on from, was ever trained with photographs as styles.
 
