@@ -5,7 +5,7 @@ with licence and sha256 is one CSV beside the cards, named by its hash, because 
 weights' sha256 against the card. Weights of plugged-in methods lie in the build's checkpoints/, in the same form.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache, lru_cache
 from pathlib import Path
@@ -99,7 +99,7 @@ def manifest() -> pd.DataFrame:
                 "sha256": facts["sha256"],
                 "parameters": facts.get("parameters"),
                 "seed": facts.get("seed"),
-                "steps": _own_steps(facts) or None,
+                "steps": _steps(_own_stages(facts)) or None,
                 **{key: settings.get(key) for key in ("batch", "crop")},
                 "start": facts.get("start"),
                 "commit": facts["commit"],
@@ -112,8 +112,13 @@ def manifest() -> pd.DataFrame:
     )
 
 
-def _own_steps(card: dict[str, Any]) -> int:
-    return sum(part["settings"]["steps"] for part in (*card.get("earlier", ()), card) if "settings" in part)
+def _own_stages(card: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The trainings that a card tells of: the earlier ones, and the last."""
+    return (*card.get("earlier", ()), card)
+
+
+def _steps(stages: Iterable[dict[str, Any]]) -> int:
+    return sum(stage["settings"]["steps"] for stage in stages if "settings" in stage)
 
 
 def training_steps(name: str) -> int:
@@ -121,13 +126,14 @@ def training_steps(name: str) -> int:
 
     The shared auto-encoder's do not count. 0 for a method without trained parameters. Raises UserError as `model_card`.
     """
-    return sum(_own_steps(card) for card in _cards_since_the_start(name))
+    return _steps(_stages(name))
 
 
 def training_pairs(name: str) -> int:
     """Pairs of pictures that those steps have seen: a step sees a batch. Raises UserError as `model_card`."""
-    stages = (stage for card in _cards_since_the_start(name) for stage in (*card.get("earlier", ()), card))
-    return sum(stage["settings"]["steps"] * stage["settings"]["batch"] for stage in stages if "settings" in stage)
+    return sum(
+        stage["settings"]["steps"] * stage["settings"]["batch"] for stage in _stages(name) if "settings" in stage
+    )
 
 
 def photographs_among_styles(name: str) -> bool:
@@ -136,8 +142,7 @@ def photographs_among_styles(name: str) -> bool:
     By the lists of training files: of pictures on both sides, all but the paintings that "builtin" has there count as
     photographs. Raises UserError as `model_card`.
     """
-    stages = [stage for card in _cards_since_the_start(name) for stage in (*card.get("earlier", ()), card)]
-    lists = {_shelf_of(name) / stage["data"] for stage in stages if stage.get("data")}
+    lists = {_shelf_of(name) / stage["data"] for stage in _stages(name) if stage.get("data")}
     return any(_has_photographs_among_styles(path) for path in lists if path.is_file())
 
 
@@ -146,6 +151,12 @@ def _has_photographs_among_styles(data_list: Path) -> bool:
     role = pd.read_csv(data_list).set_index("role").sha256
     paintings = {asset.sha256 for asset in registry() if asset.kind == "painting"}
     return bool(set(role.loc[["content"]]) & set(role.loc[["style"]]) - paintings)
+
+
+def _stages(name: str) -> Iterator[dict[str, Any]]:
+    """Every training that a checkpoint has had, as its card and those of what it went on from tell."""
+    for card in _cards_since_the_start(name):
+        yield from _own_stages(card)
 
 
 def _cards_since_the_start(name: str) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,8 @@ def test_answers_are_checked_and_the_right_one_is_folded_away():
     assert "<details>" in said[0] and "64: why &lt;so&gt;" in said[0]
     assert "Right." in check(" da ", "DA", "").data and "Not that." in check("PA", "DA", "").data
     assert "Right." in check(0, 0.0, "").data
+    rounded = check(0, -1.6e-8, "").data  # a sum of shares that is zero but for rounding
+    assert "Right." in rounded and "<summary>The answer</summary>0:" in rounded
 
 
 def test_what_a_paper_shows_stands_beside_what_we_see():

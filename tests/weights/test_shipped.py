@@ -28,6 +28,8 @@ from replication.weights.shipped import (
     model_card,
     photographs_among_styles,
     pretrained,
+    training_pairs,
+    training_steps,
     weights_file,
 )
 
@@ -284,3 +286,19 @@ def test_photographs_among_the_styles_are_told_from_paintings_among_the_contents
     without_list = card("adain-code-half-seed0", data="lost.csv")
     shown = [name for name in (plain, further, arm, without_list) if photographs_among_styles(name)]
     assert shown == [further, arm]
+
+
+def test_every_stage_counts_in_steps_and_pairs(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+
+    def card(name, steps, batch, **facts):
+        settings = {"settings": {"steps": steps, "batch": batch}}
+        known = {"name": name, "sha256": "0", "commit": "", "licence": "", **settings}
+        (tmp_path / f"{name}.json").write_text(json.dumps(known | facts))
+        return name
+
+    earlier = [{"settings": {"steps": 30, "batch": 2}}, {"sha256": "0"}]  # of one the settings are not known
+    trained = card("stya2k-code-half-seed0", 5, 8, start="autoencoder-half", earlier=earlier)
+    arm = card("stya2k-no-da-half-seed0", 3, 4, start=trained)
+    assert [training_steps(name) for name in (trained, arm)] == [35, 38]
+    assert [training_pairs(name) for name in (trained, arm)] == [100, 112]
