@@ -2,9 +2,11 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..files import printable
+from ..profiles import training_changes
 from .options import Commands, profile_option, training_folder_options
 
 
@@ -47,6 +49,14 @@ def add_train(commands: Commands) -> None:
     command.add_argument("--steps", type=int, help="optimiser steps (default: the profile's)")
     command.add_argument("--batch", type=int, help="images per step (default: the profile's)")
     command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other size of the training, by its name in the profile and on the cards, for example"
+        " learning_rate=6e-4 (may be given several times)",
+    )
+    command.add_argument(
         "--skip-unreadable",
         action="store_true",
         help="leave out pictures that cannot be read, and record it (default: stop before the first step)",
@@ -69,9 +79,12 @@ def _train(arguments: argparse.Namespace) -> int:
         raise UserError("--variant, --continued and --further belong to one method; name one")
     if arguments.further and (arguments.jobs > 1 or arguments.arms or arguments.method in (["all"], ["autoencoder"])):
         raise UserError("--further trains the weights of one method on; name one, without --arms and --jobs")
+    changes = training_changes(arguments.set) | {
+        name: getattr(arguments, name) for name in ("steps", "batch") if getattr(arguments, name) is not None
+    }
     if arguments.jobs > 1 or len(arguments.method) > 1 or arguments.arms:
         arms = wanted_arms(arguments.method, arguments.variant, arguments.seed, arguments.continued, arguments.arms)
-        return _train_side_by_side(arguments, arms)
+        return _train_side_by_side(arguments, arms, changes)
     train_arms(
         arguments.method[0],
         arguments.variant,
@@ -80,25 +93,24 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.seed,
         arguments.content,
         arguments.style,
-        steps=arguments.steps,
-        batch=arguments.batch,
         continued=arguments.continued,
         skip_unreadable=arguments.skip_unreadable,
         further=arguments.further,
+        **changes,
     )
     return 0
 
 
-def _train_side_by_side(arguments: argparse.Namespace, arms: list[tuple[str, str, int, bool]]) -> int:
+def _train_side_by_side(
+    arguments: argparse.Namespace, arms: list[tuple[str, str, int, bool]], changes: dict[str, Any]
+) -> int:
     from ..profiles import Profile
     from ..training.side_by_side import run_side_by_side, training_jobs
 
     width = arguments.encoder or Profile.load(arguments.profile).encoder
     options = ["--profile", arguments.profile, "--encoder", width]
     options += ["--content", *arguments.content, "--style", *arguments.style]
-    for name in ("steps", "batch"):
-        if getattr(arguments, name) is not None:
-            options += [f"--{name}", str(getattr(arguments, name))]
+    options += [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
     options += ["--skip-unreadable"] * arguments.skip_unreadable
     options += [word for plugin in arguments.plugin for word in ("--plugin", str(plugin))]
     jobs = training_jobs(arms, width)

@@ -1,11 +1,13 @@
 """Profiles: how large everything is. A profile changes sizes and counts, never code paths."""
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import printable
 
 FOLDER = Path(__file__).parent
 NAMES = ("smoke", "quick", "cpu", "paper")
@@ -31,8 +33,11 @@ class Training:
 
     steps, batch      optimiser steps; images per step, over all processes
     load, crop        shorter side after resizing, side of the random crop, in pixels
-    learning_rate     peak of the one-cycle schedule; ignored by the published one
-    schedule          "one-cycle": the same budget for every arm. "published": the method's own rate over time
+    learning_rate     peak of the schedule; ignored by the published one
+    schedule          "one-cycle": the same budget for every arm. "constant": the peak to the end, after a warm-up; for
+                      weights that are averaged. "published": the method's own rate over time
+    averaged          fraction of the steps, the last ones, over which the weights are averaged (Izmailov et al. 2018);
+                      0 keeps those of the last step
     precision         accelerate's mixed precision: "no", or "bf16" where the processor computes in it
     judge             encoder on whose features the losses are computed; "own" is the one that the method transfers
     checkpoint_every  steps between resumable checkpoints
@@ -44,9 +49,27 @@ class Training:
     load: int
     learning_rate: float
     schedule: str
+    averaged: float
     precision: str
     judge: str
     checkpoint_every: int
+
+
+def training_changes(words: Iterable[str]) -> dict[str, Any]:
+    """Sizes of a training from texts like "learning_rate=6e-4", by the names of `Training`.
+
+    Raises UserError for a text of another form, an unknown name, or a value that is not of the size's type.
+    """
+    kinds, changes = {field.name: field.type for field in fields(Training)}, {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in kinds:
+            raise UserError(f"{printable(word)!r} is no NAME=VALUE with one of the names {', '.join(kinds)}")
+        try:
+            changes[name] = kinds[name](value)
+        except ValueError as error:
+            raise UserError(f"{name} must be {kinds[name].__name__}, got {printable(value)!r}") from error
+    return changes
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -94,11 +95,17 @@ class Pairs(Dataset):
         return crops[0], crops[1]
 
 
+def constant(step: int, steps: int, peak: float) -> float:
+    """Learning rate: linear warm-up over the first 5 % of the steps, then the peak."""
+    warm = max(1, steps // 20)
+    return peak * min(1.0, (step + 1) / warm)
+
+
 def one_cycle(step: int, steps: int, peak: float) -> float:
     """Learning rate: linear warm-up over the first 5 % of the steps, then a cosine to zero."""
     warm = max(1, steps // 20)
     if step < warm:
-        return peak * (step + 1) / warm
+        return constant(step, steps, peak)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
@@ -106,9 +113,11 @@ def learning_rate(settings: Training, objective: Objective, step: int) -> float:
     """The rate at a 0-based step under the profile's schedule."""
     if settings.schedule == "one-cycle":
         return one_cycle(step, settings.steps, settings.learning_rate)
+    if settings.schedule == "constant":
+        return constant(step, settings.steps, settings.learning_rate)
     if settings.schedule == "published":
         return objective.published_learning_rate(step, settings.batch)
-    raise UserError(f"unknown schedule {settings.schedule!r}; choose one-cycle or published")
+    raise UserError(f"unknown schedule {settings.schedule!r}; choose one-cycle, constant or published")
 
 
 def usable_precision(precision: str, device: torch.device) -> str:
@@ -140,12 +149,15 @@ def train(
     skipped        names of pictures that could not be read and are not among the others, for run.json
 
     The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
-    step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters.
+    step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters: those of the last step,
+    or their mean over the last steps where the settings ask for it.
     Raises UserError for a run of the same name with other settings or in another process, a damaged checkpoint, or a
     loss that is not finite.
     """
     if settings.steps < 1 or settings.batch < 1:
         raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
+    if not 0 <= settings.averaged <= 1:
+        raise UserError(f"averaged is a fraction of the steps, from 0 to 1, got {settings.averaged}")
     # accelerate joins several CPU processes only when told that there is no other device.
     cpu = not torch.accelerator.is_available()
     device = torch.device("cpu") if cpu else torch.accelerator.current_accelerator()
@@ -186,11 +198,12 @@ def _take_steps(
         memory_format=torch.channels_last
     )  # a third faster on CPU, the same numbers up to rounding
     parameters = [p for p in objective.parameters() if p.requires_grad]
+    mean = AveragedModel(objective, accelerator.device) if settings.averaged else None
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
     objective, optimizer = accelerator.prepare(objective, optimizer)
     bare = accelerator.unwrap_model(objective)
     objective.train()
-    step = _resume(folder, run["key"], bare, optimizer)
+    step = _resume(folder, run["key"], bare, optimizer, mean)
 
     share = settings.batch // accelerator.num_processes
     if share * accelerator.num_processes != settings.batch:
@@ -236,15 +249,17 @@ def _take_steps(
         )
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         step += 1
+        if mean and step > settings.steps * (1 - settings.averaged):
+            mean.update_parameters(bare)
         if accelerator.is_main_process and (step % settings.checkpoint_every == 0 or step == settings.steps):
             _append_losses(folder, losses, step)
             state = {"key": run["key"], "step": step, "model": trained_state(bare), "optimizer": optimizer.state_dict()}
-            _save(folder / "checkpoint.pt", state)
+            _save(folder / "checkpoint.pt", state | {"mean": trained_state(mean)} if mean else state)
             _note_time(folder, time.time() - started)
             at_checkpoint(folder)
             started = time.time()
     if accelerator.is_main_process and step == settings.steps:
-        final = {"key": run["key"], "step": step, "model": trained_state(bare)}
+        final = {"key": run["key"], "step": step, "model": trained_state(mean.module if mean else bare)}
         _save(folder / "final.pt", final)
     accelerator.wait_for_everyone()
 
@@ -326,7 +341,7 @@ def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
         write_text(path, json.dumps(run, indent=1, sort_keys=True))
 
 
-def _resume(folder: Path, key: str, objective: nn.Module, optimizer) -> int:
+def _resume(folder: Path, key: str, objective: nn.Module, optimizer, mean: AveragedModel | None) -> int:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return 0
@@ -338,7 +353,8 @@ def _resume(folder: Path, key: str, objective: nn.Module, optimizer) -> int:
         raise UserError(f"cannot read {path} ({error.strerror}); its permissions or the disk are at fault") from error
     except Exception as error:
         raise UserError(f"{path} is damaged ({error}); remove it to train from the start") from error
-    if not isinstance(state, dict) or not {"key", "step", "model", "optimizer"} <= state.keys():
+    parts = {"key", "step", "model", "optimizer"} | ({"mean"} if mean else set())
+    if not isinstance(state, dict) or not parts <= state.keys():
         raise UserError(f"{path} is no checkpoint of a training; remove it to train from the start")
     if state["key"] != key:
         raise UserError(f"{path} belongs to another run; remove it to train from the start")
@@ -349,6 +365,8 @@ def _resume(folder: Path, key: str, objective: nn.Module, optimizer) -> int:
             f"{path} does not fit the model: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}"
         )
     optimizer.load_state_dict(state["optimizer"])
+    if mean:
+        mean.load_state_dict(state["mean"], strict=False)
     return state["step"]
 
 

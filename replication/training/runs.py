@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -175,11 +176,10 @@ def train_arms(
     seed: int,
     content: list[str],
     style: list[str],
-    steps: int | None = None,
-    batch: int | None = None,
     continued: bool = False,
     skip_unreadable: bool = False,
     further: bool = False,
+    **changes: Any,
 ) -> None:
     """Train one arm, or all that the tables need, unless their weights are there, and first what they start from.
 
@@ -189,6 +189,7 @@ def train_arms(
     method           a name as `method_name` takes it; "all"; or "autoencoder", which trains that shared start alone
     skip_unreadable  leave out pictures that cannot be read; run.json and the card name them
     further          train the arm's shipped weights on, on pairs in another order, and put the result in their place
+    changes          sizes of the arms' trainings, by the names of `Training`, that are not as in the profile
 
     Raises UserError for an unknown method or variant, for less than one step, and, before the first step, for pictures
     that cannot be read, and for weights to train on that are not there or that others are stored as steps from.
@@ -201,7 +202,6 @@ def train_arms(
     else:
         wanted = [Row("", method, variant, seed=seed, continued=continued).arm]
     sizes = Profile.load(profile)
-    changes = {key: value for key, value in (("steps", steps), ("batch", batch)) if value is not None}
     width = encoder or sizes.encoder
     contents, styles = training_set("photograph", content), training_set("painting", style)
     settings = [replace(sizes.train, **changes), sizes.ablation, sizes.autoencoder]

@@ -50,6 +50,7 @@ SETTINGS = Training(
     load=256,
     learning_rate=1e-3,
     schedule="one-cycle",
+    averaged=0.0,
     precision="bf16",
     judge="own",
     checkpoint_every=250,

@@ -61,15 +61,41 @@ def weights(run) -> dict[str, torch.Tensor]:
     return torch.load(run / "final.pt", weights_only=True)["model"]
 
 
+@pytest.mark.parametrize("averaged", [0.0, 0.75])
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 5])
-def test_a_killed_run_ends_bit_equal(killed_at, pictures, build_folder):
-    whole = train("whole", objective(), *pictures, SETTINGS)
-    train("killed", objective(), *pictures, SETTINGS, stop_after=killed_at)
+def test_a_killed_run_ends_bit_equal(killed_at, averaged, pictures, build_folder):
+    settings = replace(SETTINGS, averaged=averaged)
+    whole = train("whole", objective(), *pictures, settings)
+    train("killed", objective(), *pictures, settings, stop_after=killed_at)
     assert not (build_folder / "train/killed/final.pt").exists()
-    resumed = train("killed", objective(), *pictures, SETTINGS)
+    resumed = train("killed", objective(), *pictures, settings)
     first, second = weights(whole), weights(resumed)
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     assert read_losses(whole) == read_losses(resumed) and [row["step"] for row in read_losses(whole)] == list(range(6))
+
+
+def test_averaged_weights_are_the_mean_of_those_after_the_last_steps(pictures, build_folder):
+    after = []
+
+    def keep(folder):
+        after.append(torch.load(folder / "checkpoint.pt", weights_only=True)["model"])
+
+    settings = replace(SETTINGS, averaged=0.5, schedule="constant", checkpoint_every=1)
+    found = weights(train("mean", objective(), *pictures, settings, at_checkpoint=keep))
+    assert found.keys() == after[-1].keys()
+    for key, value in found.items():
+        expected = torch.stack([state[key].double() for state in after[3:]]).mean(0)
+        torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-8)
+    changed = [key for key, value in found.items() if not torch.equal(value, after[-1][key])]
+    assert changed, "the mean is not the last step"
+    rates = [row["rate"] for row in read_losses(build_folder / "train/mean")]
+    assert rates == [settings.learning_rate] * 6
+
+
+@pytest.mark.parametrize("averaged", [-0.1, 1.1])
+def test_a_fraction_to_average_over_lies_between_0_and_1(averaged, pictures, build_folder):
+    with pytest.raises(UserError, match="averaged is a fraction"):
+        train("a", objective(), *pictures, replace(SETTINGS, averaged=averaged))
 
 
 @pytest.mark.parametrize("name", ["stytr2", "mccnet", "manet", "artflow"])
