@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import UserError
-from ..methods import BUILT_IN, METHODS, TITLES, default_variant, plugged_in
+from ..methods import BUILT_IN, METHODS, TITLES, plugged_in
 from ..profiles import Profile
 from ..weights.official_folder import Official, find_official
 from ..weights.shipped import fitting_encoder, fitting_names, run_name
@@ -156,12 +156,9 @@ def _compared(*names: str) -> tuple[Row, ...]:
 
 
 def _lambdas() -> tuple[Row, ...]:
-    """StyA2K for every lambda_2 that it has a variant for, in order; its default variant has one of them."""
-    variants, default = METHODS["stya2k"].variants, default_variant("stya2k")
-    chosen = [name for name in variants if name.startswith("lambda-")]
-    arms = [Row(f"λ2 = {variants[name].local_feature:g}", "stya2k", name) for name in chosen]
-    arms.append(Row(f"λ2 = {variants[default].local_feature:g}", "stya2k", continued=True))
-    return tuple(sorted(arms, key=lambda row: variants[row.arm[1]].local_feature))
+    """StyA2K for every lambda_2 that it has a variant for, in order."""
+    arms = {name: variant for name, variant in METHODS["stya2k"].variants.items() if name.startswith("lambda-")}
+    return tuple(Row(f"λ2 = {variant.local_feature:g}", "stya2k", name) for name, variant in arms.items())
 
 
 # arXiv 2212.04105, section 4.2: 15 photographs and 20 paintings; its ablations name no pairs, Table 1's are assumed.
