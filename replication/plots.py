@@ -417,19 +417,38 @@ def runs(frame: pd.DataFrame, x: tuple[str, str], panels: dict[str, str], colour
     """
     use_style()
     values = list(dict.fromkeys(frame.dropna(subset=[x[0]]).dropna(subset=[*panels], how="all")[colour]))
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.8 * len(panels), 3.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.6), squeeze=False)
     for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
         for (hue, marker), value in zip(_markers(len(values)), values, strict=True):
             part = frame[frame[colour] == value].dropna(subset=[x[0], column])
             axis.plot(part[x[0]], part[column], marker, linestyle="", color=hue, label=value)
-            for line in part.itertuples():
-                place = getattr(line, x[0]), getattr(line, column)
-                axis.annotate(line.name, place, textcoords="offset points", xytext=(4, 4), fontsize=6)
         axis.set_xlabel(x[1])
         axis.set_ylabel(label)
-        axis.margins(x=0.25)
+        axis.margins(x=0.25, y=0.1)
     axes[0, -1].legend(title=colour, frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.draw_without_rendering()  # places in pixels are final only then
+    for axis, column in zip(axes[0], panels, strict=True):
+        shown = frame[frame[colour].isin(values)].dropna(subset=[x[0], column]).sort_values(column)
+        _name_points(axis, dict(zip(shown.name, shown[[x[0], column]].itertuples(index=False), strict=True)))
     return figure
+
+
+def _name_points(axis: mpl.axes.Axes, points: dict[str, tuple[float, float]]) -> None:
+    """Write names beside points, each at the first of a few places where it lies on no name, no point and no axis."""
+    taken = [mpl.transforms.Bbox(axis.transData.transform([place, place])).padded(4) for place in points.values()]
+    sides = [(x, y) for y in (4, -9, 11, -16, 18, 25) for x in (5, -5)]
+    for own, (name, place) in zip(list(taken), points.items(), strict=True):
+        others = [box for box in taken if box is not own]
+        for x, y in sides:
+            text = axis.annotate(
+                name, place, (x, y), textcoords="offset points", fontsize=6, ha="left" if x > 0 else "right"
+            )
+            box = text.get_window_extent()
+            if box.x0 > axis.bbox.x0 and not any(box.overlaps(other) for other in others):
+                break
+            if (x, y) != sides[-1]:
+                text.remove()
+        taken.append(box)
 
 
 def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]], across: int = 3) -> Figure:

@@ -175,3 +175,19 @@ def test_every_record_has_a_curve_of_its_own():
     lines = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines[:-1]}
     assert len(lines) == 11 and len(figure.axes[0].get_legend().get_texts()) == 11
     plots.close(figure)
+
+
+def test_names_of_near_trainings_do_not_lie_on_each_other():
+    frame = pd.DataFrame(
+        [(f"training-{n}", 100 + n % 3, 1 + 0.02 * n, "a" if n % 2 else "b") for n in range(6)],
+        columns=["name", "seconds", "loss", "method"],
+    )
+    frame.loc[6] = ["far", 400, 3.0, "b"]
+    figure = plots.runs(frame, ("seconds", "s"), {"loss": "loss"}, "method")
+    axis = figure.axes[0]
+    names = {text.get_text(): text.get_window_extent() for text in axis.texts}
+    assert names.keys() == set(frame.name)
+    boxes = list(names.values())
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(box.x0 > axis.bbox.x0 for box in boxes)
+    plots.close(figure)
