@@ -429,11 +429,11 @@ def runs(frame: pd.DataFrame, x: tuple[str, str], panels: dict[str, str], colour
     figure.draw_without_rendering()  # places in pixels are final only then
     for axis, column in zip(axes[0], panels, strict=True):
         shown = frame[frame[colour].isin(values)].dropna(subset=[x[0], column]).sort_values(column)
-        _name_points(axis, dict(zip(shown.name, shown[[x[0], column]].itertuples(index=False), strict=True)))
+        _name_points(axis, dict(zip(shown.name, shown[[x[0], column]].to_numpy(float), strict=True)))
     return figure
 
 
-def _name_points(axis: mpl.axes.Axes, points: dict[str, tuple[float, float]]) -> None:
+def _name_points(axis: mpl.axes.Axes, points: dict[str, Float[np.ndarray, "2"]]) -> None:
     """Write names beside points, each at the first of a few places where it lies on no name, no point and no axis."""
     taken = [mpl.transforms.Bbox(axis.transData.transform([place, place])).padded(4) for place in points.values()]
     sides = [(x, y) for y in (4, -9, 11, -16, 18, 25) for x in (5, -5)]
