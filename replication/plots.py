@@ -433,8 +433,8 @@ def runs(frame: pd.DataFrame, x: tuple[str, str], panels: dict[str, str], colour
     return figure
 
 
-def _name_points(axis: mpl.axes.Axes, points: dict[str, Float[np.ndarray, "2"]]) -> None:
-    """Write names beside points, each at the first of a few places where it lies on no name, no point and no axis."""
+def _name_points(axis: mpl.axes.Axes, points: dict[str, np.ndarray]) -> None:
+    """Write names beside points (x, y), each at the first of a few places where it lies on no name, point or axis."""
     taken = [mpl.transforms.Bbox(axis.transData.transform([place, place])).padded(4) for place in points.values()]
     sides = [(x, y) for y in (4, -9, 11, -16, 18, 25) for x in (5, -5)]
     for own, (name, place) in zip(list(taken), points.items(), strict=True):
