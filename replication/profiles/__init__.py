@@ -38,6 +38,8 @@ class Training:
                       weights that are averaged. "published": the method's own rate over time
     averaged          fraction of the steps, the last ones, over which the weights are averaged (Izmailov et al. 2018);
                       0 keeps those of the last step
+    kept              share of the weights from before the first step in those that come out: where a trained network
+                      goes on, 0.5 is the mean of both, which can be better than either (Wortsman et al. 2022)
     precision         accelerate's mixed precision: "no", or "bf16" where the processor computes in it
     judge             encoder on whose features the losses are computed; "own" is the one that the method transfers
     checkpoint_every  steps between resumable checkpoints
@@ -50,6 +52,7 @@ class Training:
     learning_rate: float
     schedule: str
     averaged: float
+    kept: float
     precision: str
     judge: str
     checkpoint_every: int

@@ -150,14 +150,15 @@ def train(
 
     The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
     step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters: those of the last step,
-    or their mean over the last steps where the settings ask for it.
+    or the mean over the last steps, or with a share of what they were before the first, as the settings ask.
     Raises UserError for a run of the same name with other settings or in another process, a damaged checkpoint, or a
     loss that is not finite.
     """
     if settings.steps < 1 or settings.batch < 1:
         raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
-    if not 0 <= settings.averaged <= 1:
-        raise UserError(f"averaged is a fraction of the steps, from 0 to 1, got {settings.averaged}")
+    for name in ("averaged", "kept"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise UserError(f"{name} is a fraction, from 0 to 1, got {getattr(settings, name)}")
     # accelerate joins several CPU processes only when told that there is no other device.
     cpu = not torch.accelerator.is_available()
     device = torch.device("cpu") if cpu else torch.accelerator.current_accelerator()
@@ -198,6 +199,7 @@ def _take_steps(
         memory_format=torch.channels_last
     )  # a third faster on CPU, the same numbers up to rounding
     parameters = [p for p in objective.parameters() if p.requires_grad]
+    start = {key: tensor.clone() for key, tensor in trained_state(objective).items()} if settings.kept else {}
     mean = AveragedModel(objective, accelerator.device) if settings.averaged else None
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
     objective, optimizer = accelerator.prepare(objective, optimizer)
@@ -259,8 +261,10 @@ def _take_steps(
             at_checkpoint(folder)
             started = time.time()
     if accelerator.is_main_process and step == settings.steps:
-        final = {"key": run["key"], "step": step, "model": trained_state(mean.module if mean else bare)}
-        _save(folder / "final.pt", final)
+        final = trained_state(mean.module if mean else bare)
+        for key in (key for key in start if final[key].is_floating_point()):
+            final[key] = torch.lerp(final[key], start[key], settings.kept)
+        _save(folder / "final.pt", {"key": run["key"], "step": step, "model": final})
     accelerator.wait_for_everyone()
 
 

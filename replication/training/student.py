@@ -51,6 +51,7 @@ SETTINGS = Training(
     learning_rate=1e-3,
     schedule="one-cycle",
     averaged=0.0,
+    kept=0.0,
     precision="bf16",
     judge="own",
     checkpoint_every=250,
