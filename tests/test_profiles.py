@@ -7,7 +7,7 @@ import pytest
 from replication import profiles
 from replication.errors import UserError
 from replication.papers.printed import reported
-from replication.profiles import NAMES, Profile
+from replication.profiles import NAMES, Profile, training_changes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,3 +64,22 @@ def test_every_kind_of_broken_profile_is_named(text, tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="smoke.toml"):
         Profile.load("smoke")
+
+
+def test_sizes_of_a_training_come_from_words():
+    changes = training_changes(["learning_rate=6e-4", "steps=40", "schedule=constant", "steps=50"])
+    assert changes == {"learning_rate": 6e-4, "steps": 50, "schedule": "constant"}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("steps", "no NAME=VALUE"),
+        ("size=3", "learning_rate"),
+        ("steps=1.5", "steps must be int"),
+        ("averaged=half", "averaged must be float"),
+    ],
+)
+def test_a_wrong_word_is_named(word, message):
+    with pytest.raises(UserError, match=message):
+        training_changes([word])

@@ -156,9 +156,9 @@ def train(
     """
     if settings.steps < 1 or settings.batch < 1:
         raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
-    for name in ("averaged", "kept"):
-        if not 0 <= getattr(settings, name) <= 1:
-            raise UserError(f"{name} is a fraction, from 0 to 1, got {getattr(settings, name)}")
+    for share in ("averaged", "kept"):
+        if not 0 <= getattr(settings, share) <= 1:
+            raise UserError(f"{share} is a fraction, from 0 to 1, got {getattr(settings, share)}")
     # accelerate joins several CPU processes only when told that there is no other device.
     cpu = not torch.accelerator.is_available()
     device = torch.device("cpu") if cpu else torch.accelerator.current_accelerator()
@@ -193,13 +193,13 @@ def _take_steps(
     at_checkpoint: Callable[[Path], object],
 ) -> None:
     name, seed = run["name"], run["seed"]
+    start = {key: tensor.clone() for key, tensor in trained_state(objective).items()} if settings.kept else {}
     if not (folder / "checkpoint.pt").is_file():
         objective.prepare(torch.stack([pairs[item][0] for item in range(settings.batch)]))
     objective = objective.to(
         memory_format=torch.channels_last
     )  # a third faster on CPU, the same numbers up to rounding
     parameters = [p for p in objective.parameters() if p.requires_grad]
-    start = {key: tensor.clone() for key, tensor in trained_state(objective).items()} if settings.kept else {}
     mean = AveragedModel(objective, accelerator.device) if settings.averaged else None
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
     objective, optimizer = accelerator.prepare(objective, optimizer)

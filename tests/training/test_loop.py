@@ -21,6 +21,7 @@ from replication.methods.adain import AdaIN
 from replication.methods.base import Method
 from replication.nn.encoder import Encoder
 from replication.nn.layers import decoder
+from replication.nn.state import trained_state
 from replication.profiles import Profile
 from replication.training import readable
 from replication.training.autoencoder import AutoEncoder, mirror, start_decoder
@@ -61,10 +62,10 @@ def weights(run) -> dict[str, torch.Tensor]:
     return torch.load(run / "final.pt", weights_only=True)["model"]
 
 
-@pytest.mark.parametrize("averaged", [0.0, 0.75])
+@pytest.mark.parametrize("of_weights", [{}, {"averaged": 0.75}, {"kept": 0.5}])
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 5])
-def test_a_killed_run_ends_bit_equal(killed_at, averaged, pictures, build_folder):
-    settings = replace(SETTINGS, averaged=averaged)
+def test_a_killed_run_ends_bit_equal(killed_at, of_weights, pictures, build_folder):
+    settings = replace(SETTINGS, **of_weights)
     whole = train("whole", objective(), *pictures, settings)
     train("killed", objective(), *pictures, settings, stop_after=killed_at)
     assert not (build_folder / "train/killed/final.pt").exists()
@@ -92,10 +93,21 @@ def test_averaged_weights_are_the_mean_of_those_after_the_last_steps(pictures, b
     assert rates == [settings.learning_rate] * 6
 
 
-@pytest.mark.parametrize("averaged", [-0.1, 1.1])
-def test_a_fraction_to_average_over_lies_between_0_and_1(averaged, pictures, build_folder):
-    with pytest.raises(UserError, match="averaged is a fraction"):
-        train("a", objective(), *pictures, replace(SETTINGS, averaged=averaged))
+def test_a_share_of_the_start_stays_in_the_weights(pictures, build_folder):
+    start = trained_state(objective())
+    end = weights(train("end", objective(), *pictures, SETTINGS))
+    found = weights(train("kept", objective(), *pictures, replace(SETTINGS, kept=0.25)))
+    assert found.keys() == start.keys()
+    for key, value in found.items():
+        torch.testing.assert_close(value, 0.75 * end[key] + 0.25 * start[key])
+    assert not all(torch.equal(value, end[key]) for key, value in found.items())
+
+
+@pytest.mark.parametrize("name", ["averaged", "kept"])
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_shares_of_weights_lie_between_0_and_1(name, value, pictures, build_folder):
+    with pytest.raises(UserError, match=f"{name} is a fraction"):
+        train("a", objective(), *pictures, replace(SETTINGS, **{name: value}))
 
 
 @pytest.mark.parametrize("name", ["stytr2", "mccnet", "manet", "artflow"])
