@@ -21,8 +21,13 @@ WEIGHT_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 3, "lp": 1, "pb":
 # Tensors of fewer numbers are never stored as bytes. They weigh next to nothing, and among them are those whose errors
 # spread furthest: biases, scales, ArtFlow's invertible matrices.
 SMALL = 4096
-# Ending of the name under which the scales of an 8-bit tensor lie; no module's key holds a colon.
-SCALE = ":scale"
+# Endings of the names under which the scales of an 8-bit tensor, and its channels' largest weights, lie; no module's
+# key holds a colon.
+SCALE, PEAK = ":scale", ":peak"
+# The 8-bit integer that stands for a channel's largest weight. No multiple is so far from zero.
+AT_PEAK = -128
+# A peak may be so many times as large as the multiples reach. More would make files larger than the weights are worth.
+FINER = 4
 # No file of weights unpacks to more: the largest network here has a tenth of it. A damaged or forged file may claim any
 # size, and is refused before it fills the memory.
 LARGEST = 2**30
@@ -55,7 +60,9 @@ def write_weights(
     """Write tensors as safetensors of one type, compressed by xz.
 
     dtype  a floating type, or torch.int8: then every weight is a multiple of its output channel's scale (the first
-           dimension's), at which the channel's largest is 127. Small and one-dimensional tensors stay in half precision
+           dimension's). The channel's largest is stored beside them: of a layer that began as an identity it is so much
+           larger than the others that they would be lost in steps of its size. Small and one-dimensional tensors stay
+           in half precision
     start  of int8, what the weights were trained on from: tensors of its shapes are stored as steps from it, of its
            channels' scales. That is as exact, and smaller, because a short training moves weights by few steps.
            `read_weights` needs the same start
@@ -71,15 +78,30 @@ def write_weights(
         elif name in start and start[name].shape == tensor.shape:
             packed[name] = _steps_from(start[name], tensor.float())
         else:
-            packed[name], packed[name + SCALE] = _to_bytes(tensor.float())
+            packed[name], packed[name + SCALE], packed[name + PEAK] = _to_bytes(tensor.float())
     content = lzma.compress(save(packed), filters=WEIGHT_FILTERS)
     return write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
-def _to_bytes(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """8-bit integers of `weights` (output, ...) and their scales (output,): the nearest multiple of the scale."""
-    scale = _scale(weights)
-    return (weights / _along_first(scale, weights)).round().to(torch.int8), scale
+def _to_bytes(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """8-bit integers of `weights` (output, ...), their scales (output,) and the largest weights (output,).
+
+    An integer is the nearest multiple of the scale, or AT_PEAK. At the scale the second largest is 127, or less when
+    the largest is more than FINER times as large.
+    """
+    flat = weights.flatten(1)  # (output, ...) -> (output, rest)
+    place = flat.abs().argmax(dim=1, keepdim=True)
+    peak = flat.gather(1, place)
+    reach = torch.maximum(flat.scatter(1, place, 0.0).abs().amax(dim=1), peak[:, 0].abs() / FINER)
+    scale = torch.where(reach > 0, reach / 127, 1.0)  # a channel of zeros stays one
+    steps = (flat / scale[:, None]).round().clamp(-127, 127).scatter(1, place, AT_PEAK)
+    return steps.to(torch.int8).view(weights.shape), scale, peak[:, 0]  # (output, rest) -> (output, ...)
+
+
+def _from_bytes(steps: Tensor, scale: Tensor, peak: Tensor | None) -> Tensor:
+    """The weights of `_to_bytes`; files written before peaks were kept have none."""
+    weights = steps.float() * _along_first(scale, steps)
+    return weights if peak is None else torch.where(steps == AT_PEAK, _along_first(peak, steps), weights)
 
 
 def _scale(weights: Tensor) -> Tensor:
@@ -112,12 +134,12 @@ def read_weights(path: str | Path, start: Mapping[str, Tensor] | None = None) ->
     try:
         packed = load(_unpack(path.read_bytes()))
         state = {}
-        for name in (name for name in packed if not name.endswith(SCALE)):
+        for name in (name for name in packed if not name.endswith((SCALE, PEAK))):
             state[name] = packed[name].float()
             if packed[name].dtype == torch.int8 and start and name in start and name + SCALE not in packed:
                 state[name] = start[name] + state[name] * _along_first(_scale(start[name]), state[name])
             elif packed[name].dtype == torch.int8:
-                state[name] *= _along_first(packed[name + SCALE], state[name])
+                state[name] = _from_bytes(packed[name], packed[name + SCALE], packed.get(name + PEAK))
     except (lzma.LZMAError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it with git") from error
     return state

@@ -16,7 +16,7 @@ from replication.data.assets import registry
 from replication.errors import UserError
 from replication.methods import METHODS
 from replication.nn import state as state_files
-from replication.nn.state import read_weights, write_weights
+from replication.nn.state import FINER, read_weights, write_weights
 from replication.papers.choices import CHOICES
 from replication.papers.rows import TABLES, Row, method_rows
 from replication.training.ship import pack_shipped
@@ -60,6 +60,23 @@ def test_eight_bits_are_off_by_half_a_step_of_their_output_channel(tmp_path):
     again = write_weights(tmp_path / "y.safetensors.xz", found, torch.int8)
     assert all(torch.allclose(value, found[name], rtol=1e-6) for name, value in read_weights(again).items())
     assert path.stat().st_size < write_weights(tmp_path / "z.safetensors.xz", state, torch.half).stat().st_size
+
+
+def test_a_layer_that_began_as_an_identity_keeps_its_small_weights(tmp_path):
+    torch.manual_seed(0)
+    weight = torch.eye(96).mul(1.5) + 0.02 * torch.randn(96, 96)
+    weight[5] = 0
+    found = read_weights(write_weights(tmp_path / "x.safetensors.xz", {"h": weight}, torch.int8))["h"]
+    assert torch.equal(found.diagonal(), weight.diagonal()), "the largest of each channel is kept as it is"
+    step = weight.abs().amax(dim=1, keepdim=True) / 127
+    assert (found - weight).abs().le(0.5001 * step / FINER).all() and not torch.equal(found, weight)
+
+
+def test_eight_bits_without_the_largest_weights_can_still_be_read(tmp_path):
+    weight = torch.randint(-127, 128, (80, 80), dtype=torch.int8)
+    path, scale = tmp_path / "x.safetensors.xz", torch.rand(80)
+    path.write_bytes(lzma.compress(save({"h": weight, "h:scale": scale})))
+    assert torch.equal(read_weights(path)["h"], weight.float() * scale[:, None])
 
 
 def test_packed_weights_are_those_of_their_cards_and_name_what_training_wrote(tmp_path, monkeypatch):
