@@ -14,6 +14,7 @@ from ..data.images import Picture
 from ..nn.state import write_weights
 from ..weights.shipped import (
     card_file,
+    has_card,
     load_checkpoint,
     model_card,
     packed_file,
@@ -85,7 +86,7 @@ def _take_packed(name: str) -> None:
 
 
 def pack_shipped(encoder: str) -> tuple[int, int]:
-    """Store the methods' weights of a width in checkpoints/ as 8-bit integers; bytes before and after.
+    """Store the methods' and the auto-encoder's weights of a width as 8-bit integers; bytes before and after.
 
     Weights that went on from a method's are stored as steps from them, once those are packed themselves. A card keeps
     the hash of the file that training had written, which cards of later trainings name as their start. Encoders and the
@@ -94,16 +95,17 @@ def pack_shipped(encoder: str) -> tuple[int, int]:
     A killed run is finished by the next: packed weights wait under a hidden name until their card is written.
     """
     before = after = 0
-    names = shipped_names(encoder)
+    methods = [name for name in shipped_names(encoder) if has_card(name)]
+    names = [*methods, *filter(has_card, [f"autoencoder-{encoder}"])]
     for name in names:
         _take_packed(name)
-    for name in sorted(names, key=lambda name: (model_card(name).get("start") in names, name)):
+    for name in sorted(names, key=lambda name: (model_card(name).get("start") in methods, name)):
         card, path = model_card(name), weights_file(name)
         before += path.stat().st_size
         if "stored" not in card:
             state, start = load_checkpoint(name), None
             card |= {"trained_sha256": card["sha256"], "stored": STORED}
-            if card.get("start") in names:
+            if card.get("start") in methods:
                 start = load_checkpoint(card["start"])
                 card["stored_from_sha256"] = model_card(card["start"])["sha256"]
             packed = write_weights(packed_file(name), state, torch.int8, start)

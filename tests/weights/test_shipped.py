@@ -16,7 +16,7 @@ from replication.data.assets import registry
 from replication.errors import UserError
 from replication.methods import METHODS
 from replication.nn import state as state_files
-from replication.nn.state import FINER, read_weights, write_weights
+from replication.nn.state import FINER, MOVED, read_weights, write_weights
 from replication.papers.choices import CHOICES
 from replication.papers.rows import TABLES, Row, method_rows
 from replication.training.ship import pack_shipped
@@ -164,9 +164,10 @@ def test_weights_that_went_on_from_others_are_stored_as_steps_from_them(tmp_path
         files.write_json(tmp_path / f"{name}.json", card)
     assert pack_shipped("half")[1] == pack_shipped("half")[0]
     found, base = load_checkpoint("a-arm-half-seed0"), load_checkpoint("b-code-half-seed0")
+    moved = MOVED * (arm["same"] - base["same"]).square().mean(-1, keepdim=True).sqrt()
+    steps = {"same": moved, "other": arm["other"].abs().amax(-1, keepdim=True) / 127, "bias": torch.zeros(80)}
     for key, tensor in arm.items():
-        step = (base["same"] if key == "same" else tensor).abs().amax(-1, keepdim=True) / 127
-        assert (found[key] - tensor).abs().le((key != "bias") * 0.51 * step + 2e-3).all(), key  # half precision before
+        assert (found[key] - tensor).abs().le(0.51 * steps[key] + 2e-3).all(), key  # half precision before
     alone = write_weights(tmp_path / "alone.safetensors.xz", arm, torch.int8)
     assert weights_file("a-arm-half-seed0").stat().st_size < 0.85 * alone.stat().st_size
     with pytest.raises(UserError, match="is damaged"):
@@ -174,6 +175,35 @@ def test_weights_that_went_on_from_others_are_stored_as_steps_from_them(tmp_path
     files.write_json(tmp_path / "b-code-half-seed0.json", model_card("b-code-half-seed0") | {"sha256": "other"})
     with pytest.raises(UserError, match="as steps from b-code-half-seed0, which has changed"):
         load_checkpoint("a-arm-half-seed0")
+
+
+def test_steps_without_their_scales_can_still_be_read(tmp_path):
+    start, steps = torch.randn(80, 80), torch.randint(-127, 128, (80, 80), dtype=torch.int8)
+    path = tmp_path / "x.safetensors.xz"
+    path.write_bytes(lzma.compress(save({"h": steps})))
+    expected = start + steps * start.abs().amax(dim=1, keepdim=True) / 127
+    assert torch.allclose(read_weights(path, {"h": start})["h"], expected, atol=1e-6)
+
+
+def test_what_has_not_moved_is_stored_as_it_was(tmp_path):
+    start = torch.randn(80, 80)
+    moved = start.clone()
+    moved[3] += 1e-3
+    path = write_weights(tmp_path / "x.safetensors.xz", {"h": moved}, torch.int8, {"h": start})
+    found = read_weights(path, {"h": start})["h"]
+    assert torch.equal(found[:3], start[:3]) and torch.equal(found[4:], start[4:])
+    assert torch.allclose(found[3], moved[3], atol=0.63e-3) and not torch.equal(found[3], start[3])
+
+
+def test_the_auto_encoder_is_packed_too_and_methods_do_not_depend_on_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    for name, facts in (("autoencoder-half", {}), ("b-code-half-seed0", {"start": "autoencoder-half"})):
+        file = write_weights(weights_file(name), {"same": torch.randn(80, 80)}, torch.half)
+        card = {"name": name, "sha256": files.sha256_file(file), "commit": "c", "licence": "MIT", **facts}
+        files.write_json(tmp_path / f"{name}.json", card)
+    pack_shipped("half")
+    assert all("int8" in model_card(name)["stored"] for name in ("autoencoder-half", "b-code-half-seed0"))
+    assert "stored_from_sha256" not in model_card("b-code-half-seed0")
 
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
