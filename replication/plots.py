@@ -20,7 +20,7 @@ from . import files
 from .data.images import to_uint8
 from .nn.attention import AttentionRecord
 from .profiles import Profile
-from .provenance import provenance
+from .provenance import networks, provenance
 
 # Okabe-Ito: told apart with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -58,6 +58,8 @@ def use_style() -> None:
 def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
     """Write figures/<profile>/<name> and its provenance, a drawing also as PDF; equal figures give equal bytes.
 
+    To the provenance belong all networks that were loaded in this process before: what is drawn came from them.
+
     In the PDF lines and letters are vectors, and photographs have at most PDF_DOTS pixels per inch: it stores them
     without loss. A page of photographs has none, because it would take as long as the page again.
 
@@ -76,7 +78,7 @@ def save(figure: Figure, name: str, profile: Profile, **facts) -> Path:
         files.write_encoded(path.with_suffix(".pdf"), lambda buffer: figure.savefig(buffer, format="pdf", **undated))
     files.write_json(
         path.with_suffix(".json"),
-        provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), **facts),
+        provenance(profile=profile.name, figure=name, sha256=files.sha256_file(path), networks=networks(), **facts),
     )
     return path
 

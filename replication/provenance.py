@@ -15,6 +15,8 @@ import torch
 
 from .files import ROOT
 
+_networks: dict[str, dict[str, str]] = {}
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -69,6 +71,19 @@ def hardware() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that numbers depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def note_network(name: str, weights: dict[str, str]) -> None:
+    """Remember that a network was loaded.
+
+    weights  hash of each of its files, by its role
+    """
+    _networks[name] = weights
+
+
+def networks() -> dict[str, dict[str, str]]:
+    """Hashes of the weights of every trained network that was loaded in this process, by name."""
+    return dict(sorted(_networks.items()))
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ was made of the same files with the same settings and weights is kept: KEPT in t
 picture that cannot be read or painted is reported, and the rest is done.
 """
 
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from . import files
 from .data.images import read_alpha, read_image, write_image
@@ -21,12 +23,14 @@ from .files import printable
 from .methods import TITLES, Encoded
 from .methods.base import Method
 from .nn.encoder import Image
-from .stylise import encode_named, memory_text, options_for, with_colours_of
+from .stylise import encode_named, has_alpha, memory_text, options_for, with_colours_of
 from .stylise_jobs import KEPT, Job, Outcome, Settings, check_folder
 from .weights.choice import chosen_network
 
 # Paintings whose codes are in memory together.
 STYLES_AT_ONCE = 16
+# Pixels of a picture's longer side on a contact sheet.
+SHEET_SIDE = 256
 
 
 @dataclass
@@ -69,6 +73,9 @@ def paint(wanted: Sequence[Job], settings: Settings, out: Path, tell: Callable[[
     check_folder(wanted, out, settings)
     methods = dict.fromkeys(job.method for job in wanted)
     models = {method: chosen_network(method, settings.network) for method in methods}
+    without = [TITLES[method] for method, model in models.items() if not has_alpha(model)]
+    if settings.alpha is not None and 0 < len(without) < len(models):
+        raise UserError(f"{', '.join(without)}: no alpha; paint with these apart from the others, without --alpha")
     for model in models.values():
         options_for(model, settings.alpha)
     folder, outcomes = _Folder(settings, out), []
@@ -148,19 +155,36 @@ def _paint_one(job: Job, model: Method, content: _Opened, style: Encoded, folder
 
 
 def write_sheet(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """A contact sheet: a line for each pair, then photograph, painting, and the result of every method.
+    """A contact sheet: a line for each pair, then photograph, painting, and the result of every method, each whole.
 
-    A gap stands for what failed.
+    Lines are named after their files. A gap stands for what failed.
     """
     from . import plots  # Matplotlib and seaborn take seconds to import
 
     methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
     results = {(o.job.content, o.job.style, o.job.method): o.job.out for o in outcomes if o.status != "failed"}
-    lines = []
-    for content, style in dict.fromkeys((outcome.job.content, outcome.job.style) for outcome in outcomes):
-        places = [content, style, *(results.get((content, style, method)) for method in methods)]
-        found = [None if place is None else _try(lambda place=place: read_image(place, 256, True)) for place in places]
-        lines.append([None if isinstance(image, str) else image for image in found])
-    figure = plots.image_grid(lines, ["photograph", "painting", *(TITLES[method] for method in methods)], side=2.2)
+    lines, names = [], []
+    for pair in dict.fromkeys((outcome.job.content, outcome.job.style) for outcome in outcomes):
+        shown = [_small(path) for path in pair]
+        painted = [results.get((*pair, method)) for method in methods]
+        lines.append([*shown, *(None if path is None else _small(path) for path in painted)])
+        names.append("\n".join(_label(path, image) for path, image in zip(pair, shown, strict=True)))
+    titles = ["photograph", "painting", *(TITLES[method] for method in methods)]
+    figure = plots.image_grid(lines, titles, names, side=2.2)
     files.write_encoded(path, lambda buffer: figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110))
     plots.close(figure)
+
+
+def _label(path: Path, image: torch.Tensor | None) -> str:
+    name = textwrap.shorten(printable(path.stem), 28, placeholder="…")
+    return name if image is not None else f"{name}: not read"
+
+
+def _small(path: Path) -> torch.Tensor | None:
+    """A picture (3, h, w) whose longer side is at most SHEET_SIDE; None when it cannot be read."""
+    image = _try(lambda: read_image(path, SHEET_SIDE))
+    if isinstance(image, str):
+        return None
+    scale = min(1.0, SHEET_SIDE / max(image.shape[1:]))
+    shape = [max(1, round(side * scale)) for side in image.shape[1:]]
+    return F.interpolate(image[None], shape, mode="area")[0]

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from .data.decode import check_file
-from .data.formats import CLIP_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
+from .data.formats import CLIP_SUFFIXES, FOREIGN_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
 from .errors import UserError
 from .files import check_target, printable
 from .weights.wanted import Choice
 
 KEPT = "stylised.json"
+CONVERT = "convert them to PNG or JPEG"
 # Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
 LONGEST_SHEET = 60
 
@@ -83,33 +84,47 @@ def is_one_file(given: Sequence[str]) -> bool:
     return len(given) == 1 and not Path(given[0]).is_dir() and (Path(given[0]).exists() or not glob.has_magic(given[0]))
 
 
-def pictures(given: Sequence[str], out: Path) -> list[Path]:
+def pictures(given: Sequence[str], out: Path) -> tuple[list[Path], list[Path]]:
     """Image files that words name: files, folders with all that is below them, and patterns, each file once.
 
     out  the folder of results: what lies in it is no source
+
+    Returns those that are read here, and those among them in folders and patterns that are of other formats.
     Raises UserError for a word that names no picture.
     """
     found: dict[Path, Path] = {}
+    foreign: dict[Path, Path] = {}
     for word in given:
         place = Path(word)
         if place.is_dir():
             if place.resolve() == out.resolve():
                 raise UserError(f"{printable(place)} is read, results would lie among its pictures; name another --out")
-            named = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
-            named = [path for path in named if not any(map(is_leftover, path.relative_to(place).parts))]
+            below = sorted(place.rglob("*"))
+            below = [path for path in below if not any(map(is_leftover, path.relative_to(place).parts))]
         elif place.exists() or not glob.has_magic(word):
             if not place.is_file():
                 raise UserError(f"{printable(place)} does not exist; check the path")
-            named = [place]
+            found.setdefault(place.resolve(), place)
+            continue
         else:
-            named = [Path(path) for path in sorted(glob.glob(word, recursive=True))]
-            named = [path for path in named if path.suffix.lower() in SUFFIXES and path.is_file()]
-        named = [path for path in named if not path.resolve().is_relative_to(out.resolve())]
+            below = [path for path in map(Path, sorted(glob.glob(word, recursive=True))) if path.is_file()]
+        below = [path for path in below if not path.resolve().is_relative_to(out.resolve())]
+        named = [path for path in below if path.suffix.lower() in SUFFIXES]
+        others = [path for path in below if path.suffix.lower() in FOREIGN_SUFFIXES]
         if not named:
-            raise UserError(f"{printable(word)} holds no image ({', '.join(SUFFIXES)})")
+            instead = f", only {listed(others)}; {CONVERT}" if others else ""
+            raise UserError(f"{printable(word)} holds no image ({', '.join(SUFFIXES)}){instead}")
         for path in named:
             found.setdefault(path.resolve(), path)
-    return list(found.values())
+        for path in others:
+            foreign.setdefault(path.resolve(), path)
+    return list(found.values()), list(foreign.values())
+
+
+def listed(paths: Sequence[Path], most: int = 5) -> str:
+    """The first names of files, and how many more there are."""
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(printable(path.name) for path in paths[:most]) + more
 
 
 def jobs(methods: Sequence[str], contents: Sequence[Path], styles: Sequence[Path], out: Path) -> list[Job]:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from replication import files, plots
+from replication import files, plots, provenance
 from replication.nn.attention import AttentionRecord
 from replication.profiles import Profile
+from replication.weights.shipped import model_card, pretrained, shipped_network
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
@@ -27,6 +28,18 @@ def test_equal_figures_give_equal_bytes(name, tmp_path, monkeypatch):
         assert path.with_suffix(".pdf").is_file() == (path.suffix == ".png"), "of drawings alone"
     facts = json.loads(path.with_suffix(".json").read_text())
     assert written[0] == written[1] and facts["content"] == "x" and facts["sha256"] == files.sha256_file(path)
+
+
+def test_a_figure_names_the_networks_that_were_loaded_before_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FIGURES", tmp_path)
+    monkeypatch.setattr(provenance, "_networks", {})
+    shipped_network.cache_clear()
+    pretrained("adain", encoder="student")
+    figure = plots.image_grid([[torch.rand(3, 8, 8)]], ["x"])
+    facts = json.loads(plots.save(figure, "a.png", Profile.load("smoke")).with_suffix(".json").read_text())
+    name = "adain-code-student-seed0"
+    assert facts["networks"] == {name: {"checkpoint": model_card(name)["sha256"]}}
+    plots.close(figure)
 
 
 def test_a_page_of_photographs_is_no_larger_than_it_needs_to_be(tmp_path, monkeypatch):

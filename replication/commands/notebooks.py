@@ -97,6 +97,9 @@ def add_tables(commands: Commands) -> None:
         metavar="NAME",
         help="only this table, for example 'StyA2K Table 1'; may be given several times (default: all)",
     )
+    command.add_argument(
+        "--reference", action="store_true", help="the tables that come with the project, not those that were made here"
+    )
     command.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: build/tables/<profile>)")
     command.set_defaults(run=_tables)
 
@@ -110,7 +113,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from ..report.table_forms import write_tables
 
     folder = arguments.out or build_dir() / "tables" / arguments.profile
-    written = write_tables(arguments.profile, arguments.table, folder)
+    written = write_tables(arguments.profile, arguments.table, folder, arguments.reference)
     print(f"wrote {len(written)} files to {printable(folder)}")
 
 

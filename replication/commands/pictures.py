@@ -123,7 +123,10 @@ def _stylise(arguments: argparse.Namespace) -> int:
             json.dumps(jobs.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}"
         )
         return 0
-    contents, styles = (jobs.pictures(words, arguments.out) for words in (arguments.content, arguments.style))
+    (contents, unread), (styles, others) = (
+        jobs.pictures(words, arguments.out) for words in (arguments.content, arguments.style)
+    )
+    unread += others
     wanted = jobs.jobs(methods, contents, styles, arguments.out)
     jobs.check_folder(wanted, arguments.out, settings)
     if arguments.sheet:
@@ -143,12 +146,16 @@ def _stylise(arguments: argparse.Namespace) -> int:
 
     outcomes = many.paint(wanted, settings, arguments.out, tell)
     if arguments.sheet:
+        if not arguments.json:
+            print(f"{printable(arguments.sheet)} …", flush=True)
         many.write_sheet(arguments.sheet, outcomes)
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     if failed:
         print(
             f"{failed} of {len(outcomes)} results failed; the others are in {printable(arguments.out)}", file=sys.stderr
         )
+    if unread:
+        print(f"left out: {jobs.listed(unread)}; {jobs.CONVERT}", file=sys.stderr)
     return int(failed > 0)
 
 
@@ -174,7 +181,7 @@ def add_explore(commands: Commands) -> None:
     command.add_argument(
         "--size", type=int, default=256, help="side of the square that both images are cut to, in pixels (default: 256)"
     )
-    network_options(command, "student, as in the tables")
+    network_options(command, "student, for a small page; most rows of the tables stand on half")
     command.set_defaults(run=_explore)
 
 

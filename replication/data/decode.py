@@ -60,11 +60,12 @@ def decode(path: str | Path, size: int | None = None, profile: bool = True) -> t
         if is_out_of_memory(error):
             raise UserError(f"{printable(path)} needs more memory than there is; shrink it first") from error
         kind = wrong_kind(path)
+        unknown = isinstance(error, PIL.UnidentifiedImageError)
+        way = "convert it to PNG or JPEG" if unknown else "it is damaged or cut off: copy it again"
         raise UserError(
             f"{printable(path)} {kind}"
             if kind
-            else f"cannot read {printable(path)} as an image ({_reason(error)}); convert it to PNG or JPEG, or use"
-            " another file"
+            else f"cannot read {printable(path)} as an image ({_reason(error)}); {way}, or use another file"
         ) from error
 
 

@@ -6,6 +6,11 @@ from ..errors import UserError
 from ..files import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# Of pictures that people have among theirs and that are not read here.
+FOREIGN_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".svg", ".psd"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+)
 CLIP_SUFFIXES = (".mp4", ".webp", ".gif")
 # Pixels that a side may have, where a format has a limit of its own; and formats that keep transparency.
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}

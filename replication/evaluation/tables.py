@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import files
+from ..data.images import contents, styles
 from ..errors import UserError
 from ..methods import METHODS
 from ..metrics.registry import METRICS, RESOLUTION, SUBSTITUTES
@@ -304,6 +305,8 @@ def write_table(
 def grid_facts(profile: Profile) -> dict[str, Any]:
     """What a mean over pairs and its interval depend on."""
     sizes = {"size": profile.size, "contents": profile.contents, "styles": profile.styles}
+    chosen = {"contents": contents(profile.contents), "styles": styles(profile.styles)}
+    sizes["pictures"] = {role: {picture.name: picture.sha256 for picture in found} for role, found in chosen.items()}
     bootstrap = {"resamples": profile.bootstrap, "seed": 0, "of": "Kendall's tau and curves"}
     return {**sizes, "intervals": "95 %, t on photographs, paintings and trainings", "bootstrap": bootstrap}
 

@@ -158,16 +158,24 @@ def write_grids(grids: Mapping[str, Grid], title: str, note: str, folder: Path, 
     ]
 
 
-def write_tables(profile: str, wanted: list[str], folder: Path) -> list[Path]:
+def write_tables(profile: str, wanted: list[str], folder: Path, reference: bool = False) -> list[Path]:
     """Write tables of a profile (all when none is named) in every form.
+
+    reference  those that come with the project, not those that were made here
 
     Raises UserError for an unknown table and for one that was not made.
     """
-    results = files.RESULTS / profile
+    results = files.reference_results(profile) if reference else files.RESULTS / profile
     found = [results / f"{find_table(name)}.csv" for name in wanted] or [
         path for path in sorted(results.glob("[!.]*.csv")) if not path.name.endswith(".cells.csv")
     ]
     missing = next((path for path in found if not path.is_file()), results if not found else None)
+    if missing and reference:
+        raise UserError(f"{missing} is missing; profile cpu has reference tables, see {results.parent}")
     if missing:
-        raise UserError(f"{missing} is missing; run `python -m replication run --profile {profile}` first")
+        only = "".join(f' --table "{name}"' for name in wanted)
+        raise UserError(
+            f"{missing} is missing; run `python -m replication run --profile {profile}{only}` first, or take the tables"
+            " that come with the project: --reference"
+        )
     return [written for path in found for written in write_forms(path, folder)]

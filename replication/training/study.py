@@ -24,6 +24,7 @@ FACTORS = {
     "crop": "side of the training crops, in pixels",
     "load": "shorter side from which crops were taken, in pixels",
     "rate": "peak learning rate of the one-cycle schedule; a run of one step at next to no rate shows the start itself",
+    "kept": "share of the weights from before the first step in what was measured; 0 is the last step's alone",
     "pictures": "what it was measured on: the evaluation grid, or eight photographs and eight paintings held out of"
     " training",
 }

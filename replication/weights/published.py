@@ -20,6 +20,7 @@ from ..methods import METHODS, method_name
 from ..methods.base import Layout, Method
 from ..nn.encoder import Encoder, load_vgg
 from ..nn.state import fill_module, read_state
+from ..provenance import note_network
 
 
 class Layouts(Mapping):
@@ -69,6 +70,7 @@ def load(method: str, files: Mapping[str, str | Path], variant: str | None = Non
     for role in layout.roles:
         fill_role(model, layout, role, files[role])
     model.weights = {role: sha256_file(path) for role, path in files.items()}
+    note_network(f"{method}-{chosen}-official", model.weights)
     return model.eval()
 
 

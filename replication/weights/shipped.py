@@ -22,6 +22,7 @@ from ..methods import BUILT_IN, METHODS, build, default_variant, method_name, pl
 from ..methods.base import Method, parameter_count
 from ..nn.encoder import STUDENTS, Encoder, encoder_hash, load_encoder
 from ..nn.state import read_weights, trained_state
+from ..provenance import note_network
 
 
 def run_name(method: str, variant: str, encoder: str, seed: int, continued: bool = False) -> str:
@@ -307,6 +308,7 @@ def shipped_network(method: str, variant: str, encoder: str, seed: int, continue
         )
     fill_trained(model, load_checkpoint(name), name)
     model.weights = {"checkpoint": model_card(name)["sha256"]}
+    note_network(name, model.weights)
     return model.eval().requires_grad_(False)
 
 

@@ -84,8 +84,17 @@ def test_the_command_writes_named_tables_and_says_what_is_missing(tmp_path, monk
     assert main(["tables", "--table", "StyA2K Table 1", "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"stya2k-table1{suffix}" for suffix in FORMS}
     assert main(["tables", "--table", "StyA2K Table 2", "--out", str(tmp_path / "out")]) == 2
-    assert "stya2k-table2.csv is missing; run" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stya2k-table2.csv is missing; run `python -m replication run --profile cpu --table" in said
+    assert '--table "StyA2K Table 2"`' in said and "--reference" in said
     assert len(write_tables("cpu", [], tmp_path / "all")) == 4
+
+
+def test_tables_that_come_with_the_project_are_written_without_a_run(tmp_path, capsys):
+    words = ["tables", "--reference", "--table", "StyA2K Table 1", "--out", str(tmp_path)]
+    assert main(words) == 0 and (tmp_path / "stya2k-table1.md").is_file()
+    assert main([*words, "--profile", "smoke"]) == 2
+    assert "profile cpu has reference tables" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed (texlive-latex-recommended)")
