@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .data.decode import check_file
+from .data.decode import check_file, header_size
 from .data.formats import CLIP_SUFFIXES, FOREIGN_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
 from .errors import UserError
 from .files import check_target, printable
@@ -20,6 +20,8 @@ KEPT = "stylised.json"
 CONVERT = "convert them to PNG or JPEG"
 # Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
 LONGEST_SHEET = 60
+# Pixels above which a photograph takes so long that people think nothing happens: 10 s and more on two cores.
+SLOW = 4e6
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,18 @@ def _check(content: Path, style: Path, out: Path, endings: Sequence[str], settin
     check_settings(settings)
     for path in (content, style):
         check_file(path)
+
+
+def slow_note(contents: Sequence[Path], settings: Settings) -> str:
+    """Which photographs will take long at their own size, and what to do; empty when none does."""
+    if settings.size is not None:
+        return ""
+    sizes = {path: size for path in contents if (size := header_size(path)) and size[0] * size[1] > SLOW}
+    if not sizes:
+        return ""
+    path, (width, height) = max(sizes.items(), key=lambda item: item[1][0] * item[1][1])
+    which = printable(path.name) if len(sizes) == 1 else f"{len(sizes)} photographs, up to {printable(path.name)}"
+    return f"{which} ({width}x{height} px): large, so slow; --size 1080 is quicker"
 
 
 def check_folder(wanted: Sequence[Job], out: Path, settings: Settings) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from replication import stylise_folders
+from replication import stylise_folders, stylise_jobs
 from replication.__main__ import main
 from replication.data.images import contents, read_image, styles, write_image
 from replication.methods.base import Method
@@ -124,6 +124,16 @@ def test_pictures_of_other_formats_in_a_folder_are_named(folder, capsys):
 def test_all_methods_without_a_strength_are_named_at_once(folder, capsys):
     assert call("--content", "photos", "--alpha", "0.5", methods=("adain", "adaattn", "datnet")) == 2
     assert "AdaAttN, DatNet: no alpha" in capsys.readouterr().err and not names(folder)
+
+
+def test_large_photographs_are_said_to_be_slow(folder, monkeypatch, capsys):
+    assert call("--content", "photos", "--size", "64") == 0 and not capsys.readouterr().err
+    monkeypatch.setattr(stylise_jobs, "SLOW", 90 * 70 - 1)
+    assert call("--content", "photos") == 0
+    assert capsys.readouterr().err == "3 photographs, up to a.jpg (90x70 px): large, so slow; --size 1080 is quicker\n"
+    (folder / "broken.jpg").write_bytes(b"x")
+    note = stylise_jobs.slow_note([folder / "broken.jpg", folder / "photos/b.png"], stylise_jobs.DEFAULTS)
+    assert note.startswith("b.png (90x70 px)")
 
 
 def test_pictures_on_a_contact_sheet_are_whole(tmp_path):

@@ -116,6 +116,7 @@ def _stylise(arguments: argparse.Namespace) -> int:
             raise UserError("--sheet is for several results; there is one")
         job = jobs.Job(methods[0], Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
         jobs.check_picture(job.content, job.style, job.out, settings)
+        _say_slow(jobs.slow_note([job.content], settings))
         from ..stylise import stylise_file
 
         stylise_file(job.method, job.content, job.style, job.out, settings)
@@ -131,6 +132,7 @@ def _stylise(arguments: argparse.Namespace) -> int:
     jobs.check_folder(wanted, arguments.out, settings)
     if arguments.sheet:
         jobs.check_sheet(arguments.sheet, wanted)
+    _say_slow(jobs.slow_note(contents, settings))
     from .. import stylise_folders as many
 
     done = 0
@@ -157,6 +159,11 @@ def _stylise(arguments: argparse.Namespace) -> int:
     if unread:
         print(f"left out: {jobs.listed(unread)}; {jobs.CONVERT}", file=sys.stderr)
     return int(failed > 0)
+
+
+def _say_slow(note: str) -> None:
+    if note:
+        print(note, file=sys.stderr, flush=True)
 
 
 def add_explore(commands: Commands) -> None:

@@ -104,6 +104,15 @@ def _open(path: Path) -> PIL.Image:
             PIL.MAX_IMAGE_PIXELS = limit
 
 
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height as the file's header has them; None when it cannot be read."""
+    try:
+        with _open(path) as file:
+            return file.size
+    except Exception:  # as in `decode`, which says what is wrong
+        return None
+
+
 def _decode(path: Path, size: int | None, profile: bool) -> tuple[PIL.Image, PIL.Image | None]:
     try:
         file = _open(path)
