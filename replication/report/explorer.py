@@ -150,7 +150,10 @@ def page(
     def text(kinds: Sequence[type], errors: Sequence[dict[str, float]]) -> str:
         packed = map(pack, every, kinds)
         shown = [
-            {"name": name, "result": results[name], "records": list(islice(packed, len(records)))}
+            {
+                **{"name": name, "encoder": models[name].encoder.name, "result": results[name]},
+                "records": list(islice(packed, len(records))),
+            }
             for name, (_, records) in recorded.items()
         ]
         facts = {

@@ -19,6 +19,7 @@ from replication.data.images import contents, styles
 from replication.errors import UserError
 from replication.methods.base import Method
 from replication.nn.attention import AttentionRecord
+from replication.nn.encoder import Encoder
 from replication.report import explorer
 from replication.report.explorer import LIMIT, Quantised, explore_files, packing_error, page, seen_by_the_page, widget
 from replication.weights.shipped import pretrained
@@ -50,7 +51,7 @@ class Recorded(Method):
 
     def __init__(self, *records: AttentionRecord):
         torch.nn.Module.__init__(self)
-        self.records = list(records)
+        self.records, self.encoder = list(records), Encoder(name="none")
 
     def encode_content(self, image):
         return image
@@ -193,6 +194,7 @@ def test_a_click_shows_pytorchs_row(browser, shipped, tmp_path):
             .numpy()
         )
         assert spearmanr(map_of(opened, number), rows).statistic >= 0.99
+    assert "AdaAttN on the encoder student, StyA2K on" in opened.inner_text("#about")
     assert errors == []
 
 
