@@ -41,6 +41,7 @@ COMMANDS = (
     weights.add_official,
     weights.add_fetch,
     maintain.add_scales,
+    train.add_blend,
     train.add_distil,
     train.add_pack_pictures,
     maintain.add_fit_lpips,

@@ -119,6 +119,36 @@ def _train_side_by_side(
     return int(bool(failed))
 
 
+def add_blend(commands: Commands) -> None:
+    command = commands.add_parser(
+        "blend",
+        help="put a share of its start back into a trained network",
+        description=(
+            "Replace a method's shipped weights by a weighted mean of them and of those that their training started"
+            " from. A decoder that has forgotten how to give a photograph back can so learn it again, without training."
+        ),
+    )
+    command.add_argument("--method", required=True, metavar="METHOD")
+    command.add_argument("--variant", help="variant of the method (default: its first)")
+    command.add_argument(
+        "--encoder", choices=("student", "half", "vgg19"), default="half", help="width (default: half)"
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--share", type=float, default=0.5, help="of the start, between 0 and 1 (default: 0.5)")
+    command.set_defaults(run=_blend)
+
+
+def _blend(arguments: argparse.Namespace) -> None:
+    from ..methods import check_variant, default_variant, method_name
+    from ..training.ship import blend_with_start
+    from ..weights.shipped import run_name
+
+    method = method_name(arguments.method)
+    check_variant(method, arguments.variant)
+    name = run_name(method, arguments.variant or default_variant(method), arguments.encoder, arguments.seed)
+    print(f"wrote {printable(blend_with_start(name, arguments.encoder, arguments.share))}")
+
+
 def add_distil(commands: Commands) -> None:
     command = commands.add_parser(
         "distil",

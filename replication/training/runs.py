@@ -25,13 +25,12 @@ from ..weights.shipped import (
     load_checkpoint,
     model_card,
     run_name,
-    shipped_names,
     write_manifest,
 )
 from .autoencoder import AutoEncoder, start_decoder
 from .loop import Objective, read_losses, train
 from .readable import readable_pictures
-from .ship import data_list, ship
+from .ship import check_free, data_list, ship
 
 # Photographs that the auto-encoder's start is fitted to, and as many paintings; the side of every start's pictures.
 EXAMPLES, EXAMPLE_SIZE = 60, 192
@@ -244,15 +243,11 @@ def train_arms(
     def make_further(arm: str, reading: str, seed: int, continued: bool) -> None:
         name = run_name(arm, reading, width, seed, continued)
         card, model = model_card(name), build(arm, width, reading).train()
-        cards = map(model_card, shipped_names(width))
-        heirs = [heir["name"] for heir in cards if heir.get("stored_from_sha256") == card["sha256"]]
-        if heirs:
-            raise UserError(
-                f"{', '.join(heirs)} cannot be read without {name} as it is; remove their files from"
-                f" {card_file(name).parent} and train them again after it"
-            )
+        check_free(name, width)
         fill_trained(model, load_checkpoint(name), name)
-        stage = {key: card[key] for key in ("sha256", "commit", "seconds", "settings", "data")}
+        stage = {
+            key: card[key] for key in ("sha256", "commit", "seconds", "settings", "data", "blended") if key in card
+        }
         earlier = [*card.get("earlier", []), stage]
         facts = {key: card[key] for key in ("method", "variant", "start", "start_sha256", "fresh") if key in card}
         order = seed + 1000 * len(earlier)  # the seed of the pairs, so that they do not come as they came before

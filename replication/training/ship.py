@@ -11,7 +11,9 @@ from torch import Tensor
 
 from .. import files
 from ..data.images import Picture
+from ..errors import UserError
 from ..nn.state import write_weights
+from ..provenance import commit
 from ..weights.shipped import (
     card_file,
     has_card,
@@ -72,6 +74,51 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
     files.write_json(card_file(name), {**facts, **card})
     if path.parent == files.CHECKPOINTS:
         write_manifest()
+    return path
+
+
+def heirs(name: str, encoder: str) -> list[str]:
+    """Checkpoints of a width that are stored as steps from another, and cannot be read without it as it is."""
+    digest = model_card(name)["sha256"]
+    cards = map(model_card, shipped_names(encoder))
+    return [card["name"] for card in cards if card.get("stored_from_sha256") == digest]
+
+
+def check_free(name: str, encoder: str) -> None:
+    """Raise UserError when a checkpoint must not change, because others are stored as steps from it."""
+    if found := heirs(name, encoder):
+        raise UserError(
+            f"{', '.join(found)} cannot be read without {name} as it is; remove their files from"
+            f" {card_file(name).parent} and train them again after it"
+        )
+
+
+def blend_with_start(name: str, encoder: str, share: float) -> Path:
+    """Put a share of the weights that a training started from back into what came out of it; returns the file.
+
+    A decoder that learns to paint forgets how to give a picture back. Weights between those of both can know both
+    (Wortsman et al. 2022, "WiSE-FT"). Tensors that the start lacks stay as they are.
+
+    share  of the start, above 0 and below 1
+
+    Raises UserError for another share, a checkpoint without a start, or one that others are stored as steps from.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"the share lies between 0 and 1, got {share}")
+    card = model_card(name)
+    if "start" not in card:
+        raise UserError(f"{name} started from nothing that is shipped; there is nothing to blend it with")
+    check_free(name, encoder)
+    own, start = load_checkpoint(name), load_checkpoint(card["start"])
+    same = [key for key in own if key in start and own[key].shape == start[key].shape]
+    state = own | {key: torch.lerp(own[key], start[key], share) for key in same}
+    path = write_weights(weights_file(name), state, torch.half)
+    blend = {"with": card["start"], "with_sha256": model_card(card["start"])["sha256"], "share": share}
+    blend |= {"of_sha256": card["sha256"], "tensors": len(same), "commit": commit()}
+    facts = {key: value for key, value in card.items() if key not in ("stored", "trained_sha256", "stored_from_sha256")}
+    facts |= {"sha256": files.sha256_file(path), "blended": [*card.get("blended", []), blend]}
+    files.write_json(card_file(name), facts)
+    write_manifest()
     return path
 
 
