@@ -19,7 +19,7 @@ from replication.nn import state as state_files
 from replication.nn.state import FINER, MOVED, read_weights, write_weights
 from replication.papers.choices import CHOICES
 from replication.papers.rows import TABLES, Row, method_rows
-from replication.training.ship import pack_shipped
+from replication.training.ship import blend_with_start, pack_shipped
 from replication.weights.shipped import (
     fitting_encoder,
     fitting_names,
@@ -349,3 +349,54 @@ def test_every_stage_counts_in_steps_and_pairs(tmp_path, monkeypatch):
     arm = card("stya2k-no-da-half-seed0", 3, 4, start=trained)
     assert [training_steps(name) for name in (trained, arm)] == [35, 38]
     assert [training_pairs(name) for name in (trained, arm)] == [100, 112]
+
+
+@pytest.fixture
+def trained_from_a_start(tmp_path, monkeypatch):
+    """A network that shares one of its tensors with what it started from; both of them in memory."""
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    start = {"same": torch.randn(80, 80), "other": torch.randn(80, 80)}
+    own = {"same": torch.randn(80, 80), "other": torch.randn(90, 80), "fresh": torch.randn(80)}
+    for name, state, facts in (
+        ("autoencoder-half", start, {}),
+        ("b-code-half-seed0", own, {"start": "autoencoder-half", "settings": {"steps": 3, "batch": 2, "crop": 32}}),
+    ):
+        file = write_weights(weights_file(name), state, torch.float32)
+        card = {"name": name, "sha256": files.sha256_file(file), "commit": "c", "licence": "MIT", **facts}
+        files.write_json(tmp_path / f"{name}.json", card)
+    return start, own
+
+
+def test_a_share_of_the_start_is_put_back(trained_from_a_start):
+    start, own = trained_from_a_start
+    pack_shipped("half")
+    before = model_card("b-code-half-seed0")
+    blend_with_start("b-code-half-seed0", "half", 0.25)
+    found, card = load_checkpoint("b-code-half-seed0"), model_card("b-code-half-seed0")
+    assert torch.allclose(found["same"], 0.75 * own["same"] + 0.25 * start["same"], atol=0.05)
+    assert torch.allclose(found["other"], own["other"], atol=0.03) and torch.allclose(
+        found["fresh"], own["fresh"], atol=2e-3
+    )
+    (blend,) = card["blended"]
+    assert (blend["with"], blend["share"], blend["tensors"]) == ("autoencoder-half", 0.25, 1)
+    assert blend["of_sha256"] == before["sha256"] != card["sha256"] and "stored" not in card
+    assert blend["with_sha256"] == model_card("autoencoder-half")["sha256"] and training_steps("b-code-half-seed0") == 3
+    pack_shipped("half")
+    assert "int8" in model_card("b-code-half-seed0")["stored"]
+    blend_with_start("b-code-half-seed0", "half", 0.5)
+    assert [one["share"] for one in model_card("b-code-half-seed0")["blended"]] == [0.25, 0.5]
+
+
+def test_what_cannot_be_blended_is_said_before_anything_changes(trained_from_a_start, tmp_path):
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for share in (0.0, 1.0, float("nan")):
+        with pytest.raises(UserError, match="between 0 and 1"):
+            blend_with_start("b-code-half-seed0", "half", share)
+    with pytest.raises(UserError, match="started from nothing"):
+        blend_with_start("autoencoder-half", "half", 0.5)
+    digest = model_card("b-code-half-seed0")["sha256"]
+    heir = {"name": "b-arm-half-seed0", "sha256": "x", "commit": "c", "licence": "MIT", "stored_from_sha256": digest}
+    files.write_json(tmp_path / "b-arm-half-seed0.json", heir)
+    with pytest.raises(UserError, match="b-arm-half-seed0 cannot be read without b-code-half-seed0"):
+        blend_with_start("b-code-half-seed0", "half", 0.5)
+    assert all(path.read_bytes() == content for path, content in before.items())
