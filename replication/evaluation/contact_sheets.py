@@ -6,17 +6,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import files, plots
+from .. import plots
 from ..data.images import Picture, contents, spread, styles
 from ..papers.rows import Row
 from ..profiles import Profile
 from .grid import Gallery
-from .health import read_health, weak_rows
+from .health import known_health, weak_rows
 
 
 def _weak(rows: Sequence[Row], profile: Profile) -> dict[str, str]:
     """Why rows are not good enough, by name, of those that are not."""
-    return weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name))
+    return weak_rows(rows, profile.encoder, known_health(profile.name))
 
 
 def contact_sheet(rows: Sequence[Row], profile: Profile) -> Figure:

@@ -39,12 +39,13 @@ from jaxtyping import Float
 from skimage.color import rgb2lab
 from torch import Tensor
 
+from .. import files
 from ..data.images import Picture, contents, styles, to_uint8
 from ..errors import UserError
 from ..papers.rows import TABLES, Row, all_method_rows, with_official
 from ..profiles import Profile
 from ..sources import source_hash
-from ..weights.shipped import fitting_names, model_card, run_name
+from ..weights.shipped import fitting_names, has_card, model_card, run_name
 from . import tables
 from .cells import Cell, device, measure_missing
 from .grid import Stylist, row_key
@@ -315,6 +316,21 @@ def read_health(folder: Path) -> dict[str, str]:
         return dict(zip(frame.network, frame.reason, strict=True))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it and run `make` again") from error
+
+
+def known_health(profile: str) -> dict[str, str]:
+    """`read_health` of the results that were made here; before notebook 05_health has run, of the reference.
+
+    Of the reference only what was measured of the very weights that are there now.
+    """
+    made = read_health(files.RESULTS / profile)
+    folder = files.reference_results(profile)
+    if made or not (folder / f"{NAME}.csv").is_file():
+        return made
+    facts = files.read_object(folder / f"{NAME}.json", "restore it with git")
+    measured = {row["checkpoint"]: row["weights"] for row in facts["rows"]}
+    there = {name: model_card(name)["sha256"] for name in measured if has_card(name)}
+    return {name: reason for name, reason in read_health(folder).items() if measured.get(name) == there.get(name, "")}
 
 
 def weak_rows(rows: Sequence[Row], encoder: str, health: Mapping[str, str]) -> dict[str, str]:

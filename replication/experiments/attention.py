@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .. import files, plots
+from .. import plots
 from ..data.images import Picture
 from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.cells import in_parallel
-from ..evaluation.health import read_health, weak_rows
+from ..evaluation.health import known_health, weak_rows
 from ..methods.base import Method
 from ..nn.attention import AttentionRecord
 from ..papers.rows import Row
@@ -220,7 +220,7 @@ def weak_operations(
     networks  method and variant by title
     """
     rows = [Row(title, *network) for title, network in networks.items()]
-    weak = weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name))
+    weak = weak_rows(rows, profile.encoder, known_health(profile.name))
     titles = {row: row.removesuffix(f" {operation}") for row, operation in zip(frame.row, frame.operation, strict=True)}
     return {row: weak[title] for row, title in titles.items() if title in weak}
 

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..evaluation import intervals, tables
 from ..evaluation.efficiency import TIMES
 from ..evaluation.health import NAME as HEALTH
-from ..evaluation.health import UNMEASURED, read_health, weak_rows
+from ..evaluation.health import UNMEASURED, known_health, read_health, weak_rows
 from ..evaluation.intervals import Estimate
 from ..evaluation.sets import SETS
 from ..papers.rows import AUTHORS, TABLES, Row, with_official
@@ -133,7 +133,8 @@ class Ours:
     @cached_property
     def _health(self) -> dict[str, str]:
         self._frame(f"{HEALTH}.csv")  # so that it is among the files that were read
-        return read_health(self.folder)
+        own = self.folder == files.RESULTS / self.profile.name
+        return known_health(self.profile.name) if own else read_health(self.folder)
 
     def weakness(self, term: Term) -> str:
         """Why the networks behind a term are not good enough; empty when they are, or when it has none."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .. import files
 from ..evaluation import tables
 from ..evaluation.grid import measure_grid
-from ..evaluation.health import read_health, weak_rows
+from ..evaluation.health import known_health, weak_rows
 from ..methods import METHODS
 from ..metrics.image import perceptual_column
 from ..papers import rows
@@ -83,7 +82,7 @@ def fill_table(paper: str, table: str, profile: str) -> Result:
             f" --profile {profile}`{authors}",
         )
     cells = measure_grid(measured, sizes)
-    weak = weak_rows(measured, sizes.encoder, read_health(files.RESULTS / sizes.name))
+    weak = weak_rows(measured, sizes.encoder, known_health(sizes.name))
     frame = tables.paper_table(
         paper, table, cells, measured, sizes, weak, rows.missing_rows(wanted.rows, sizes.encoder)
     )

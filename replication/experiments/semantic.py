@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from .. import files
 from ..data.map_pairs import Job
 from ..evaluation import intervals, tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_key
-from ..evaluation.health import read_health, weak_rows
+from ..evaluation.health import known_health, weak_rows
 from ..evaluation.sets import SETS, pair_vectors, set_distance, set_metrics, vector_columns, vectors
 from ..methods import METHODS, TITLES
 from ..methods.base import Method
@@ -278,7 +277,7 @@ def semantic_table(
     """
     hosts = [row.network for row in rows]
     base = tables.row_notes(hosts, profile, {})
-    weak = weak_rows(hosts, profile.encoder, read_health(files.RESULTS / profile.name))
+    weak = weak_rows(hosts, profile.encoder, known_health(profile.name))
     notes = {
         row.name: tables.with_weakness(
             "; ".join([base[row.name], *([EXTENSION] if row.settings and row.host in HOST_NAMES[2:] else [])]),

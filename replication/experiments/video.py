@@ -15,13 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import files
 from ..data.clips import Clip, Frames, flow_estimator
 from ..data.images import Picture
 from ..evaluation import tables
 from ..evaluation.cells import Cell, measure_missing
 from ..evaluation.grid import row_facts, row_key
-from ..evaluation.health import read_health, weak_rows
+from ..evaluation.health import known_health, weak_rows
 from ..methods import Encoded
 from ..metrics import registry
 from ..metrics.flicker import temporal_errors
@@ -109,7 +108,7 @@ def video_table(cells: pd.DataFrame, rows: Sequence[Row], profile: Profile) -> p
     Intervals over clips and paintings; of the columns for a painting each, over clips.
     """
     cells = by_style(cells)
-    notes = tables.row_notes(rows, profile, weak_rows(rows, profile.encoder, read_health(files.RESULTS / profile.name)))
+    notes = tables.row_notes(rows, profile, weak_rows(rows, profile.encoder, known_health(profile.name)))
     frame = tables.assemble(
         "StyA2K",
         "Table 3",

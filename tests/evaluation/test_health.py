@@ -22,6 +22,7 @@ from replication.evaluation.health import (
     correlation,
     gain,
     health_table,
+    known_health,
     measure_health,
     measure_photograph,
     read_health,
@@ -34,6 +35,7 @@ from replication.evaluation.health import (
 from replication.methods import METHODS
 from replication.papers.rows import REFERENCES, TABLES, Row
 from replication.profiles import Profile
+from replication.weights.shipped import model_card
 
 SIZE = 96
 PHOTOGRAPHS = [(picture, picture.tensor(SIZE)[None]) for picture in contents(3)]
@@ -196,3 +198,17 @@ def test_a_table_says_which_rows_are_not_good_enough():
     assert tables.weakness_of(frame) == {"A": "ignores the painting, and more"}
     assert tables.show(frame, ["psnr"]).weights.tolist() == ["not good enough: ignores the painting, and more", ""]
     assert "weights" not in tables.show(frame[frame.row == "B"], ["psnr"])
+
+
+def test_before_05_has_run_the_reference_tells_of_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    folder, names = files.reference_results("cpu"), ["adain-code-student-seed0", "sanet-code-student-seed0"]
+    files.write_text(folder / "health.csv", "network,reason\n" + "\n".join(f"{name},too coarse" for name in names))
+    rows = [{"checkpoint": name, "weights": model_card(name)["sha256"]} for name in names]
+    files.write_json(folder / "health.json", {"rows": rows})
+    assert known_health("cpu") == dict.fromkeys(names, "too coarse") and known_health("quick") == {}
+    rows[1]["weights"] = "of an earlier training"
+    files.write_json(folder / "health.json", {"rows": rows})
+    assert known_health("cpu") == {names[0]: "too coarse"}
+    files.write_text(tmp_path / "cpu/health.csv", "network,reason\nmst-official-student-seed0,\n")
+    assert known_health("cpu") == {"mst-official-student-seed0": ""}, "what was made here counts"
