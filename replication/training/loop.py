@@ -95,15 +95,19 @@ class Pairs(Dataset):
         return crops[0], crops[1]
 
 
+def _warm_up(steps: int) -> int:
+    """The first 5 % of the steps."""
+    return max(1, steps // 20)
+
+
 def constant(step: int, steps: int, peak: float) -> float:
     """Learning rate: linear warm-up over the first 5 % of the steps, then the peak."""
-    warm = max(1, steps // 20)
-    return peak * min(1.0, (step + 1) / warm)
+    return peak * min(1.0, (step + 1) / _warm_up(steps))
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:
     """Learning rate: linear warm-up over the first 5 % of the steps, then a cosine to zero."""
-    warm = max(1, steps // 20)
+    warm = _warm_up(steps)
     if step < warm:
         return constant(step, steps, peak)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
