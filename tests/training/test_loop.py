@@ -598,3 +598,13 @@ def test_a_checkpoint_of_something_else_is_named(state, pictures, build_folder):
     torch.save(state, build_folder / "train/a/checkpoint.pt")
     with pytest.raises(UserError, match="checkpoint.pt is no checkpoint"):
         train("a", objective(), *pictures, SETTINGS)
+
+
+def test_half_of_the_crops_are_mirrored(tmp_path):
+    ramp = np.repeat(np.tile(np.arange(40, 240, 5, dtype=np.uint8), (40, 1))[..., None], 3, axis=2)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    pictures = read_folder_of_pictures(tmp_path)
+    pairs = Pairs(pictures, pictures, 40, 40, seed=0)
+    rising = [[bool(crop[0, 0, 0] < crop[0, 0, -1]) for crop in pairs[item]] for item in range(60)]
+    for share in np.mean(rising, axis=0):
+        assert 0.3 < share < 0.7
