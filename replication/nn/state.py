@@ -28,8 +28,8 @@ SCALE, PEAK, STEP = ":scale", ":peak", ":step"
 AT_PEAK = -128
 # A peak may be so many times as large as the multiples reach. More would make files larger than the weights are worth.
 FINER = 4
-# Steps from other weights are so many root mean squares of what a channel has moved. StyA2K's arms were as healthy with
-# 0.6 to 1.5 of them, and a file has two thirds of the bytes at 1.25 that it has at 0.6.
+# Steps from other weights are so many root mean squares of what a channel has moved. Tried on one arm, StyA2K with
+# lambda_2 = 2: as healthy with 0.6 to 1.5 of them, and two thirds of the bytes at 1.25 that the file has at 0.6.
 MOVED = 1.25
 # No file of weights unpacks to more: the largest network here has a tenth of it. A damaged or forged file may claim any
 # size, and is refused before it fills the memory.

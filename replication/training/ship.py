@@ -77,18 +77,14 @@ def ship(name: str, run: Path, state: dict[str, Tensor], card: dict[str, Any], d
     return path
 
 
-def heirs(name: str, encoder: str) -> list[str]:
-    """Checkpoints of a width that are stored as steps from another, and cannot be read without it as it is."""
+def check_free(name: str, encoder: str) -> None:
+    """Raise UserError when a checkpoint must not change: others of its width are stored as steps from it."""
     digest = model_card(name)["sha256"]
     cards = map(model_card, shipped_names(encoder))
-    return [card["name"] for card in cards if card.get("stored_from_sha256") == digest]
-
-
-def check_free(name: str, encoder: str) -> None:
-    """Raise UserError when a checkpoint must not change, because others are stored as steps from it."""
-    if found := heirs(name, encoder):
+    heirs = [card["name"] for card in cards if card.get("stored_from_sha256") == digest]
+    if heirs:
         raise UserError(
-            f"{', '.join(found)} cannot be read without {name} as it is; remove their files from"
+            f"{', '.join(heirs)} cannot be read without {name} as it is; remove their files from"
             f" {card_file(name).parent} and train them again after it"
         )
 
