@@ -23,7 +23,7 @@ from ..papers.printed import printed_numbers
 from ..papers.rows import AUTHORS, NO_WEIGHTS, Row
 from ..profiles import Profile
 from ..provenance import provenance
-from ..weights.shipped import photographs_among_styles, training_pairs, training_steps
+from ..weights.shipped import is_mean_of_weights, photographs_among_styles, training_pairs, training_steps
 from . import intervals, stats
 from .grid import row_facts
 from .intervals import Estimate
@@ -143,6 +143,7 @@ def row_notes(rows: Sequence[Row], profile: Profile, weak: Mapping[str, str]) ->
         steps = training_steps(name)
         trained = f", {steps} steps of training on {training_pairs(name)} pairs" if steps else ""
         trained += ", photographs among the styles" if steps and photographs_among_styles(name) else ""
+        trained += ", a mean of weights" if is_mean_of_weights(name) else ""
         return f"{ENCODERS[row.width(profile.encoder)]}{trained}, {profile.size} px"
 
     notes = {row.name: note(row) for row in rows}

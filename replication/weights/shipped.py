@@ -137,6 +137,16 @@ def training_pairs(name: str) -> int:
     )
 
 
+def is_mean_of_weights(name: str) -> bool:
+    """Whether what is shipped is a mean: with weights from before its last training, or over the steps of that.
+
+    Raises UserError as `model_card`.
+    """
+    card = model_card(name)
+    settings = card.get("settings", {})
+    return bool(card.get("blended") or settings.get("kept") or settings.get("averaged"))
+
+
 def photographs_among_styles(name: str) -> bool:
     """Whether a shipped checkpoint, or what it went on from, was ever trained with photographs as styles.
 

@@ -30,6 +30,13 @@ def test_every_notebook_ends_with_a_link_to_the_next(name):
     assert sources(name)[-1] == next_link(name), f"the last cell of {name} must be: {next_link(name)}"
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_links_in_prose_name_files_that_are_there(name):
+    text = "\n".join("".join(cell["source"]) for cell in NOTEBOOKS[name]["cells"] if cell["cell_type"] == "markdown")
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    assert [target for target in targets if target and not (ROOT / "notebooks" / target).exists()] == []
+
+
 def test_the_last_notebook_has_no_next():
     assert next_link(list(NOTEBOOKS)[-1]) == ""
 

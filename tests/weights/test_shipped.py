@@ -3,6 +3,7 @@
 import json
 import lzma
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,15 +15,18 @@ from replication import files
 from replication.__main__ import parser
 from replication.data.assets import registry
 from replication.errors import UserError
+from replication.evaluation.tables import row_notes
 from replication.methods import METHODS
 from replication.nn import state as state_files
 from replication.nn.state import FINER, MOVED, read_weights, write_weights
 from replication.papers.choices import CHOICES
 from replication.papers.rows import TABLES, Row, method_rows
+from replication.profiles import Profile
 from replication.training.ship import blend_with_start, pack_shipped
 from replication.weights.shipped import (
     fitting_encoder,
     fitting_names,
+    is_mean_of_weights,
     load_checkpoint,
     manifest,
     model_card,
@@ -335,6 +339,31 @@ def test_photographs_among_the_styles_are_told_from_paintings_among_the_contents
     assert shown == [further, arm]
 
 
+@pytest.mark.parametrize(
+    ("facts", "mean"),
+    [
+        ({"settings": {"steps": 3, "batch": 2, "kept": 0.0, "averaged": 0.0}}, False),
+        ({"settings": {"steps": 3, "batch": 2, "kept": 0.5}}, True),
+        ({"settings": {"steps": 3, "batch": 2, "averaged": 0.2}}, True),
+        ({"settings": {"steps": 3, "batch": 2}, "blended": [{"with": "autoencoder-half", "share": 0.5}]}, True),
+        (
+            {"settings": {"steps": 3, "batch": 2}, "earlier": [{"settings": {"steps": 3, "batch": 2, "kept": 0.5}}]},
+            False,
+        ),
+        ({}, False),
+    ],
+)
+def test_a_row_whose_weights_are_a_mean_says_so(facts, mean, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
+    row = Row("MST", "mst")
+    name = row.checkpoint("half")
+    common = {"name": name, "sha256": "0", "commit": "", "licence": ""}
+    (tmp_path / f"{name}.json").write_text(json.dumps(common | facts))
+    assert is_mean_of_weights(name) == mean
+    profile = replace(Profile.load("cpu"), encoder="half")
+    assert ("a mean of weights" in row_notes([row], profile, {})["MST"]) == mean
+
+
 def test_every_stage_counts_in_steps_and_pairs(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path)
 
@@ -344,7 +373,10 @@ def test_every_stage_counts_in_steps_and_pairs(tmp_path, monkeypatch):
         (tmp_path / f"{name}.json").write_text(json.dumps(known | facts))
         return name
 
-    earlier = [{"settings": {"steps": 30, "batch": 2}}, {"sha256": "0"}]  # of one the settings are not known
+    earlier = [
+        {"settings": {"steps": 3, "batch": 20, "batch": 2}},
+        {"sha256": "0"},
+    ]  # of one the settings are not known
     trained = card("stya2k-code-half-seed0", 5, 8, start="autoencoder-half", earlier=earlier)
     arm = card("stya2k-no-da-half-seed0", 3, 4, start=trained)
     assert [training_steps(name) for name in (trained, arm)] == [35, 38]
@@ -359,7 +391,11 @@ def trained_from_a_start(tmp_path, monkeypatch):
     own = {"same": torch.randn(80, 80), "other": torch.randn(90, 80), "fresh": torch.randn(80)}
     for name, state, facts in (
         ("autoencoder-half", start, {}),
-        ("b-code-half-seed0", own, {"start": "autoencoder-half", "settings": {"steps": 3, "batch": 2, "crop": 32}}),
+        (
+            "b-code-half-seed0",
+            own,
+            {"start": "autoencoder-half", "settings": {"steps": 3, "batch": 2, "batch": 2, "crop": 32}},
+        ),
     ):
         file = write_weights(weights_file(name), state, torch.float32)
         card = {"name": name, "sha256": files.sha256_file(file), "commit": "c", "licence": "MIT", **facts}
