@@ -2,10 +2,11 @@
 
 What a notebook has to wait for stands in its own metadata:
 
-    "order": {"after": ["05_health"], "alone": false}
+    "order": {"after": ["05_health"], "alone": false, "wide": false}
 
 after  notebooks that write what it reads; without the entry it waits for all that stand before it
 alone  true for one that measures times: nothing runs beside it, and it has every core
+wide   true for one that most others wait for: it has every core, and others may run beside it
 """
 
 import multiprocessing
@@ -30,25 +31,27 @@ class Order:
 
     after  names of the notebooks that it waits for; None for all before it
     alone  whether nothing may run beside it
+    wide   whether it has every core although others may run beside it
     """
 
     after: tuple[str, ...] | None = None
     alone: bool = False
+    wide: bool = False
 
 
 def order_of(name: str, content: Mapping[str, Any]) -> Order:
     """What a notebook's metadata says. Raises UserError for an entry of another form."""
     entry = content.get("metadata", {}).get("order", {})
     try:
-        after, alone = entry.get("after"), entry.get("alone", False)
-        if set(entry) - {"after", "alone"} or not isinstance(alone, bool):
+        after, alone, wide = entry.get("after"), entry.get("alone", False), entry.get("wide", False)
+        if set(entry) - {"after", "alone", "wide"} or not (isinstance(alone, bool) and isinstance(wide, bool)):
             raise ValueError
         if after is not None and not (isinstance(after, list) and all(isinstance(each, str) for each in after)):
             raise ValueError
     except (AttributeError, ValueError) as error:
-        form = '{"after": ["NAME OF A NOTEBOOK"], "alone": false}'
+        form = '{"after": ["NAME OF A NOTEBOOK"], "alone": false, "wide": false}'
         raise UserError(f'{name}: "order" in the notebook\'s metadata must have the form {form}') from error
-    return Order(None if after is None else tuple(after), alone)
+    return Order(None if after is None else tuple(after), alone, wide)
 
 
 def run_side_by_side(

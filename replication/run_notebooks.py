@@ -55,14 +55,16 @@ def run_notebooks(
     Raises UserError as `states`, and when a cell fails, after printing the cell and its traceback.
     """
     chosen = states(notebooks, profile, settings)
+    orders = [order_of(state.notebook.stem, read_notebook(state.notebook)) for state in chosen]
     turns = [
         Turn(
             state,
             line=f"[{position}/{len(chosen)}] {state.notebook.stem}",
-            order=order_of(state.notebook.stem, read_notebook(state.notebook)),
+            order=order,
             bar=jobs == 1,
+            threads=_cores() if jobs > 1 and order.wide else None,
         )
-        for position, state in enumerate(chosen, 1)
+        for position, (state, order) in enumerate(zip(chosen, orders, strict=True), 1)
     ]
     if dry_run:
         for turn in turns:
@@ -87,9 +89,8 @@ def run_notebooks(
         written = list(map(_take, turns))
     else:
         named = {turn.state.notebook.stem: turn for turn in turns}
-        orders = {name: turn.order for name, turn in named.items()}
         seconds = expected_seconds([state for state in chosen if state.reason], profile)
-        written = run_side_by_side(named, orders, jobs, _take, seconds)
+        written = run_side_by_side(named, dict(zip(named, orders, strict=True)), jobs, _take, seconds)
     left_out = [turn.state.notebook.stem for turn, done in zip(turns, written, strict=True) if not done]
     for turn in turns:
         _check_order(turn, turns)
@@ -101,15 +102,17 @@ def run_notebooks(
 class Turn:
     """A notebook in a run.
 
-    line   what its lines begin with
-    order  when it may run
-    bar    whether a terminal shows how far it is
+    line     what its lines begin with
+    order    when it may run
+    bar      whether a terminal shows how far it is
+    threads  that its kernel has; None for what this process has
     """
 
     state: State
     line: str
     order: Order
     bar: bool
+    threads: int | None
 
 
 def _take(turn: Turn) -> bool:
@@ -124,7 +127,8 @@ def _take(turn: Turn) -> bool:
         _say(f"{line} …")
         started = time.monotonic()
         try:
-            record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values, turn.bar)
+            with _threads(turn.threads):
+                record = _execute(notebook, stamp.with_suffix(".ipynb"), state.values, turn.bar)
         except NoWeights as error:
             _say(f"{line}: left out, {error}")
             return False
@@ -143,6 +147,25 @@ def _take(turn: Turn) -> bool:
         shown = [os.path.relpath(path) for path in pictures if not path.endswith(".json")][:1]
         _say(", ".join([f"{line}: {time.monotonic() - started:.0f} s", *shown]))
     return True
+
+
+def _cores() -> int | None:
+    """Of this machine; None when the user has said how many threads to use."""
+    return None if "OMP_NUM_THREADS" in os.environ else os.cpu_count()
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Kernels that begin in here have so many threads; None for this process's share."""
+    if number is None:
+        yield
+        return
+    before = os.environ["OMP_NUM_THREADS"]  # this process's share of the cores
+    os.environ["OMP_NUM_THREADS"] = str(number)
+    try:
+        yield
+    finally:
+        os.environ["OMP_NUM_THREADS"] = before
 
 
 def _say(line: str) -> None:

@@ -111,6 +111,11 @@ def _start(command: list[str], environment: dict[str, str], folder: str) -> None
     os.environ.pop("JPY_PARENT_PID", None)
     threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    threads = environment.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():  # torch was imported with the number of the fork server
+        import torch
+
+        torch.set_num_threads(int(threads))
     sys.path[:0] = [folder, str(Path(__file__).parent.parent)]  # as -m and PYTHONPATH do
     sys.argv = command[2:]
     from .kernel import main

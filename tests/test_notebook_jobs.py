@@ -70,7 +70,8 @@ def test_a_process_that_dies_is_said():
 def test_order_as_the_metadata_says_it():
     assert order_of("x", {"metadata": {}}) == Order(None, False)
     assert order_of("x", {"metadata": {"order": {"after": ["y"], "alone": True}}}) == Order(("y",), True)
-    for wrong in ([], {"after": "y"}, {"after": [1]}, {"alone": 1}, {"before": []}):
+    assert order_of("x", {"metadata": {"order": {"wide": True}}}) == Order(wide=True)
+    for wrong in ([], {"after": "y"}, {"after": [1]}, {"alone": 1}, {"wide": "yes"}, {"before": []}):
         with pytest.raises(UserError, match='x: "order" in the notebook\'s metadata must have the form {"after": '):
             order_of("x", {"metadata": {"order": wrong}})
 
@@ -96,6 +97,27 @@ def test_two_kernels_meet(tmp_path):
     assert {path.name for path in (tmp_path / "build/notebooks/smoke").glob("*.ipynb")} == {"one.ipynb", "two.ipynb"}
     again = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
     assert sorted(again.stdout.splitlines()) == ["[1/2] one: unchanged", "[2/2] two: unchanged"]
+
+
+@pytest.mark.parametrize(("asked", "wide", "share"), [(None, "cores", "share"), ("1", "1", "1")])
+def test_what_others_wait_for_has_every_core(asked, wide, share, tmp_path, monkeypatch):
+    """Unless the user has said how many threads there are to be."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    tell = "import torch; open({!r}, 'w').write(f'{{torch.get_num_threads()}}')"
+    orders = {"others": {"after": []}, "wide": {"after": [], "wide": True}, "last": {"after": ["wide", "others"]}}
+    paths = [
+        notebook(tmp_path / f"{name}.ipynb", tell.format(str(tmp_path / name)), order=order)
+        for name, order in orders.items()
+    ]
+    run, environment = command(tmp_path, *paths, "--jobs", 2)
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    numbers = {"cores": str(os.cpu_count()), "share": str(max(1, os.cpu_count() // 2)), "1": "1"}
+    assert {name: (tmp_path / name).read_text() for name in orders} == {
+        "others": numbers[share], "wide": numbers[wide], "last": numbers[share]
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])

@@ -57,7 +57,8 @@ def next_link(name: str) -> str:
     following = names[names.index(name) + 1 :]
     if not following:
         return ""
-    return f"Next: [{titles()[following[0]]}]({following[0]}.ipynb). All notebooks: [map](00_start_here.ipynb)."
+    place = "00_start_here.ipynb#What-is-where"  # where `notebook_map` stands
+    return f"Next: [{titles()[following[0]]}]({following[0]}.ipynb). All notebooks: [map]({place})."
 
 
 def check(answer: float | int | str | None, right: float | str, why: str, tolerance: float = 0.02) -> HTML:

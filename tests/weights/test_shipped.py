@@ -373,10 +373,7 @@ def test_every_stage_counts_in_steps_and_pairs(tmp_path, monkeypatch):
         (tmp_path / f"{name}.json").write_text(json.dumps(known | facts))
         return name
 
-    earlier = [
-        {"settings": {"steps": 3, "batch": 20, "batch": 2}},
-        {"sha256": "0"},
-    ]  # of one the settings are not known
+    earlier = [{"settings": {"steps": 30, "batch": 2}}, {"sha256": "0"}]  # of one the settings are not known
     trained = card("stya2k-code-half-seed0", 5, 8, start="autoencoder-half", earlier=earlier)
     arm = card("stya2k-no-da-half-seed0", 3, 4, start=trained)
     assert [training_steps(name) for name in (trained, arm)] == [35, 38]
@@ -391,11 +388,7 @@ def trained_from_a_start(tmp_path, monkeypatch):
     own = {"same": torch.randn(80, 80), "other": torch.randn(90, 80), "fresh": torch.randn(80)}
     for name, state, facts in (
         ("autoencoder-half", start, {}),
-        (
-            "b-code-half-seed0",
-            own,
-            {"start": "autoencoder-half", "settings": {"steps": 3, "batch": 2, "batch": 2, "crop": 32}},
-        ),
+        ("b-code-half-seed0", own, {"start": "autoencoder-half", "settings": {"steps": 3, "batch": 2, "crop": 32}}),
     ):
         file = write_weights(weights_file(name), state, torch.float32)
         card = {"name": name, "sha256": files.sha256_file(file), "commit": "c", "licence": "MIT", **facts}
