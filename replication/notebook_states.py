@@ -235,14 +235,15 @@ def stamped(state: State, what: str) -> set[str]:
     return set(files.read_object(state.stamp, "remove it").get(what, {})) if state.stamp.is_file() else set()
 
 
-def _reference_durations(profile: str) -> dict[str, Any]:
+def reference_durations(profile: str) -> dict[str, Any]:
+    """Machine and seconds, by notebook, that `keep_durations` wrote; empty without them."""
     path = files.reference_results(profile) / DURATIONS
     return files.read_object(path, "restore it with git") if path.is_file() else {}
 
 
 def expected_seconds(chosen: list[State], profile: str) -> dict[str, float]:
     """How long notebooks took last time, here or otherwise for the reference, by name; without those never timed."""
-    there = _reference_durations(profile).get("seconds", {})
+    there = reference_durations(profile).get("seconds", {})
     found = {
         state.notebook.stem: state.seconds if state.has_run else there.get(state.notebook.stem) for state in chosen
     }
@@ -260,16 +261,24 @@ def cost(chosen: list[State], profile: str) -> str:
     if expected:
         text += f", about {files.duration(sum(expected.values()))}"
     if there := sum(not state.has_run and state.notebook.stem in expected for state in waiting):
-        text += f" ({there} as long as they took for the reference, on {_reference_durations(profile)['hardware']})"
+        text += f" ({there} as long as they took for the reference, on {reference_durations(profile)['hardware']})"
     new = len(waiting) - len(expected)
     return text + (f"; nobody knows how long {new} of them take" if new else "")
 
 
-def keep_durations(profile: str) -> None:
-    """Write how long every notebook of a profile took beside the reference's tables, as processor and cores say."""
+def keep_durations(profile: str, before: dict[str, Any]) -> None:
+    """Write how long every notebook of a profile took beside the reference's tables, as processor and cores say.
+
+    A run that finds cells from before is a short one. So what was known of such a machine stays where it is longer;
+    after a change that makes notebooks faster, remove the file and run them from nothing.
+
+    before  of `reference_durations`
+    """
     from .provenance import hardware
 
     took = {state.notebook.stem: state.seconds for state in states([], profile, []) if state.has_run}
     facts = hardware()
     shown = f"{facts['cores']} cores of {facts['cpu']}"
+    if before.get("hardware") == shown:
+        took = {name: max(seconds, before["seconds"].get(name, 0.0)) for name, seconds in took.items()}
     files.write_json(files.reference_results(profile) / DURATIONS, {"hardware": shown, "seconds": took})

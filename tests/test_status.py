@@ -3,12 +3,13 @@
 import pandas as pd
 import pytest
 
-from replication import files
+from replication import files, notebook_states
 from replication import status as status_module
 from replication.__main__ import main
 from replication.errors import UserError
-from replication.notebook_states import State, states
+from replication.notebook_states import State, keep_durations, reference_durations, states
 from replication.papers.makers import HEALTH, MAKERS, find_table, notebooks_for
+from replication.provenance import hardware
 from replication.status import status
 
 
@@ -74,3 +75,24 @@ def test_run_takes_tables(build_folder, capsys):
     shown = capsys.readouterr().out
     assert "[1/2] 05_health" in shown and "[2/2] 20_stya2k_table1" in shown
     assert main(["run", "--table", "Table 99", "--profile", "smoke", "--dry-run"]) == 2
+
+
+def test_the_longest_run_for_the_reference_counts_on_one_machine(tmp_path, monkeypatch):
+    """A run that finds its cells measured says nothing about a run from nothing."""
+    facts = hardware()
+    here = f"{facts['cores']} cores of {facts['cpu']}"
+    monkeypatch.setattr(files, "reference_results", lambda profile: tmp_path / profile)
+    path = tmp_path / "smoke/durations.json"
+
+    def renewed(before: dict) -> dict[str, float]:
+        files.write_json(path, before)
+        keep_durations("smoke", reference_durations("smoke"))
+        found = files.read_object(path, "")
+        assert found["hardware"] == here
+        return found["seconds"]
+
+    made = [State(files.ROOT / f"notebooks/{name}.ipynb", {}, tmp_path, "", "", 9.0) for name in ("a", "b")]
+    monkeypatch.setattr(notebook_states, "states", lambda *_: made)
+    known = {"a": 30.0, "b": 1.0, "gone": 5.0}
+    assert renewed({"hardware": here, "seconds": known}) == {"a": 30.0, "b": 9.0}
+    assert renewed({"hardware": "9 cores of X", "seconds": known}) == {"a": 9.0, "b": 9.0}

@@ -82,6 +82,15 @@ def test_one_bad_file_is_reported_and_the_rest_done(folder, capsys):
     assert shown.err.startswith("6 of 12 results failed")
 
 
+def test_why_a_picture_cannot_be_read_is_said_once(folder, capsys):
+    (folder / "photos/broken.jpg").write_bytes(b"")
+    assert call("--content", "photos") == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if ": failed: " in line]
+    first = failed[0].partition("]")[0].removeprefix("[")
+    assert len(failed) == 2 and "broken.jpg" in failed[0].partition("failed: ")[2]
+    assert failed[1].endswith(f"failed: for the reason of {first}")
+
+
 def test_results_in_the_folder_of_pictures_are_no_pictures(folder):
     words = ["stylise", "--method", "adain", "--content", ".", "--style", "paintings/0.jpg", "--out", "photos/done"]
     assert main(words) == 0 and main(words) == 0

@@ -21,10 +21,11 @@ def add_reference(commands: Commands) -> None:
 
 def _reference(arguments: argparse.Namespace) -> None:
     from ..experiments.verify import renew_reference
-    from ..notebook_states import keep_durations
+    from ..notebook_states import keep_durations, reference_durations
 
+    before = reference_durations(arguments.profile)
     folder = renew_reference(arguments.profile)
-    keep_durations(arguments.profile)
+    keep_durations(arguments.profile, before)
     print(f"wrote {folder}; `make readme` puts it into README.md")
 
 

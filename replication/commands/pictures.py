@@ -135,7 +135,7 @@ def _stylise(arguments: argparse.Namespace) -> int:
     _say_slow(jobs.slow_note(contents, settings))
     from .. import stylise_folders as many
 
-    done = 0
+    done, errors = 0, {}
 
     def tell(outcome: jobs.Outcome) -> None:
         nonlocal done
@@ -143,7 +143,10 @@ def _stylise(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps(outcome.facts()), flush=True)
         else:
-            said = {"painted": f"{outcome.seconds:.1f} s", "kept": "kept", "failed": f"failed: {outcome.error}"}
+            # A picture that cannot be read fails with every partner: why is said once.
+            first = errors.setdefault(outcome.error, done)
+            why = outcome.error if first == done else f"for the reason of {first}/{len(wanted)}"
+            said = {"painted": f"{outcome.seconds:.1f} s", "kept": "kept", "failed": f"failed: {why}"}
             print(f"[{done}/{len(wanted)}] {printable(outcome.job.out.name)}: {said[outcome.status]}", flush=True)
 
     outcomes = many.paint(wanted, settings, arguments.out, tell)
