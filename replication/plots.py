@@ -26,6 +26,8 @@ from .provenance import networks, provenance
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Longer side of a page of photographs, in pixels.
 LONGEST = 2400
+# Rows whose bands can be told apart in one panel.
+MOST_BANDS = 6
 # Pixels per inch of photographs in a PDF.
 PDF_DOTS = 100
 # Supported, contradicted, undecided, not decided because of the weights, not testable here.
@@ -613,7 +615,9 @@ def attention_panels(
 
 
 def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str, weak: Collection[str]) -> Figure:
-    """Means with 95 % bands over a setting, one panel per metric, one line per row.
+    """Means with 95 % intervals over a setting, one panel per metric, one line per row.
+
+    Bands, or where those of many rows would cover each other, bars that stand side by side.
 
     frame    columns row, metric, measured, low, high and x
     metrics  title by metric
@@ -621,13 +625,18 @@ def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str, wea
     """
     use_style()
     rows = list(dict.fromkeys(frame.row))
+    bars = len(rows) > MOST_BANDS
     figure, axes = plt.subplots(1, len(metrics), figsize=(3.4 * len(metrics) + 1.6, 3.3), squeeze=False)
+    values = np.unique(frame[x])
+    # Bars stand within a third of the setting's smallest step to either side of its value.
+    room = np.diff(values).min() / 3 if bars and len(values) > 1 else 0.0
+    aside = np.linspace(-room, room, len(rows))
     for axis, (metric, title) in zip(axes[0], metrics.items(), strict=True):
-        for (colour, marker), row in zip(_markers(len(rows)), rows, strict=True):
+        for (colour, marker), row, shift in zip(_markers(len(rows)), rows, aside, strict=True):
             part = frame[(frame.metric == metric) & (frame.row == row)]
-            fill, name = "none" if row in weak else colour, mark_weak([row], weak)[0]
+            fill, name, place = "none" if row in weak else colour, mark_weak([row], weak)[0], part[x] + shift
             axis.plot(
-                part[x],
+                place,
                 part.measured,
                 marker + "-",
                 color=colour,
@@ -636,7 +645,12 @@ def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str, wea
                 linewidth=1,
                 label=name,
             )
-            axis.fill_between(part[x], part.low, part.high, color=colour, alpha=0.15, linewidth=0)
+            if bars:
+                axis.vlines(place, part.low, part.high, color=colour, linewidth=0.8, alpha=0.6)
+            else:
+                axis.fill_between(place, part.low, part.high, color=colour, alpha=0.15, linewidth=0)
+        if bars:
+            axis.set_xticks(values)
         axis.set_xlabel(label)
         axis.set_title(title)
     axes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -204,3 +204,19 @@ def test_names_of_near_trainings_do_not_lie_on_each_other():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert all(box.x0 > axis.bbox.x0 for box in boxes)
     plots.close(figure)
+
+
+def test_intervals_of_many_rows_stand_side_by_side():
+    def drawn(rows: int):
+        lines = [(f"row {row}", "m", x, 1.0, 0.5, 2.0) for row in range(rows) for x in (1, 2, 8)]
+        frame = pd.DataFrame(lines, columns=["row", "metric", "x", "measured", "low", "high"])
+        axis = plots.curves(frame, "x", {"m": "m"}, "x", set()).axes[0]
+        places = {line.get_label(): list(line.get_xdata()) for line in axis.lines}
+        return [type(part).__name__ for part in axis.collections], places
+
+    kinds, places = drawn(plots.MOST_BANDS)
+    assert set(kinds) == {"FillBetweenPolyCollection"} and all(each == [1, 2, 8] for each in places.values())
+    kinds, places = drawn(plots.MOST_BANDS + 1)
+    assert set(kinds) == {"LineCollection"}
+    assert len({each[0] for each in places.values()}) == plots.MOST_BANDS + 1
+    assert all(abs(each[at] - x) < 0.5 for each in places.values() for at, x in enumerate((1, 2, 8)))
