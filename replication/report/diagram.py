@@ -117,6 +117,8 @@ def stages(model: Method, content: Tensor, style: Tensor, opened: Collection[str
 def architecture(model: Method, content: Tensor, style: Tensor, opened: Collection[str] = (), most: int = 14) -> Figure:
     """A method's steps from left to right; in each what is called, from top to bottom, with channels × height × width.
 
+    Arrows join steps, not boxes: which of a step's results goes into which module is not recorded.
+
     content, style  images (1, 3, h, w)
     opened          names of modules to look into
     most            boxes of a step that are drawn; of more, the first and the last
@@ -150,7 +152,7 @@ def architecture(model: Method, content: Tensor, style: Tensor, opened: Collecti
             )
         if column:
             axis.annotate(
-                "", (column + 0.02, -0.45), (column - 0.1, -0.45), arrowprops={"arrowstyle": "->", "color": "0.3"}
+                "", (column + 0.16, 0.37), (column - 0.24, 0.37), arrowprops={"arrowstyle": "->", "color": "0.3"}
             )
     return figure
 
