@@ -14,8 +14,11 @@ from ..metrics.registry import METRICS
 from ..papers import rows
 from ..papers.printed import WORKBOOK
 from ..profiles import Profile
+from ..weights.shipped import has_card
 
 SHOWN = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")
+# In place of a health that nothing can be measured of.
+UNTRAINED = "has no trained weights"
 # Claims that say what each paper is about.
 HIGHLIGHTS = (
     "A2K-01",
@@ -47,9 +50,10 @@ def weak_methods(profile: str, folder: Path) -> dict[str, str]:
 
     folder  with the results of the profile
     """
-    return weak_rows(
-        rows.with_official(rows.table(WORKBOOK, "All methods").rows), Profile.load(profile).encoder, read_health(folder)
-    )
+    wanted, encoder = rows.with_official(rows.table(WORKBOOK, "All methods").rows), Profile.load(profile).encoder
+    weak = weak_rows(wanted, encoder, read_health(folder))
+    ours = [row for row in wanted if row.name in weak and not row.official]
+    return weak | {row.name: UNTRAINED for row in ours if not has_card(row.checkpoint(encoder))}
 
 
 def marked(frame: pd.DataFrame, names: Sequence[str], weak: Mapping[str, str]) -> pd.DataFrame:

@@ -16,15 +16,18 @@ FACTORS = {
     "method": "what was trained: a method, or the auto-encoder that decoders start from",
     "encoder": "encoder whose features are transferred: student has a quarter of VGG-19's channels, half has half",
     "judge": "encoder on whose features the losses were computed; own is the one whose features are transferred",
-    "start": "of the decoder: mirror is the least-squares start, a name is the run whose decoder was taken over",
+    "start": "of the decoder: mirror is the least-squares start, a name is the run whose decoder was taken over, or all"
+    " its weights where it is of the same method",
     "changes": "made to the fresh weights before the first step, by name",
     "styles": "what the styles were: paintings, or photographs too; an auto-encoder has none",
     "steps": "optimiser steps",
     "batch": "pairs per step",
     "crop": "side of the training crops, in pixels",
     "load": "shorter side from which crops were taken, in pixels",
-    "rate": "peak learning rate of the one-cycle schedule; a run of one step at next to no rate shows the start itself",
-    "kept": "share of the weights from before the first step in what was measured; 0 is the last step's alone",
+    "rate": "peak learning rate; a run of one step at next to no rate shows the start itself",
+    "schedule": "of the learning rate; none where no step was made",
+    "averaged": "of which steps what was measured is the mean; no where it is the last step's",
+    "kept": "share in what was measured of the weights from before the first step",
     "pictures": "what it was measured on: the evaluation grid, or eight photographs and eight paintings held out of"
     " training",
 }

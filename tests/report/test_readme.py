@@ -13,12 +13,24 @@ from replication.__main__ import parser
 from replication.data.images import read_image
 from replication.errors import UserError
 from replication.evaluation import tables
+from replication.evaluation.health import UNMEASURED
 from replication.experiments.claims import load_claims
 from replication.experiments.ledger import write_ledger
 from replication.papers.rows import Row
-from replication.report.readme import BLOCKS, HIGHLIGHTS, headline, write_readme
+from replication.report import readme
+from replication.report.readme import BLOCKS, HIGHLIGHTS, UNTRAINED, headline, weak_methods, write_readme
 
 TEXT = (files.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_method_without_weights_is_not_one_that_nobody_measured(tmp_path, monkeypatch):
+    write_health(tmp_path, {"sanet-code-half-seed0": "a fault"}, "half")
+    assert weak_methods("cpu", tmp_path)["SANet"] == "a fault" and "AdaIN" not in weak_methods("cpu", tmp_path)
+    monkeypatch.setattr(readme, "has_card", lambda name: not name.startswith("mst"))
+    assert "MST" not in weak_methods("cpu", tmp_path)
+    (tmp_path / "health.csv").unlink()
+    weak = weak_methods("cpu", tmp_path)
+    assert weak["MST"] == UNTRAINED and weak["AdaIN"] == UNMEASURED
 
 
 def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
