@@ -1,9 +1,10 @@
 """Which rows every table of the papers needs, and so which arms have to be trained.
 
 Compared methods are trained from an equal start. The arms of ablations and sweeps, with the full method among them, all
-go on from the trained method: parameters of equal name and shape are its own, others are fresh, and every arm gets the
-same number of further steps. The papers do not say how theirs were trained; from fresh starts, which are likelier, an
-arm may differ more than it does here.
+go on from the trained method: parameters of equal name and shape are its own, others are fresh, and the arms get the
+same number of further steps, but for StyA2K's all-to-all attention, which is farthest from its start and got more. The
+papers do not say how theirs were trained; from fresh starts, which are likelier, an arm may differ more than it does
+here.
 
 A row has the paper's name and the method, variant and seed that stand for it. Row names of one table and several
 seeds are one line: its mean and interval run over the trainings as well.
