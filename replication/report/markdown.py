@@ -10,6 +10,11 @@ from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 
+def _anchor(heading: str) -> str:
+    """Of a heading's text, or of the anchor that JupyterLab gives it, which keeps capitals."""
+    return re.sub(r"\W+", "-", heading.lower()).strip("-") or "section"
+
+
 class _Renderer(IPythonRenderer):
     """Markdown with formulas as MathML, anchors on headings, and links to the pages of notebooks.
 
@@ -22,10 +27,7 @@ class _Renderer(IPythonRenderer):
 
     def heading(self, text: str, level: int, **_: Any) -> str:
         plain = html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
-        anchor, taken = (
-            re.sub(r"\W+", "-", plain.lower()).strip("-") or "section",
-            {heading[1] for heading in self.headings},
-        )
+        anchor, taken = _anchor(plain), {heading[1] for heading in self.headings}
         anchor = next(
             name for name in (anchor, *(f"{anchor}-{number}" for number in range(2, 1000))) if name not in taken
         )
@@ -36,7 +38,10 @@ class _Renderer(IPythonRenderer):
         )
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        return super().link(text, re.sub(r"^([\w.-]+)\.ipynb(?=#|$)", r"\1.html", url), title)
+        if match := re.fullmatch(r"([\w.-]+)\.ipynb(?:#(.+))?", url):
+            name, place = match.groups()
+            url = f"{name}.html#{_anchor(place)}" if place else f"{name}.html"
+        return super().link(text, url, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         return super().image(text, url, title).replace("<img ", '<img loading="lazy" ', 1)

@@ -59,7 +59,7 @@ def make(place: Path) -> None:
     one = [
         new_markdown_cell(
             f"# One & {EVIL} only\n\nA first sentence about **zebras**. A second.\n\n$$x^\\top y_i$$\n\nand $\\alpha$,"
-            " see [two](two.ipynb#cell-2)."
+            " see [two](two.ipynb#cell-2), [below](one.ipynb#Crossing)."
         ),
         new_code_cell(
             "secret_code = 1 < 2",
@@ -272,9 +272,8 @@ def test_every_link_picture_and_anchor_is_there(site):
         "data/paper-table1.csv" in found["table-paper-table1.html"].links
         and "data/paper-table1.cells.csv" in found["table-paper-table1.html"].links
     )
-    assert {"cell-1", "cell-5", "crossing", "crossing-2"} <= set(found["one.html"].ids) and "two.html#cell-2" in found[
-        "one.html"
-    ].links
+    assert {"cell-1", "cell-5", "crossing", "crossing-2"} <= set(found["one.html"].ids)
+    assert {"two.html#cell-2", "one.html#crossing"} <= set(found["one.html"].links)
     assert "one.html#cell-5" in found["ledger.html"].links and "table-paper-table1.html" in found["ledger.html"].links
 
 
