@@ -195,6 +195,18 @@ def test_lines_on_the_authors_weights_are_no_difference(place):
     assert {one.status for one in verify("cpu")} == {EQUAL}
 
 
+def test_a_variant_that_is_called_official_is_ours(place):
+    """MST's and Avatar-Net's is; the authors' weights have no seed."""
+    ours = pd.DataFrame({"network": ["mst-official-half-seed0", "sanet-code-half-seed0"], "luma": [0.8, 0.7]})
+    theirs = pd.DataFrame({"network": ["mst-official-official"], "luma": [0.9]})
+    write(files.reference_results("cpu"), "health", ours)
+    write(place, "health", pd.concat([ours, theirs]))
+    assert {one.status for one in verify("cpu")} == {EQUAL}
+    write(place, "health", changed(ours, 0, luma=0.1))
+    (found,) = [one for one in verify("cpu") if one.status != EQUAL]
+    assert found.status == DIFFERENT and "mst-official-half-seed0" in found.details[0]
+
+
 def test_a_finished_make_becomes_the_reference(place, build_folder):
     reference = files.reference_results("cpu")
     write(reference, "old", TABLE)
