@@ -62,7 +62,7 @@ def run_notebooks(
             line=f"[{position}/{len(chosen)}] {state.notebook.stem}",
             order=order,
             bar=jobs == 1,
-            threads=_cores() if jobs > 1 and order.wide else None,
+            threads=_cores() if jobs > 1 and order.wide and not order.alone else None,
         )
         for position, (state, order) in enumerate(zip(chosen, orders, strict=True), 1)
     ]

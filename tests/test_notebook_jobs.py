@@ -106,7 +106,12 @@ def test_what_others_wait_for_has_every_core(asked, wide, share, tmp_path, monke
     if asked is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     tell = "import torch; open({!r}, 'w').write(f'{{torch.get_num_threads()}}')"
-    orders = {"others": {"after": []}, "wide": {"after": [], "wide": True}, "last": {"after": ["wide", "others"]}}
+    orders = {
+        "others": {"after": []},
+        "wide": {"after": [], "wide": True},
+        "alone": {"after": ["wide"], "alone": True, "wide": True},
+        "last": {"after": ["wide", "others"]},
+    }
     paths = [
         notebook(tmp_path / f"{name}.ipynb", tell.format(str(tmp_path / name)), order=order)
         for name, order in orders.items()
@@ -116,7 +121,7 @@ def test_what_others_wait_for_has_every_core(asked, wide, share, tmp_path, monke
     assert done.returncode == 0, done.stderr
     numbers = {"cores": str(os.cpu_count()), "share": str(max(1, os.cpu_count() // 2)), "1": "1"}
     assert {name: (tmp_path / name).read_text() for name in orders} == {
-        "others": numbers[share], "wide": numbers[wide], "last": numbers[share]
+        "others": numbers[share], "wide": numbers[wide], "alone": numbers[wide], "last": numbers[share]
     }  # fmt: skip
 
 

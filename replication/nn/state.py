@@ -29,7 +29,8 @@ AT_PEAK = -128
 # A peak may be so many times as large as the multiples reach. More would make files larger than the weights are worth.
 FINER = 4
 # Steps from other weights are so many root mean squares of what a channel has moved. Tried on one arm, StyA2K with
-# lambda_2 = 2: as healthy with 0.6 to 1.5 of them, and two thirds of the bytes at 1.25 that the file has at 0.6.
+# lambda_2 = 2: as healthy with 0.6 to 1.5 of them, and two thirds of the bytes at 1.25 that the file has at 0.6. The
+# arms of its ablation give photographs back with an error that is -0.8 to 0.5 of 255 beside that of plain integers.
 MOVED = 1.25
 # No file of weights unpacks to more: the largest network here has a tenth of it. A damaged or forged file may claim any
 # size, and is refused before it fills the memory.
@@ -67,7 +68,7 @@ def write_weights(
            larger than the others that they would be lost in steps of its size. Small and one-dimensional tensors stay
            in half precision
     start  of int8, what the weights were trained on from: tensors of its shapes are stored as steps from it, each
-           channel's as large as its weights have moved. That is as exact, and smaller. `read_weights` needs the same
+           channel's as large as its weights have moved. That is smaller, and nearly as exact. `read_weights` needs the same
            start
     """
     packed = {}
