@@ -68,8 +68,8 @@ def write_weights(
            larger than the others that they would be lost in steps of its size. Small and one-dimensional tensors stay
            in half precision
     start  of int8, what the weights were trained on from: tensors of its shapes are stored as steps from it, each
-           channel's as large as its weights have moved. That is smaller, and nearly as exact. `read_weights` needs the same
-           start
+           channel's as large as its weights have moved. That is smaller, and nearly as exact. `read_weights` needs the
+           same start
     """
     packed = {}
     start = start or {}
