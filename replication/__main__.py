@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .commands import maintain, measure, notebooks, pictures, train, weights
 from .errors import UserError, is_out_of_memory
-from .files import make_places_absolute
+from .files import OFFICIAL, make_places_absolute
 from .plugins import add_plugins
 
 EXIT_STATUS = (
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status; a user's mistake prints one line and returns 2."""
     arguments = parser().parse_args(argv)
     if getattr(arguments, "official", None):
-        os.environ["REPLICATION_OFFICIAL"] = str(arguments.official)
+        os.environ[OFFICIAL] = str(arguments.official)
     make_places_absolute()
     try:
         add_plugins(arguments.plugin)

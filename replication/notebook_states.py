@@ -19,13 +19,7 @@ from .profiles import NAMES
 from .sources import code_hash
 
 # Variables that name the user's own files; a notebook that reads them depends on them.
-ENVIRONMENT = (
-    "REPLICATION_CONTENT",
-    "REPLICATION_STYLE",
-    "REPLICATION_VGG",
-    "REPLICATION_RAFT",
-    "REPLICATION_OFFICIAL",
-)
+ENVIRONMENT = tuple(name for name in files.PLACES if name != "REPLICATION_BUILD")
 # How long notebooks took for the reference, beside its tables.
 DURATIONS = "durations.json"
 

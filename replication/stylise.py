@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -23,9 +24,9 @@ from .weights.choice import chosen_network
 LIGHTEST = "adain"
 
 
-def has_alpha(model: Method) -> bool:
+def has_alpha(method: Method | type[Method]) -> bool:
     """Whether the method's transfer knows a strength of the style."""
-    return "alpha" in model.transfer.__annotations__
+    return "alpha" in signature(method.transfer).parameters
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
@@ -37,7 +38,7 @@ def options_for(model: Method, alpha: float | None) -> dict[str, float]:
         return {}
     check_settings(Settings(alpha=alpha))
     if not has_alpha(model):
-        known = [name for name, kind in METHODS.items() if "alpha" in kind.transfer.__annotations__]
+        known = [name for name, kind in METHODS.items() if has_alpha(kind)]
         raise UserError(f"{type(model).__name__} has no alpha; use it with {', '.join(known)}")
     return {"alpha": alpha}
 

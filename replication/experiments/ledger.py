@@ -52,11 +52,11 @@ from .claims import (
     KINDS,
     Claim,
     Term,
-    _terms,
     evaluate_claim,
     expand,
     load_claims,
     printed_value,
+    split_terms,
     terms_of,
 )
 
@@ -188,7 +188,7 @@ def _in_part(claim: Claim, ours: Ours, note: str, usable: Callable[[Ours, Term],
     note  on the claim, with what is missing or not good enough
     """
     parts = [each for part in claim.predicate for each in expand(claim, part)]
-    known = [part for part in parts if all(usable(ours, term) for term in _terms(claim, part)[1])]
+    known = [part for part in parts if all(usable(ours, term) for term in split_terms(claim, part)[1])]
     if claim.at_least or not known:
         return {}
     line = decide(replace(claim, predicate=tuple(known), note=note), ours)
