@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from replication import stylise_folders, stylise_jobs
 from replication.__main__ import main
 from replication.data.images import contents, read_image, styles, write_image
 from replication.methods.base import Method
-from replication.stylise import with_colours_of
+from replication.stylise import folder as painting
+from replication.stylise import jobs
+from replication.stylise.file import with_colours_of
 
 
 @pytest.fixture
@@ -44,15 +45,15 @@ def test_every_combination_is_painted_as_one_by_one(folder, capsys):
 
 
 def test_pictures_are_encoded_once(folder, monkeypatch):
-    counts, whole = {"encode_content": 0, "encode_style": 0}, stylise_folders.encode_named
+    counts, whole = {"encode_content": 0, "encode_style": 0}, painting.encode_named
 
     def counted(encode, image, path):
         counts[encode.__name__] += 1
         return whole(encode, image, path)
 
-    monkeypatch.setattr(stylise_folders, "encode_named", counted)
+    monkeypatch.setattr(painting, "encode_named", counted)
     assert call("--content", "photos") == 0 and counts == {"encode_content": 3, "encode_style": 2}
-    monkeypatch.setattr(stylise_folders, "STYLES_AT_ONCE", 1)
+    monkeypatch.setattr(painting, "STYLES_AT_ONCE", 1)
     assert call("--content", "photos", "--alpha", "0.5") == 0 and counts == {"encode_content": 9, "encode_style": 4}
 
 
@@ -137,21 +138,21 @@ def test_all_methods_without_a_strength_are_named_at_once(folder, capsys):
 
 def test_large_photographs_are_said_to_be_slow(folder, monkeypatch, capsys):
     assert call("--content", "photos", "--size", "64") == 0 and not capsys.readouterr().err
-    monkeypatch.setattr(stylise_jobs, "SLOW", 90 * 70 - 1)
+    monkeypatch.setattr(jobs, "SLOW", 90 * 70 - 1)
     assert call("--content", "photos") == 0
     assert capsys.readouterr().err == "3 photographs, up to a.jpg (90x70 px): large, so slow; --size 1080 is quicker\n"
     (folder / "broken.jpg").write_bytes(b"x")
-    note = stylise_jobs.slow_note([folder / "broken.jpg", folder / "photos/b.png"], stylise_jobs.DEFAULTS)
+    note = jobs.slow_note([folder / "broken.jpg", folder / "photos/b.png"], jobs.DEFAULTS)
     assert note.startswith("b.png (90x70 px)")
 
 
 def test_pictures_on_a_contact_sheet_are_whole(tmp_path):
     rows = torch.arange(0, 1, 1 / 800).expand(3, 100, 800)
     write_image(tmp_path / "wide.png", rows)
-    small = stylise_folders._small(tmp_path / "wide.png")
+    small = painting._small(tmp_path / "wide.png")
     assert small.shape == (3, 32, 256) and small[0, 0, 0] < 0.01 and small[0, 0, -1] > 0.98
     (tmp_path / "broken.png").write_bytes(b"")
-    assert stylise_folders._small(tmp_path / "broken.png") is None
+    assert painting._small(tmp_path / "broken.png") is None
 
 
 def test_equal_names_of_two_folders_are_told_apart(folder):

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .data.decode import check_file, header_size
-from .data.formats import CLIP_SUFFIXES, FOREIGN_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
-from .errors import UserError
-from .files import check_target, printable
-from .weights.wanted import Choice
+from ..data.decode import check_file, header_size
+from ..data.formats import CLIP_SUFFIXES, FOREIGN_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
+from ..errors import UserError
+from ..files import check_target, printable
+from ..weights.wanted import Choice
 
 KEPT = "stylised.json"
 CONVERT = "convert them to PNG or JPEG"

@@ -1,4 +1,4 @@
-"""Stylise an image or video file with the shipped weights; many pictures: `stylise_folders`."""
+"""Stylise an image or video file with the shipped weights; many: `folder`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .data.formats import check_format
-from .data.images import LUMA, read_alpha, read_image, write_image
-from .data.video_files import Shown, Video, write_video
-from .errors import UserError, memory_advice
-from .files import printable
-from .methods import METHODS, Encoded
-from .methods.base import Method
-from .nn.encoder import AnyImage, Image
-from .stylise_jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
-from .weights.choice import chosen_network
+from ..data.formats import check_format
+from ..data.images import LUMA, read_alpha, read_image, write_image
+from ..data.video_files import Shown, Video, write_video
+from ..errors import UserError, memory_advice
+from ..files import printable
+from ..methods import METHODS, Encoded
+from ..methods.base import Method
+from ..nn.encoder import AnyImage, Image
+from ..weights.choice import chosen_network
+from .jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
 
 # The method that needs the least memory per pixel: AdaIN's layers are all computed in tiles, MicroAST's are not.
 LIGHTEST = "adain"
