@@ -1,9 +1,9 @@
 """Stylise many pictures: every photograph with every painting by every method, into a folder.
 
-C photographs and S paintings take C + S encodes a method while S is at most STYLES_AT_ONCE; above, photographs are
-encoded again for each further part of the paintings, so that memory stays bounded. A result that is there already and
-was made of the same files with the same settings and weights is kept: KEPT in the folder says what made each. A
-picture that cannot be read or painted is reported, and the rest is done.
+C photographs and S paintings take C + S encodings per method while S is at most STYLES_AT_ONCE. With more paintings,
+photographs are encoded again for each further part of them, so that memory stays bounded. A result that is there
+already is kept if it was made of the same files with the same settings and weights: KEPT in the folder says what made
+each. A picture that cannot be read or painted is reported, and the rest is done.
 """
 
 import textwrap

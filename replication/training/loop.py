@@ -152,7 +152,7 @@ def train(
     at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
     skipped        names of pictures that could not be read and are not among the others, for run.json
 
-    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
+    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line per
     step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters: those of the last step,
     or the mean over the last steps, or with a share of what they were before the first, as the settings ask.
     Raises UserError for a run of the same name with other settings or in another process, a damaged checkpoint, or a
