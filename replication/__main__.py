@@ -1,6 +1,7 @@
 """Command line: python -m replication COMMAND --help."""
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -68,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status; a user's mistake prints one line and returns 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the encoding lacks must not end a command
     arguments = parser().parse_args(argv)
     if getattr(arguments, "official", None):
         os.environ[OFFICIAL] = str(arguments.official)

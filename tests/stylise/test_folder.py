@@ -1,6 +1,9 @@
 """Many pictures: what is named, what is kept, what is reported, and how often a picture is encoded."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -185,3 +188,52 @@ def test_colours_are_preserved(folder, tmp_path):
     assert torch.allclose(i, i_photo, atol=1e-4) and torch.allclose(q, q_photo, atol=1e-4)
     plain = read_image("photos/a.jpg")
     assert (read_image("kept.png") - plain).std(dim=0).mean() < 0.3 * (read_image("kept.png") - plain).std()
+
+
+def test_two_pairs_of_one_name_are_said_before_anything_is_painted(folder, capsys):
+    for name in ("photos/x.png", "photos/x--y.png", "paintings/y--z.png", "paintings/z.png"):
+        Image.new("RGB", (70, 70), "red").save(folder / name)
+    assert call("--content", "photos") == 2
+    assert "would give results of one name" in capsys.readouterr().err and not names(folder)
+
+
+def test_a_name_that_no_folder_takes_is_said_before_anything_is_painted(folder, capsys):
+    (folder / "photos/b.png").rename(folder / f"photos/{'b' * 250}.png")
+    assert call("--content", "photos") == 2
+    assert "too long a name" in capsys.readouterr().err and not names(folder)
+
+
+def test_an_empty_word_is_no_folder(folder, capsys):
+    assert call("--content", "") == 2
+    assert "empty" in capsys.readouterr().err and not names(folder)
+
+
+def test_a_link_to_itself_and_a_folder_with_an_ending_of_pictures_stop_nothing(folder, capsys):
+    (folder / "photos/loop.jpg").symlink_to("loop.jpg")
+    (folder / "photos/sorted.png").mkdir()
+    count = len(list((folder / "photos").glob("*.png"))) - 1
+    assert call("--content", "photos", "--json") == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failed = [line for line in lines if line["status"] == "failed"]
+    assert failed and all("loop.jpg" in line["error"] for line in failed) and len(names(folder)) >= count
+
+
+def test_pictures_inside_the_folder_of_results_are_said_to_be_there(folder, capsys):
+    words = ["stylise", "--method", "adain", "--content", "photos", "--style", "paintings/0.jpg", "--out", "."]
+    assert main(words) == 2
+    assert "lies in the folder of results" in capsys.readouterr().err
+
+
+def test_a_sheet_in_a_format_that_cannot_be_drawn_is_said_first(folder, capsys):
+    assert call("--content", "photos", "--sheet", "sheet.bmp") == 2
+    assert "sheet.bmp" in capsys.readouterr().err and not names(folder)
+
+
+def test_letters_that_the_terminal_lacks_end_no_command(folder):
+    (folder / "photos/b.png").rename(folder / "photos/\u00e9.png")
+    words = ["stylise", "--method", "adain", "--content", "photos", "--style", "paintings/0.jpg", "--out", "new"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "replication", *words, "--size", "64"], env=environment, cwd=folder, capture_output=True
+    )
+    assert done.returncode == 0 and b"\\xe9" in done.stdout, done.stderr
