@@ -16,7 +16,7 @@ from ..errors import UserError, memory_advice
 from ..files import printable
 from ..methods import METHODS, Encoded
 from ..methods.base import Method
-from ..nn.encoder import AnyImage, Image
+from ..nn.encoder import Image
 from ..weights.choice import chosen_network
 from .jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
 
@@ -41,17 +41,6 @@ def options_for(model: Method, alpha: float | None) -> dict[str, float]:
         known = [name for name, kind in METHODS.items() if has_alpha(kind)]
         raise UserError(f"{type(model).__name__} has no alpha; use it with {', '.join(known)}")
     return {"alpha": alpha}
-
-
-@torch.inference_mode()
-def apply(model: Method, content: Image, style: AnyImage, alpha: float | None = None) -> Image:
-    """Stylised image (1, 3, h, w), unclamped.
-
-    `alpha` only for methods whose transfer knows it. Raises UserError as `options_for`.
-    """
-    return model.decode(
-        model.transfer(model.encode_content(content), model.encode_style(style), **options_for(model, alpha))
-    )
 
 
 def with_colours_of(content: Image, stylised: Image) -> Image:

@@ -18,7 +18,9 @@ from helpers.notebooks import notebook, start_for_a_signal
 from replication import files
 from replication.data.images import write_image
 from replication.errors import UserError
+from replication.nn import layers  # noqa: F401
 from replication.running import notebook_states
+from replication.running.kernel import Record
 from replication.running.notebook_states import parameters, parse_overrides
 from replication.running.run_notebooks import run_notebooks
 
@@ -186,6 +188,13 @@ def test_a_notebook_depends_on_what_it_imports_and_reads(place, capsys, monkeypa
     run_notebooks([path], "smoke", [])
     write_image(photographs / "2.png", torch.rand(3, 20, 20))
     assert shown(capsys, path).endswith("photographs changed")
+
+
+def test_modules_of_the_package_are_recorded_even_when_their_source_was_not_opened(tmp_path):
+    """Python reads a compiled module without opening its source."""
+    Record().write(str(tmp_path / "record.json"))
+    read = json.loads((tmp_path / "record.json").read_text())["read"]
+    assert {str(files.ROOT / "replication" / name) for name in ("files.py", "nn/layers.py")} <= set(read)
 
 
 def test_an_edit_makes_stale_what_depends_on_it_and_nothing_else(place, capsys, monkeypatch):
