@@ -92,6 +92,16 @@ def test_a_killed_run_ends_bit_equal(killed_at, of_weights, pictures, build_fold
     assert read_losses(whole) == read_losses(resumed) and [row["step"] for row in read_losses(whole)] == list(range(6))
 
 
+def test_a_kill_between_losses_and_checkpoint_leaves_no_step_twice(pictures, build_folder):
+    folder = train(Run("a", *pictures, SETTINGS), objective(), stop_after=4)
+    first = read_losses(folder)
+    checkpoint = (folder / "checkpoint.pt").read_bytes()
+    train(Run("a", *pictures, SETTINGS), objective())
+    (folder / "checkpoint.pt").write_bytes(checkpoint)
+    train(Run("a", *pictures, SETTINGS), objective())
+    assert [row["step"] for row in read_losses(folder)] == list(range(6)) and read_losses(folder)[:4] == first
+
+
 def test_averaged_weights_are_the_mean_of_those_after_the_last_steps(pictures, build_folder):
     after = []
 
@@ -366,9 +376,11 @@ def test_every_image_is_seen_once_an_epoch(pictures, monkeypatch):
     monkeypatch.setattr(
         pairs, "_image", lambda which, index: (seen.append((which, int(index))), image(which, index))[1]
     )
-    for i in range(6):
-        pairs[i]
-    assert sorted(seen) == sorted([(which, index) for which in (0, 1) for index in range(3)] * 2)
+    for epoch in range(2):
+        seen.clear()
+        for i in range(3):
+            pairs[3 * epoch + i]
+        assert sorted(seen) == [(which, index) for which in (0, 1) for index in range(3)]
 
 
 def test_one_cycle_rises_and_falls():
