@@ -1,13 +1,14 @@
 """Command line: python -m replication COMMAND --help."""
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
 
 from .commands import maintain, measure, notebooks, pictures, train, weights
 from .errors import UserError, is_out_of_memory
-from .files import make_places_absolute
+from .files import OFFICIAL, make_places_absolute
 from .plugins import add_plugins
 
 EXIT_STATUS = (
@@ -68,9 +69,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status; a user's mistake prints one line and returns 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the encoding lacks must not end a command
     arguments = parser().parse_args(argv)
     if getattr(arguments, "official", None):
-        os.environ["REPLICATION_OFFICIAL"] = str(arguments.official)
+        os.environ[OFFICIAL] = str(arguments.official)
     make_places_absolute()
     try:
         add_plugins(arguments.plugin)

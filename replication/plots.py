@@ -456,7 +456,7 @@ def _name_points(axis: mpl.axes.Axes, points: dict[str, np.ndarray]) -> None:
 
 
 def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]], across: int = 3) -> Figure:
-    """Loss terms over steps, one panel a run, `across` a line, from the cards."""
+    """Loss terms over steps, one panel per run, `across` of them in a line, from the cards."""
     use_style()
     across = min(across, len(curves))
     down = -(-len(curves) // across)
@@ -475,7 +475,7 @@ def loss_curves(curves: dict[str, Sequence[dict[str, float | int]]], across: int
 
 
 def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[str]) -> Figure:
-    """Cost against pixels on logarithmic axes, one panel a column of a benchmark.
+    """Cost against pixels on logarithmic axes, one panel per column of a benchmark.
 
     The legends of the columns in `slopes` give the fitted slope; a cost with a fixed part, such as memory, has none.
     """
@@ -503,10 +503,9 @@ def cost_curves(frame: pd.DataFrame, columns: dict[str, str], slopes: Sequence[s
 
 
 def feature_colours(maps: dict[str, Tensor], side: float = 2.0) -> Figure:
-    """Feature maps (channels, h, w) as colours: their three leading principal components, the same for all, in red,
-    green, blue.
+    """Feature maps (channels, h, w) as colours: their three leading principal components in red, green, blue.
 
-    Positions of equal colour have similar features, in every panel.
+    The components are the same for all maps. Positions of equal colour have similar features, in every panel.
     """
     use_style()
     flat = [x.detach().flatten(1).T.double() for x in maps.values()]
@@ -595,8 +594,10 @@ def attention_panels(
     columns: dict[str, Tensor | tuple[Sequence[AttentionRecord], bool]],
     points: Sequence[tuple[float, float]],
 ) -> Figure:
-    """StyA2K Figure 5: one line a query point; a column is a picture, or attention before (False) or after (True)
-    softmax or arg-max, averaged over the records given.
+    """StyA2K Figure 5: one line per query point.
+
+    A column is a picture, or attention before (False) or after (True) softmax or arg-max, averaged over the records
+    given.
     """
     figure, lines = _lines_of_panels(len(points), 1 + len(columns))
     for line, (y, x) in zip(lines, points, strict=True):
@@ -659,7 +660,7 @@ def curves(frame: pd.DataFrame, x: str, metrics: dict[str, str], label: str, wea
 
 
 def sharpness(records: dict[str, AttentionRecord]) -> Figure:
-    """Share of queries whose attention has at most so many effective keys, one curve a record.
+    """Share of queries whose attention has at most so many effective keys, one curve per record.
 
     The line marks 1, one-hot.
     """

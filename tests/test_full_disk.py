@@ -179,8 +179,8 @@ def test_every_writer_of_the_package_writes_atomically():
     """
     allowed = {
         "replication/files.py",  # write_atomic itself
-        "replication/kernel.py",  # by a temporary name of its own, without importing the package
-        "replication/run_notebooks.py: open",  # a lock, which holds nothing
+        "replication/running/kernel.py",  # by a temporary name of its own, without importing the package
+        "replication/running/run_notebooks.py: open",  # a lock, which holds nothing
         "replication/training/loop.py: open",  # another such lock
         "replication/report/panel.py: savefig",  # into memory
         "replication/report/panel.py: write_bytes",  # an uploaded picture, into a temporary folder

@@ -1,8 +1,12 @@
-"""What git carries: small enough that a clone is quick."""
+"""What git carries, small enough that a clone is quick; and how its text is laid out."""
 
+import ast
+import io
 import shutil
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
 
 import pytest
 
@@ -74,3 +78,47 @@ def test_public_names():
     # torchvision imports torch's compiler: seconds, for networks that few tables need.
     script += "; import replication.evaluation.grid; assert not {'torchvision', 'torch._dynamo'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def texts(source: str) -> Iterator[tuple[int, list[str]]]:
+    """Docstrings and blocks of comments: number of the first line, and the lines with their indentation."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            yield node.body[0].lineno, lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
+    block: dict[int, str] = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        number = token.start[0]
+        if token.type == tokenize.COMMENT and lines[number - 1].lstrip().startswith("#"):
+            if block and number - 1 not in block:
+                yield min(block), list(block.values())
+                block = {}
+            block[number] = lines[number - 1].replace("#", "", 1)
+    if block:
+        yield min(block), list(block.values())
+
+
+def orphans(source: str) -> list[int]:
+    """Lines of up to three words amid a sentence, behind a long line: what a wrap by machine leaves."""
+
+    def margin(line: str) -> int:
+        return len(line) - len(line.lstrip())
+
+    return [
+        first + place
+        for first, lines in texts(source)
+        for place, (before, line, after) in enumerate(zip(lines, lines[1:], lines[2:], strict=False), 1)
+        if 0 < len(line.split()) <= 3 and len(before) >= 100 and not line.rstrip().endswith((".", ":"))
+        if after.strip(' "') and margin(after) == margin(line) and not after.lstrip().startswith(("* ", "Raises"))
+    ]
+
+
+def test_no_line_of_a_docstring_or_comment_is_an_orphan():
+    long = (
+        "both terms of style, which are compared at four levels of the encoder for painting and result, of which both"
+    )
+    assert orphans(f'"""Style.\n\n    {long}\n    are\n    means.\n"""\n') == [4]
+    assert orphans(f"# {long}\n# are\n# means.\n") == [2]
+    assert orphans(f"# {long}\n# are means.\n# Others are not.\n") == []
+    found = {path: orphans(path.read_text(encoding="utf-8")) for path in (ROOT / "replication").rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines} == {}

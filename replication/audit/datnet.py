@@ -14,8 +14,7 @@ from .timing import cost, on_meta, products_of
 
 # A printed count within this share of ours is the same count by another tool.
 CLOSE = 0.05
-# DatNet, section 2.2.2: growth from 256 to 512 px of the correlation's cost, of DatNet's time, and of the others'
-# times.
+# DatNet, section 2.2.2: growth from 256 to 512 px of the correlation's cost, of DatNet's time and of the others'.
 CORRELATION_GROWTH, OWN_GROWTH, OTHERS_GROWTH = 16, 7, 4
 # Memory in GiB that a GTX 1060 was sold with; which one is not stated.
 MEMORY = (3, 5, 6)

@@ -19,8 +19,7 @@ LEVELS = {3: (256, 8), 4: (512, 8), 5: (512, 4)}
 # 1x1 convolutions of Algorithm 1: three inputs and one output for each of DA and PA; all-to-all needs one such set.
 CONVOLUTIONS_OF_A2K, CONVOLUTIONS_OF_ALL_TO_ALL = 8, 4
 # Einsum equations of Algorithm 1: result, equation, operands. Blocked maps have five axes (batch, heads, channels,
-# blocks, points);
-# a mean over points, or a sum over them, leaves four.
+# blocks, points); a mean over points, or a sum over them, leaves four.
 EINSUMS = (
     ("dis", "bhcx,bhcxy->bhxy", ("DA_k_m", "DA_k")),
     ("DA_k_a", "bhxy,bhcxy->bhcx", ("dis", "DA_k")),
@@ -75,7 +74,7 @@ def values_of_attention(values: str = VALUES_OF_EQ_4) -> Section:
 def counts_of_complexity(size: int, level: int, channels: int, blocks: int) -> pd.DataFrame:
     """Multiply-adds of all-to-all and all-to-key at a level, for each way to count both alike.
 
-    scores alone  one product a step, as eq. 15 counts
+    scores alone  one product per step, as eq. 15 counts
     all products  those with keys and those with values
     whole module  and the 1x1 convolutions
     """
@@ -138,7 +137,7 @@ def complexity() -> Section:
 
 
 def imbalance(size: int, blocks: int) -> float:
-    """Blocks over points a block, or the inverse, whichever is above 1, of a square map cut into blocks x blocks."""
+    """Blocks over points per block, or the inverse, whichever is above 1, of a square map cut into blocks x blocks."""
     ratio = blocks**2 / (size / blocks) ** 2
     return max(ratio, 1 / ratio)
 
@@ -187,8 +186,9 @@ def block_sizes(printed_blocks: dict[str, int] = BLOCK) -> Section:
 
 
 def sum_of_weights(points: int, gate: float) -> dict[str, float]:
-    """What the weights of one distributed key add up to when every gate is `gate`, for each printed divisor and the
-    published code's.
+    """What the weights of one distributed key add up to when every gate is `gate`.
+
+    For each printed divisor, and for that of the published code.
     """
     total = 1 + gate * points
     return {

@@ -12,8 +12,9 @@ FULL_MODEL = {"Table 1": "StyA2K", "Table 2": "Full model", "Table 5": "λ2 = 1.
 
 
 def weights_exist(columns: np.ndarray, means: np.ndarray, half: float) -> bool:
-    """Whether one set of non-negative weights over clips turns `columns` (methods, clips) into `means`, all rounded by
-    +-half.
+    """Whether one set of non-negative weights over clips turns `columns` (methods, clips) into `means`.
+
+    All of them are rounded by +-half.
     """
     count = columns.shape[1]
     bounds = np.concatenate([columns - half, -(columns + half)])

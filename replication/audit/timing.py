@@ -13,8 +13,8 @@ from ..methods.base import Method, Transferred, stylisation_parameters
 from ..nn.encoder import Encoder
 from .common import NAMES, Finding, Printed, Section, joined, judge, section
 
-# Winograd's algorithm for 3x3 kernels, tiles of 2x2 and of 4x4: how many times fewer products, before the cost of its
-# transforms.
+# Winograd's algorithm for 3x3 kernels, tiles of 2x2 and of 4x4: how many times fewer products.
+# The cost of its transforms is not counted.
 WINOGRAD = {"2x2": 2.25, "4x4": 4.0}
 # Variants that a paper may have timed instead of the default: the cheapest one sets the floor.
 CHEAPER = {"adaattn": "code"}

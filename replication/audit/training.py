@@ -40,7 +40,7 @@ def passes(training: Training) -> dict[str, float]:
 
 
 def least_hours(steps: float, batch: int, macs: float, gpu: str) -> float:
-    """Hours at a card's single-precision peak for `macs` an image and step."""
+    """Hours at a card's single-precision peak for `macs` per image and step."""
     return steps * batch * least_seconds(macs, gpu) / 3600
 
 

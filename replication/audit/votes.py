@@ -14,7 +14,7 @@ TOTALS = {
     ("StyA2K", "Appendix B.2", "results of contents and styles, appendix"): ((10, 8), 80),
     ("DatNet", "Section 2.1", "results of contents and styles"): ((50, 20), 1000),
 }
-# StyA2K section 4.2: participants, groups; everyone votes once a group and question.
+# StyA2K section 4.2: participants, groups; everyone votes once per group and question.
 VOTERS, GROUPS = 80, 20
 QUESTIONS = ("user_content", "user_style", "user_overall")
 PLACE = ("StyA2K", "Table 1, section 4.2")

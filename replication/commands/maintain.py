@@ -21,7 +21,7 @@ def add_reference(commands: Commands) -> None:
 
 def _reference(arguments: argparse.Namespace) -> None:
     from ..experiments.verify import renew_reference
-    from ..notebook_states import keep_durations, reference_durations
+    from ..running.notebook_states import keep_durations, reference_durations
 
     before = reference_durations(arguments.profile)
     folder = renew_reference(arguments.profile)

@@ -50,7 +50,7 @@ def add_run(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from ..files import ROOT, official_folder
     from ..papers.makers import notebooks_for
-    from ..run_notebooks import run_notebooks
+    from ..running.run_notebooks import run_notebooks
 
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: it must be at least 1")
@@ -73,7 +73,7 @@ def add_status(commands: Commands) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from ..status import status
+    from ..running.status import status
 
     lines, current = status(arguments.profile)
     print("\n".join(lines))

@@ -1,13 +1,19 @@
 """Commands for a person's own pictures: stylise, explore."""
 
 import argparse
+import itertools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import printable
 from .options import Commands, network_choice, network_options
+
+if TYPE_CHECKING:  # `--help` need not wait for image libraries
+    from ..stylise import jobs
 
 
 def add_stylise(commands: Commands) -> None:
@@ -85,8 +91,9 @@ def add_stylise(commands: Commands) -> None:
 
 
 def _stylise(arguments: argparse.Namespace) -> int:
-    from .. import stylise_jobs as jobs
+    """Paint what the words name: a clip, one picture, or every photograph with every painting."""
     from ..methods import method_name
+    from ..stylise import jobs
 
     # Everything that can be wrong with the words is said before torch is imported.
     settings = jobs.Settings(
@@ -97,33 +104,50 @@ def _stylise(arguments: argparse.Namespace) -> int:
         network_choice(arguments),
     )
     methods = list(dict.fromkeys(map(method_name, arguments.method)))
-    if arguments.content is None and arguments.video is None:
-        raise UserError("name what to paint: --content or --video")
     single = len(methods) == 1 and jobs.is_one_file(arguments.style)
     if arguments.video is not None:
         if arguments.keep_transparency:
             raise UserError("--keep-transparency is for photographs; leave it out with --video")
         if not single or arguments.sheet or arguments.json:
             raise UserError("--video takes one method and one painting, and neither --sheet nor --json")
-        jobs.check_video(arguments.video, Path(arguments.style[0]), arguments.out, settings)
-        from ..stylise import stylise_video
-
-        notes = stylise_video(methods[0], arguments.video, Path(arguments.style[0]), arguments.out, settings)
-        print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
-        return 0
+        return _stylise_clip(arguments, methods[0], settings)
+    if arguments.content is None:
+        raise UserError("name what to paint: --content or --video")
     if single and jobs.is_one_file(arguments.content):
         if arguments.sheet:
             raise UserError("--sheet is for several results; there is one")
-        job = jobs.Job(methods[0], Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
-        jobs.check_picture(job.content, job.style, job.out, settings)
-        _say_slow(jobs.slow_note([job.content], settings))
-        from ..stylise import stylise_file
+        return _stylise_picture(arguments, methods[0], settings)
+    return _stylise_folder(arguments, methods, settings)
 
-        stylise_file(job.method, job.content, job.style, job.out, settings)
-        print(
-            json.dumps(jobs.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}"
-        )
-        return 0
+
+def _stylise_clip(arguments: argparse.Namespace, method: str, settings: "jobs.Settings") -> int:
+    from ..stylise import jobs
+
+    style = Path(arguments.style[0])
+    jobs.check_video(arguments.video, style, arguments.out, settings)
+    from ..stylise.file import stylise_video
+
+    notes = stylise_video(method, arguments.video, style, arguments.out, settings)
+    print(". ".join([f"wrote {printable(arguments.out)}", *notes]))
+    return 0
+
+
+def _stylise_picture(arguments: argparse.Namespace, method: str, settings: "jobs.Settings") -> int:
+    from ..stylise import jobs
+
+    job = jobs.Job(method, Path(arguments.content[0]), Path(arguments.style[0]), arguments.out)
+    jobs.check_picture(job.content, job.style, job.out, settings)
+    _say_slow(jobs.slow_note([job.content], settings))
+    from ..stylise.file import stylise_file
+
+    stylise_file(job.method, job.content, job.style, job.out, settings)
+    print(json.dumps(jobs.Outcome(job, "painted").facts()) if arguments.json else f"wrote {printable(arguments.out)}")
+    return 0
+
+
+def _stylise_folder(arguments: argparse.Namespace, methods: list[str], settings: "jobs.Settings") -> int:
+    from ..stylise import jobs
+
     (contents, unread), (styles, others) = (
         jobs.pictures(words, arguments.out) for words in (arguments.content, arguments.style)
     )
@@ -133,27 +157,14 @@ def _stylise(arguments: argparse.Namespace) -> int:
     if arguments.sheet:
         jobs.check_sheet(arguments.sheet, wanted)
     _say_slow(jobs.slow_note(contents, settings))
-    from .. import stylise_folders as many
+    from ..stylise import folder
 
-    done, errors = 0, {}
-
-    def tell(outcome: jobs.Outcome) -> None:
-        nonlocal done
-        done += 1
-        if arguments.json:
-            print(json.dumps(outcome.facts()), flush=True)
-        else:
-            # A picture that cannot be read fails with every partner: why is said once.
-            first = errors.setdefault(outcome.error, done)
-            why = outcome.error if first == done else f"for the reason of {first}/{len(wanted)}"
-            said = {"painted": f"{outcome.seconds:.1f} s", "kept": "kept", "failed": f"failed: {why}"}
-            print(f"[{done}/{len(wanted)}] {printable(outcome.job.out.name)}: {said[outcome.status]}", flush=True)
-
-    outcomes = many.paint(wanted, settings, arguments.out, tell)
+    tell = _tell_facts if arguments.json else _line_teller(len(wanted))
+    outcomes = folder.paint(wanted, settings, arguments.out, tell)
     if arguments.sheet:
         if not arguments.json:
             print(f"{printable(arguments.sheet)} …", flush=True)
-        many.write_sheet(arguments.sheet, outcomes)
+        folder.write_sheet(arguments.sheet, outcomes)
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     if failed:
         print(
@@ -162,6 +173,24 @@ def _stylise(arguments: argparse.Namespace) -> int:
     if unread:
         print(f"left out: {jobs.listed(unread)}; {jobs.CONVERT}", file=sys.stderr)
     return int(failed > 0)
+
+
+def _tell_facts(outcome: "jobs.Outcome") -> None:
+    print(json.dumps(outcome.facts()), flush=True)
+
+
+def _line_teller(total: int) -> "Callable[[jobs.Outcome], None]":
+    """Prints a line per result. A picture that cannot be read fails with every partner: why is said once."""
+    lines, errors = itertools.count(1), {}
+
+    def tell(outcome: "jobs.Outcome") -> None:
+        number = next(lines)
+        first = errors.setdefault(outcome.error, number)
+        why = outcome.error if first == number else f"for the reason of {first}/{total}"
+        said = {"painted": f"{outcome.seconds:.1f} s", "kept": "kept", "failed": f"failed: {why}"}
+        print(f"[{number}/{total}] {printable(outcome.job.out.name)}: {said[outcome.status]}", flush=True)
+
+    return tell
 
 
 def _say_slow(note: str) -> None:

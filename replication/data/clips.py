@@ -1,14 +1,8 @@
-"""Clips, the flow between their frames, and how much a stylised clip flickers.
+"""Clips, and the flow between their frames. How much a stylised clip flickers is measured in `metrics.flicker`.
 
 Frames are stylised independently, as StyA2K's Table 3 does. A clip has the flow of its INPUT frames: exact for clips
 made from a still picture, DIS optical flow (Kroeger et al., ECCV 2016, as OpenCV has it) for filmed ones, or RAFT (Teed
 and Deng, ECCV 2020) where REPLICATION_RAFT names the weights of its small network.
-
-    e = 100 sqrt( mean over t of  sum_p M_t(p) |O_t(p) - W_t(O_{t-1})(p)|^2 / 3  /  sum_p M_t(p) )
-
-W_t warps the frame before by the flow, M_t is 1 where a point is visible in both frames. The papers state neither
-formula nor scale: this is Ruder's and Chen's stability error in per cent of the range. The same error of the input clip
-is its floor: what flow and interpolation themselves leave.
 """
 
 import os
@@ -187,8 +181,8 @@ def optical_flow(later: Float[Tensor, "3 h w"], earlier: Float[Tensor, "3 h w"])
 def visible(backward: Float[Tensor, "2 h w"], forward: Float[Tensor, "2 h w"]) -> Bool[Tensor, "h w"]:
     """Where flow and counter-flow agree and no motion border is (Sundaram et al. 2010, as Ruder et al. use it).
 
-    Hidden: |w_f(p + w_b) + w_b|^2 > 0.01 (|w_f|^2 + |w_b|^2) + 0.5;  border: |grad u|^2 + |grad v|^2 > 0.01 |w_b|^2 +
-    0.002.
+    hidden  |w_f(p + w_b) + w_b|^2 > 0.01 (|w_f|^2 + |w_b|^2) + 0.5
+    border  |grad u|^2 + |grad v|^2 > 0.01 |w_b|^2 + 0.002
     """
     places = _pixels(*backward.shape[1:]) + backward.double()
     there = sample_bilinear(forward, places)

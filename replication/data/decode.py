@@ -42,8 +42,8 @@ _opening = threading.Lock()
 def decode(path: str | Path, size: int | None = None, profile: bool = True) -> tuple[PIL.Image, PIL.Image | None]:
     """The picture of a file as RGB, upright, and its opacity (mode L) where it has transparent parts.
 
-    size     shorter side that the picture will be resized to: files above FULL_READ pixels may come smaller, but never
-             below it
+    size     shorter side that the picture will be resized to. Files above FULL_READ pixels may come smaller than they
+             are, but never below it
     profile  convert an embedded colour profile to sRGB; semantic maps, whose colours are numbers, do without
 
     Raises UserError naming the file when it is missing, no image, damaged, or larger than memory.

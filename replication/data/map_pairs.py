@@ -4,8 +4,7 @@
     photographs  with a painting each: outlines drawn by hand (outlines.json), laid on superpixels so that borders
                  follow the picture
 
-A pair is used in both directions, as in the paper. Folders in the published layout are read by
-`maps.read_folder_of_maps`.
+A pair is used in both directions, as in the paper. `maps.read_folder_of_maps` reads folders in the published layout.
 """
 
 import json

@@ -1,11 +1,10 @@
 """Semantic maps: which class every position of an image belongs to, from a map painted in a few flat colours.
 
 Programs paint maps in clear colours, networks number their classes 0, 1, 2, … as grey levels or with 16 bits. Numbered
-maps are repainted in clear colours when they are read, because a host's encoder and a resize cannot tell grey 1 from
-grey 2.
+maps are repainted in clear colours when they are read: a host's encoder and a resize cannot tell grey 1 from grey 2.
 
-A map is quantised to its palette at every grid that is asked for, as SCSA's code does: the picture of the map is
-resized, then each cell takes the nearest palette colour.
+A map is quantised to its palette at every grid that is asked for, as SCSA's code does (scn-00/SCSA@2c5586f:sem.py):
+the picture of the map is resized, then each cell takes the nearest palette colour.
 
     bilinear  the published behaviour, an accident of cv2.resize's third positional argument: colours mix at borders,
               and a mixture may be nearest to a third class

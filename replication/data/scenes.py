@@ -60,8 +60,8 @@ MATERIALS: dict[str, Callable[[np.random.Generator, Plane, Plane, Colour, Colour
     "water": _water,
     "sand": _sand,
 }
-# The dark and the light colour of every material. No colour matrix takes one look to the other: the right transfer is
-# by material.
+# The dark and the light colour of every material. No colour matrix takes one look to the other.
+# The right transfer is by material.
 LOOKS: dict[str, dict[str, tuple[Colour, Colour]]] = {
     "day": {
         "sky": ((0.35, 0.6, 0.9), (0.95, 0.96, 0.98)),
@@ -83,8 +83,9 @@ LOOKS: dict[str, dict[str, tuple[Colour, Colour]]] = {
 def scene(
     seed: int, size: int, materials: tuple[str, ...] = tuple(MATERIALS), look: str = "day"
 ) -> tuple[Float[Tensor, "3 size size"], Int[Tensor, "size size"]]:
-    """An image in [0, 1] and the number of the material (its place in `materials`) at every pixel; a function of the
-    arguments.
+    """An image in [0, 1] and the number of the material (its place in `materials`) at every pixel.
+
+    The result is a function of the arguments.
 
     Every material has at least one region. Raises UserError for an unknown material or look.
     """

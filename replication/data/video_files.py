@@ -33,7 +33,7 @@ LARGEST_SIDE = {".mp4": 16384, ".webp": 16383, ".gif": 65535}
 SHORTEST = {".mp4": 0.0, ".webp": 0.011, ".gif": 0.02}
 # GIF counts hundredths of a second in two bytes, WebP milliseconds in three.
 LONGEST = {".mp4": float("inf"), ".webp": 16777.215, ".gif": 655.35}
-# Ticks a second of the MP4 files written: whole for 24, 25, 30, 60 and 30000/1001 frames a second.
+# Ticks per second of the MP4 files written: whole for 24, 25, 30, 60 and 30000/1001 frames a second.
 TICKS = 90_000
 # Seconds between frames where a file of one frame says nothing.
 USUAL = 1 / 25

@@ -1,7 +1,6 @@
-"""What a stylisation costs: parameters, multiply-adds, latency, peak memory. Always at VGG-19 width, both images
-encoded.
+"""What a stylisation costs: parameters, multiply-adds, latency, peak memory.
 
-Multiply-adds are counted in `operations`.
+Always at VGG-19 width, with both images encoded. Multiply-adds are counted in `operations`.
 
 Latency: batch 1, inference mode, images on the device; a stylisation to warm up, then `runs` timed ones, the device
 synchronised around each. Every measurement has a process of its own, forked from one in which nothing but torch was
@@ -125,8 +124,7 @@ def measure_cost(name: str, variant: str, size: int, device: str, runs: int) -> 
 
     trained, parameters, built  parameters that are trained, that a stylisation reads, and with the whole loss network
     macs                        multiply-adds of a stylisation
-    seconds, low, high          median and quartiles, warmed up at 64 px, on a GPU at full size; a single run has no
-                                quartiles
+    seconds, low, high          median and quartiles (none of one run), warmed up at 64 px, on a GPU at full size
     times                       of every run, separated by blanks
     peak_mib                    the process's peak, or the device's on a GPU
     """

@@ -74,9 +74,7 @@ def method_sheet(row: Row, profile: Profile, count: int = 8, photographs: slice 
 
 
 def best_and_worst(row: Row, cells: pd.DataFrame, profile: Profile, count: int = 3) -> Figure:
-    """The pairs with the smallest and the largest sum of two ranks, of content loss and of style loss, among a row's
-    cells.
-    """
+    """The pairs of a row with the smallest and the largest sum of two ranks, of content loss and of style loss."""
     own = cells[cells.row == row.name]
     ranked = own.assign(rank=own.content_loss.rank() + own.style_loss.rank()).sort_values("rank", kind="stable")
     chosen = [*ranked.head(count).itertuples(), *ranked.tail(count).itertuples()]

@@ -1,6 +1,4 @@
-"""Tables of cost: printed parameters, operations and times beside ours, and which printed times a card could have
-reached.
-"""
+"""Tables of cost: printed parameters, operations and times beside ours, and which times a card could have reached."""
 
 import pandas as pd
 
@@ -43,12 +41,10 @@ def efficiency_table(
 
     Columns besides those of other tables:
       reported_ratio, measured_ratio  to `base`; times on different machines compare in no other way
-      least_seconds                   what our count of operations needs at the card's single-precision peak; the fewest
-                                      among
-                                      the variants of a method that were measured
-      times_peak, verdict             speed that the printed time asks for, over the card's peak: above 1 the operations
-                                      cannot
-                                      have been done as counted
+      least_seconds                   what our count of operations needs at the card's single-precision peak; the least
+                                      of the variants of a method that were measured
+      times_peak, verdict             speed that the printed time asks for, over the card's peak; above 1 the operations
+                                      cannot have been done as counted
     """
     printed = reported(paper, table)
     lines = []

@@ -96,8 +96,9 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Health:
-    """The measures of a network, see the head of this file; NaN where one cannot be measured, `gain` None where there
-    is none.
+    """The measures of a network, see the head of this file.
+
+    NaN where one cannot be measured; `gain` is None where there is none.
     """
 
     reconstruction: float
@@ -152,8 +153,9 @@ def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float
 
 
 def gain(losses: Sequence[float]) -> float | None:
-    """Share of its mean by which the loss falls in a tenth of training, from the least-squares line through its second
-    half, whose first and last number count as five tenths apart; None for fewer than ten numbers.
+    """Share of its mean by which the loss falls in a tenth of training; None for fewer than ten numbers.
+
+    From the least-squares line through its second half, whose first and last number count as five tenths apart.
     """
     if len(losses) < 10:
         return None

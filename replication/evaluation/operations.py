@@ -3,8 +3,7 @@
 Convolutions, linear layers and matrix products count; element-wise work, eigenvalues, k-means and minimum cuts do not.
   counted      torch's flop counter over a real stylisation, halved. It counts fused attention as nothing on CPU, and
                padded channels where there are any: fused calls are taken out of it and counted from their true widths.
-  closed form  layers from their shapes, plus `Method.products`: the products of each method from the sizes of its token
-               grids.
+  closed form  layers from their shapes, plus `Method.products`, which counts from the sizes of the token grids.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from ..methods.base import Method
 from ..methods.products import Grids, Size
 from ..nn.attention import attention_by
 
-# Single-precision peak of the cards that the papers name, in FLOP/s at the boost clock; two operations a multiply-add.
+# Single-precision peak of the cards that the papers name, in FLOP/s at the boost clock: two per multiply-add.
 GPUS = {"GTX 1060": 4.375e12, "RTX 3090": 35.58e12}
 
 

@@ -8,6 +8,7 @@ A score lies in results/scores/ as a table of one row, with its cells and its pr
 are all those of a profile's grid, it can be set beside our rows (`add_scores`).
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from . import tables
 from .cells import Cell, device, measure_missing
 from .sets import LEAST, pair_vectors, set_distance, set_metrics, vector_columns, vectors
 
+# Bytes of a score's file name; room is left for the endings of its parts.
+LONGEST_STEM = files.LONGEST_NAME - 40
 # Names without ending, * for anything; with a slash, also of the folders. The first that fits most files is taken.
 PATTERNS = (
     "{content}_stylized_{style}",  # the AdaIN family, StyTr2, StyleID
@@ -345,6 +348,8 @@ def _file_stem(name: str) -> str:
     stem = re.sub(r"[^\w.+]+", "-", name).strip("-.").lower()
     if not stem:
         raise UserError(f"{name!r} is no name for a row; give one with letters or digits with --name")
+    if len(os.fsencode(stem)) > LONGEST_STEM:
+        raise UserError(f"{name!r} is too long a name for a row; give a shorter one with --name")
     return stem
 
 

@@ -1,4 +1,4 @@
-"""Distances between all results of a row and the paintings that they are of: one number a row, without an interval.
+"""Distances between all results of a row and the paintings that they are of: one number per row, without an interval.
 
 A resample of images would hold some twice, and sets with equal images are nearer to each other than sets without.
 A cell keeps a vector of its result and of its painting for every network that is at hand; a painting counts as often

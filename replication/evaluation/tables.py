@@ -1,7 +1,8 @@
-"""Paper tables: the printed number beside ours, with an interval, one CSV line a (row, metric), provenance beside it.
+"""Paper tables: the printed number beside ours, with an interval, one CSV line per row and metric.
 
 Columns: row, metric, reported, measured, low, high, n (pairs), trainings, note. A cell that was not measured is blank
-and the note says why. A substitute metric has its own name and never stands in the paper's column.
+and the note says why. A substitute metric has its own name and never stands in the paper's column. Provenance lies
+beside the CSV.
 """
 
 import json
@@ -99,8 +100,9 @@ def estimate(cells: pd.DataFrame, row: str, metric: str) -> dict[str, float | in
 
 
 def replicates(cells: pd.DataFrame, row: str, metric: str, profile: Profile) -> np.ndarray:
-    """Mean of a row, then its bootstrap replicates over photographs and paintings: for curves, whose intervals have no
-    formula.
+    """Mean of a row, then its bootstrap replicates over photographs and paintings.
+
+    For curves, whose intervals have no formula.
     """
     values = values_of_row(cells, row, metric)
     drawn = stats.crossed_bootstrap(values, profile.bootstrap, seed=0)
@@ -352,8 +354,9 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def agreement(frame: pd.DataFrame, cells: pd.DataFrame, metric_names: Sequence[str], profile: Profile) -> pd.DataFrame:
-    """Kendall's tau between the printed and the measured order of the rows that have both, with its interval, a line a
-    metric, and how many of these rows rest on weights that are not good enough.
+    """Kendall's tau between the printed and the measured order of the rows that have both, one line per metric.
+
+    With its interval, and how many of these rows rest on weights that are not good enough.
 
     A substitute is held against the metric that it stands in for. Needs at least three rows to say anything; NaN
     otherwise. Rows on the authors' weights are ordered among themselves, in lines of their own.

@@ -2,8 +2,8 @@
 
 StyA2K argues that all-to-all attention is nearly one-hot, so that a small change of the content sends a position to
 quite another place of the painting, and that keys which stand for regions are more stable. `sharpness` measures the
-first, `stability` the second; `found` measures on scenes with known materials what neither implies: whether the place
-is right.
+first, `stability` the second. `right_materials` measures, on scenes with known materials, what neither implies: whether
+the place is right.
 
 Every function returns one line for each operation of a method: its layer and step, averaged over heads and queries.
 """
@@ -259,8 +259,8 @@ def over_setting(frame: pd.DataFrame, metrics: Sequence[str], setting: str) -> p
     return pd.DataFrame(lines)
 
 
-# Methods whose all-to-all attention stands for the paper's: the one it plots, and its own architecture with that
-# attention.
+# Methods whose all-to-all attention stands for the paper's:
+# the one that it plots, and its own architecture with that attention.
 OWN_ALL_TO_ALL = "StyA2K, all-to-all"
 ALL_TO_ALL = ("AdaAttN relu4_1", f"{OWN_ALL_TO_ALL} relu4_1")
 # Of the cells that `ledger` reads.
@@ -273,7 +273,7 @@ SHARPNESS, STABILITY, SHIFTS = (
 
 
 def cell_metrics() -> list[str]:
-    """Names of the columns of `cells`."""
+    """Names of the columns of `attention_cells`."""
     return [*SHARPNESS, *(f"{name}_{shift}" for name in STABILITY for shift in SHIFTS)]
 
 

@@ -188,7 +188,7 @@ def expand(claim: Claim, comparison: str) -> list[str]:
     ]
 
 
-def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
+def split_terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
     """The comparison with placeholders, and what they stand for. Raises UserError for what no table has."""
     terms: list[Term] = []
     if re.search(r"\bt\d", TERM.sub("", comparison)):
@@ -214,7 +214,7 @@ def _terms(claim: Claim, comparison: str) -> tuple[str, list[Term]]:
 
 def terms_of(claim: Claim) -> list[Term]:
     """The terms of all comparisons, "others" spelled out."""
-    return [term for part in claim.predicate for each in expand(claim, part) for term in _terms(claim, each)[1]]
+    return [term for part in claim.predicate for each in expand(claim, part) for term in split_terms(claim, each)[1]]
 
 
 def sides(claim: Claim, comparison: str, values: Values) -> tuple[Estimate | float, Estimate | float] | None:
@@ -222,7 +222,7 @@ def sides(claim: Claim, comparison: str, values: Values) -> tuple[Estimate | flo
 
     Raises UserError when it is not one comparison with < or > of sums, products and absolute values of terms.
     """
-    text, terms = _terms(claim, comparison)
+    text, terms = split_terms(claim, comparison)
     try:
         (tree,) = ast.parse(text).body
         left, (comparator,), (right,) = tree.value.left, tree.value.ops, tree.value.comparators
@@ -298,7 +298,7 @@ def evaluate_claim(claim: Claim, values: Values, smallest: Callable[[Term], floa
     """
     parts = {line: expand(claim, line) for line in claim.predicate}
     every = list(dict.fromkeys(part for expanded in parts.values() for part in expanded))
-    terms = {part: _terms(claim, part)[1] for part in every}
+    terms = {part: split_terms(claim, part)[1] for part in every}
     missing = {term for part in every for term in terms[part] if values(term) is None}
     if missing or not every:
         return Evaluation(None, missing=tuple(sorted(missing, key=str)))

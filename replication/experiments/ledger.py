@@ -1,12 +1,11 @@
-"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on the papers' own
-numbers.
+"""The claim ledger: every checkable sentence of the papers, decided by code on our cells and on printed numbers.
 
 A claim (papers/claims.toml) is a list of comparisons of terms `metric[row]`. Each has a margin that is positive where
 it holds, with the t-interval of `evaluation.intervals`, and a one-sided p-value for either side:
 
     supported            every comparison holds with p at most 2.5 %
-    contradicted         one fails with p at most 2.5 % after Bonferroni over the comparisons, of which the weakest was
-                         chosen
+    contradicted         one fails with p at most 2.5 % after Bonferroni over the comparisons, because the weakest was
+                         picked
     undecided            neither, or nothing is known about the spread
     holds by construction
                          true whatever is measured; counted apart, because it supports nothing
@@ -52,11 +51,11 @@ from .claims import (
     KINDS,
     Claim,
     Term,
-    _terms,
     evaluate_claim,
     expand,
     load_claims,
     printed_value,
+    split_terms,
     terms_of,
 )
 
@@ -188,7 +187,7 @@ def _in_part(claim: Claim, ours: Ours, note: str, usable: Callable[[Ours, Term],
     note  on the claim, with what is missing or not good enough
     """
     parts = [each for part in claim.predicate for each in expand(claim, part)]
-    known = [part for part in parts if all(usable(ours, term) for term in _terms(claim, part)[1])]
+    known = [part for part in parts if all(usable(ours, term) for term in split_terms(claim, part)[1])]
     if claim.at_least or not known:
         return {}
     line = decide(replace(claim, predicate=tuple(known), note=note), ours)

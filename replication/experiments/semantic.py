@@ -270,8 +270,9 @@ def difference(cells: pd.DataFrame, row: str, base: str, metric: str) -> dict[st
 def semantic_table(
     name: str, rows: Sequence[SemanticRow], cells: pd.DataFrame, profile: Profile, given: bool = False
 ) -> pd.DataFrame:
-    """The paper's Comparison or Ablation, or the workbook's Sweep, beside our numbers; written to
-    results/<profile>/scsa-<name>.csv.
+    """The paper's Comparison or Ablation, or the workbook's Sweep, beside our numbers.
+
+    Written to results/<profile>/scsa-<name>.csv.
 
     given  the jobs are a user's: the file's name says so
     """
@@ -312,7 +313,7 @@ def differences(frame: pd.DataFrame, cells: pd.DataFrame, base: str, metric_name
 
 
 def gains(cells: pd.DataFrame, frame: pd.DataFrame, metric_names: Sequence[str]) -> pd.DataFrame:
-    """Every host with SCSA minus the host, a line each and metric, as `tables.against`."""
+    """Every host with SCSA minus the host, one line per host and metric, as `tables.against`."""
     parts = []
     for host in HOST_NAMES:
         names = TITLES[host], f"{TITLES[host]}+SCSA"

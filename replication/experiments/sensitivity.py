@@ -1,10 +1,11 @@
-"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an
-image.
+"""How much the choices matter that the papers leave open (`papers.choices`).
 
 A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice
-minus the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A
-choice with an arm of its own was trained on from the shipped weights, and is compared with those weights trained on for
-as long. `definitions` compares definitions of one metric by the order of methods that they give.
+minus the metric with ours. Most choices keep the shipped weights, which do not know the other choice, so what is
+measured is an upper bound. A choice with an arm of its own was trained on from the shipped weights, and is compared
+with those weights trained on for as long.
+
+`definitions` compares definitions of one metric by the order of methods that they give.
 """
 
 import io

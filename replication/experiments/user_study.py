@@ -39,7 +39,7 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Ballots:
-    """Votes: one line a (voter, group, question) with the method chosen, and every group's methods."""
+    """Votes: one line per voter, group and question, with the method chosen, and every group's methods."""
 
     votes: pd.DataFrame
     methods: tuple[str, ...]
@@ -196,9 +196,8 @@ def simulate(
 ) -> None:
     """Write votes of simulated voters, to try the notebook without people.
 
-    strength  question -> method -> utility; a voter takes method m with probability proportional to exp(utility of m),
-              shifted by
-              a taste of the voter's own with standard deviation 0.5
+    strength  question -> method -> utility; a voter takes method m with probability proportional to exp(utility of m).
+              Each voter's utilities are shifted by a taste of their own with standard deviation 0.5
     """
     known, rng = _read_key(Path(key)), np.random.default_rng(seed)
     # By method, not by the options' random names, so that a seed gives the same votes for every page.

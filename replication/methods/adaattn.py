@@ -6,26 +6,24 @@ and the normalised content feature is modulated with them, as AdaIN does with gl
     Q = f(N(F_c^{1:x})),  K = g(N(F_s^{1:x})),  V = h(F_s^x),  A = softmax over style of Q^T K        (eq. 1 to 3)
     M = V A^T,  S = sqrt( (V . V) A^T - M . M ),  F_cs^x = S . N(F_c^x) + M                           (eq. 4 to 6)
     F = conv3x3( F_cs^4 + up(F_cs^5) ),  image = D(F, F_cs^3)
-    L = 10 L_gs + 3 L_lf:  global channel statistics, and features against the same module without f, g, h   (eq. 8 to
-    10)
+    L = 10 L_gs + 3 L_lf:  global statistics, and features against the module without f, g, h         (eq. 8 to 10)
 
 Notation: F^{1:x} is the concatenation over levels i <= x of N(resize(F^i)); N is normalisation over space per channel;
 x = 3, 4, 5 stands for relu3_1, relu4_1, relu5_1. Unscaled softmax, one head, no residual, no output convolution.
 
 Three truths
-  exact  the default: the code's network with all style positions as keys, in linear memory. What the paper describes
-         and
-         what the code would do without its memory limit.
-  code   Huage001/AdaAttN, the first author's re-implementation: nearest resizing of keys; above 4096 style positions
-         (relu3_1 at 256 px is just at the limit) keeps a random 4096 of them, fixed by seed 6666 at test time, so
-         results at 512 px depend on the seed. The authors reseed the global generator; a local one gives the same
-         subset here.
+  exact  the default: the code's network with all style positions as keys, in linear memory. It is what the paper
+         describes, and what the code would do without its memory limit.
+  code   Huage001/AdaAttN, the first author's re-implementation: nearest resizing of keys. Above 4096 style positions
+         (relu3_1 at 256 px is just at the limit) it keeps a random 4096 of them, fixed by seed 6666 at test time, so
+         results at 512 px depend on the seed. The authors reseed the global generator; here a local one gives the
+         same subset.
   paper  bilinear resizing of keys, all positions, rate 1e-4 instead of 2e-4 with decay.
 The local feature loss samples at most 4096 style positions in every variant, as the code does: at 256 px that is a
 quarter of relu2_1's positions. Here the limit is that quarter at any crop size (`loss_keys`).
 The published network fails unless the content's side is 0, 13, 14 or 15 modulo 16; here any size works.
 
-Public code, read for facts: Huage001/AdaAttN@524b2b1.
+Public code, read for facts: Huage001/AdaAttN@524b2b1:models/adaattn_model.py, models/networks.py.
 """
 
 from collections.abc import Sequence

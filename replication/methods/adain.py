@@ -10,17 +10,18 @@ arXiv 1703.06868. Statistics only, no attention: every content position gets the
 Notation: c, s are relu4_1 features (batch, 512, h/8, w/8); mu, sigma their statistics over space; D the decoder.
 
 Two truths
-  code   naoto0804/pytorch-AdaIN, on which everybody builds: unbiased variance + 1e-5 for both images; both style terms
-         are
-         means over channels with lambda 10. The default.
-  paper  the authors' Torch7 code (xunhuang1995/AdaIN-style): the content's variance is biased + 1e-5, the style's
-         biased
-         without epsilon; the style term is summed over channels and lambda is 1e-1, the weight of the released decoder
-         (the training script's own default is 1e-2). Sums over 64..512 channels times 0.1 weigh relu4_1 eight times as
-         much as relu1_1, where the code's means weigh all layers alike: not the same loss at another scale.
+  code   naoto0804/pytorch-AdaIN, on which everybody builds: unbiased variance + 1e-5 for both images. Both style terms
+         are means over channels, with lambda 10. The default.
+  paper  the authors' Torch7 code (xunhuang1995/AdaIN-style): the content's variance is biased + 1e-5, the style's is
+         biased without epsilon. The style term is summed over channels and lambda is 1e-1, the weight of the released
+         decoder (the training script's own default is 1e-2). Sums over 64..512 channels times 0.1 weigh relu4_1 eight
+         times as much as relu1_1, where the code's means weigh all layers alike: not the same loss at another scale.
+         Only the transfer and this reduction follow the Torch7 code: the style loss has unbiased variances + 1e-5 for
+         both images, as `code` has.
 Both papers' norms are mean squared errors in code. Neither variant clamps the output.
 
-Public code, read for facts: naoto0804/pytorch-AdaIN@47950d0, xunhuang1995/AdaIN-style@6d8ac28.
+Public code, read for facts: naoto0804/pytorch-AdaIN@47950d0:function.py, net.py, train.py;
+xunhuang1995/AdaIN-style@6d8ac28:train.lua, lib/AdaptiveInstanceNormalization.lua, lib/StyleINLossModule.lua.
 """
 
 from dataclasses import dataclass

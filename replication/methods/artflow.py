@@ -11,22 +11,20 @@ coding and decoding, and stylising again and again does not eat the content:
     L = 0.1 L_c + L_s:  raw relu4_1 features against the content, channel statistics at relu1_1..4_1 against the style
 
 Notation: z is (48, h/4, w/4), as many numbers as the image. P is a fixed permutation, L and U strictly triangular, s
-the diagonal. The zero conv pads with ONES, starts at zero and is scaled by exp(3 scale); the first conv pads with
-zeros.
+the diagonal. The zero conv pads with ONES, starts at zero and is scaled by exp(3 scale). The first conv pads with 0.
 
 Truths (pkuanjie/ArtFlow is the code)
   adain        unbiased variance + 1e-5. The default.
   wct          covariance / (N - 1), eigenvalues below 1e-5 left out, no blending; every image by itself.
-  wct-batched  the code's WCT, which reads a batch as one image: right for one, and for more it mixes images and
-               channels.
-               The released training ran on it.
+  wct-batched  the code's WCT, which reads a batch as one image. For one image that is right; for more it mixes images
+               and channels. The released training ran on it.
 The paper's order of the three layers in a flow differs from the code's, which is taken. The flow takes no part in the
 widths of the encoder but for its hidden layers: 512 for VGG-19, as published, and the student's relu4_1 width
 otherwise. Sides must be multiples of 4: others are extended by reflection, and the result is cut. Actnorm takes its
 start from the first batch of contents (`prepare`); in the published code any first image does that, even in a test, if
-a flag in the file is lost.
+a flag in the file is lost. The code clips gradients at a norm of 5; training here clips none.
 
-Public code, read for facts: pkuanjie/ArtFlow@bbc33ec.
+Public code, read for facts: pkuanjie/ArtFlow@bbc33ec:glow_adain.py, glow_wct.py, train.py.
 """
 
 from dataclasses import dataclass

@@ -4,32 +4,33 @@ arXiv 1805.03857. The transfer needs no training: content features are whitened,
 similar whitened style patch, and the result is coloured with the style's covariance. A decoder trained to give
 photographs back paints it, and takes the style's statistics at three more levels on the way:
 
-    x' = C(x)^-1/2 (x - mu(x)),  C(x) = X X^T / N                                       project content and style
+    x' = C(x)^-1/2 (x - mu(x)),  C(x) = X X^T / N                                        project content and style
     j(i) = argmax over style patches of <phi_i(z_c'), phi_j(z_s') / |phi_j(z_s')|>       match (normalised correlation)
-    z' = mean of the overlapping patches phi_j(i)(z_s'),  z = C(s)^1/2 (r z' + (1 - r) z_c') + mu(s)     reassemble,
-    colour image = D(z; AdaIN with the style at relu3_1, relu2_1, relu1_1)
+    z' = mean of the overlapping patches phi_j(i)(z_s')                                  reassemble
+    z = C(s)^1/2 (r z' + (1 - r) z_c') + mu(s)                                           colour
+    image = D(z; AdaIN with the style at relu3_1, relu2_1, relu1_1)
     L = 10 MSE(I) + sum over relu1_1..4_1 of MSE(F) + 10 TV,  style = content, no swap, pixels in 0..255
 
-Notation: features of relu4_1; phi_i is the patch around position i; r the strength. C's power leaves out eigenvalues up
-to 1e-5.
+Notation: features of relu4_1; phi_i is the patch around position i; r the strength. Powers of C leave out eigenvalues
+up to 1e-5.
 
 Two codes, not compatible with each other; the paper gives no such detail
   official  LucasSheng/avatar-net, TensorFlow: average pooling, zero padding in the encoder, patches of 5, content
-            padded by
-            reflection and style by zeros, mixing before colouring with r = 0.8 as its script sets, an additional
-            convolution and a 7x7 one at the end of the decoder. The default. Its weights are a TensorFlow file that
-            torch cannot read.
+            padded by reflection and style by zeros, mixing before colouring with r = 0.8 as its script sets, an
+            additional convolution and a 7x7 one at the end of the decoder. The default. Its weights are a TensorFlow
+            file, which torch cannot read. Its Adam has an epsilon of 1.0; training here has torch's default, 1e-8.
   port      tyui592/Avatar-Net_Pytorch: maximum pooling, patches of 3, zeros around both, mixing after colouring with
-            the raw
-            content, the mirrored decoder in ImageNet-normalised colours, L = MSE + 0.1 features + TV in those colours.
-            Its published file loads. Its eigenvalue threshold of 1e-14 lets noise through: the official rule stands
-            here.
-The official encoder is the un-normalised VGG-19 on pixels in 0..255; this project's is normalised: equal up to one
-positive factor a channel, which whitening in all channels at once does not undo exactly. Its feature loss would be 4000
-times smaller than the pixels' where the official one is the larger, and the decoder would blur; ACTIVATIONS puts the
-scale back. Sides that are no multiple of 8 are extended by reflection, and the result is cut.
+            the raw content, the mirrored decoder in ImageNet-normalised colours, L = MSE + 0.1 features + TV in those
+            colours. Its published file loads. Its eigenvalue threshold of 1e-14 lets noise through, so the official
+            rule stands here.
+The official encoder is the un-normalised VGG-19 on pixels in 0..255. This project's is normalised: equal up to one
+positive factor per channel, which whitening in all channels at once does not undo exactly. With it the feature loss
+would be 4000 times smaller than the pixels', where the official one is the larger, and the decoder would blur;
+ACTIVATIONS puts the scale back. Sides that are no multiple of 8 are extended by reflection, and the result is cut.
 
-Public code, read for facts: LucasSheng/avatar-net@8ee86d7 (official), tyui592/Avatar-Net_Pytorch@0fff505 (port).
+Public code, read for facts: LucasSheng/avatar-net@8ee86d7:models/avatar_net.py, models/vgg_decoder.py,
+train_image_reconstruction.py (official); tyui592/Avatar-Net_Pytorch@0fff505:network.py, style_decorator.py, wct.py,
+train.py (port).
 """
 
 from collections.abc import Sequence

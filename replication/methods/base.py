@@ -71,8 +71,7 @@ class Method(nn.Module):
     mirrored   `decoder` mirrors the encoder, so training starts it from the shared auto-encoder
     examples   photographs that `begin` is fitted to
     layout     files that the authors published; None when there are none
-    operators  attention operators of its own by name, on maps of queries, keys and values: the benchmark measures their
-               memory
+    operators  attention operators of its own by name, on maps of queries, keys and values, for the benchmark of memory
     counts_depend_on_pixels
                what is multiplied depends on the pictures, not on their sizes alone
     """

@@ -7,15 +7,13 @@ reading, of 7.057 M.
 
     DAConv   y_k = depthwise k x k (x), k = 3, 5, 7, 9;  t = sum_k y_k
              w = softmax over k of ( W_2 gelu(W_1 GAP(t)) + conv1x1(t) ),  u = sum_k w_k . y_k
-             x <- x + conv1x1(gelu(conv1x1(IN(u))))                                    kernel size chosen per pixel and
-             channel
+             x <- x + conv1x1(gelu(conv1x1(IN(u)))): every pixel and channel chooses its kernel size
     fuse     Z = conv1x1( [X3_c, AdaIN(X3_c, X3_s)] )
     GDP      x <- x + depthwise3x3(x);  heads in four groups, group g sees the style reduced by r_g = 1, 2, 4, 8:
              x <- x + W concat_g softmax(Q_g K_g^T / sqrt(d)) V_g;  x <- x + feed-forward(x);  eight blocks
-    rebuild  three times: conv1x1, pixel shuffle, join AdaIN(X_c, X_s) of that size, conv1x1, DAConv; then conv3x3 to
-             RGB
-    L = 7 L_c + 10 L_s + 70 L_id1 + L_id2                                              StyTr2's terms and weights, on
-    VGG-19
+    rebuild  three times: conv1x1, pixel shuffle, join AdaIN(X_c, X_s) of that size, conv1x1, DAConv;
+             then conv3x3 to RGB
+    L = 7 L_c + 10 L_s + 70 L_id1 + L_id2:  StyTr2's terms and weights, on VGG-19
 
 Notation: X0..X3 are 32, 64, 128, 256 channels at 1, 1/2, 1/4, 1/8 of the image, from one extractor for both images; IN
 instance normalisation; Q from the content, K and V from the style. Other widths follow the encoder of the losses: half
@@ -86,7 +84,7 @@ VARIANTS = {
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """One filter a channel, in float32 also under autocast.
+    """One filter per channel, in float32 also under autocast.
 
     On CPU its half-precision kernels are 2 to 10 times slower.
     """
@@ -100,7 +98,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def depthwise(channels: int, kernel: int) -> nn.Sequential:
-    """One k x k filter a channel behind reflection padding."""
+    """One k x k filter per channel behind reflection padding."""
     return nn.Sequential(ReflectionPad2d(kernel // 2), DepthwiseConv2d(channels, kernel))
 
 

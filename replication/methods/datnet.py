@@ -1,21 +1,20 @@
-"""DatNet: a dual attention network with a content restoration loss, for arbitrary style transfer (Chinese journal
-paper).
+"""DatNet: a dual attention network with a content restoration loss, for arbitrary style transfer.
 
-Channel attention re-weighs the features, then spatial attention (AdaAttN) transfers the style:
+The paper is in a Chinese journal. Channel attention re-weighs the features, then spatial attention (AdaAttN) transfers
+the style:
 
-    y = sigmoid(conv1d(GAP(F))),  ECA(F) = F . y            at every level, shared by content and style     (section
-    1.2)
-    F_cs^x = S . N(ECA(F_c^x)) + M,  x = 3, 4, 5            AdaAttN on the re-weighed features              (eq. 2 to 7)
+    y = sigmoid(conv1d(GAP(F))),  ECA(F) = F . y            at every level, shared by content and style    (section 1.2)
+    F_cs^x = S . N(ECA(F_c^x)) + M,  x = 3, 4, 5            AdaAttN on the re-weighed features             (eq. 2 to 7)
     L = 3 L_lf + 10 L_gs + 5 L_re                                                                          (section 2)
-    L_re = sum over relu1_1..5_1 of MSE(F(I_cc), F(I_c)),  I_cc the content stylised with itself            (eq. 11)
+    L_re = sum over relu1_1..5_1 of MSE(F(I_cc), F(I_c)),   I_cc the content stylised with itself          (eq. 11)
 
 Notation as in adaattn.py: Q, K, V, A, M, S. GAP is the mean over space; conv1d runs over the channels, kernel size
 k = |log2(C) / 2 + 1 / 2| rounded down, plus 1 if even: 3, 5, 5, 5, 5 for 64..512 channels (ECA-Net, Wang et al. 2020).
 
 No code was published and part of the paper's equations survive only as pictures. Readings chosen here
-  * one ECA a level, five in all, shared by both images as the encoder is; keys concatenate the re-weighed levels;
-  * keys are resized bilinearly (the paper's word); integration, decoder and the L_lf target are AdaAttN's, on raw
-  features;
+  * one ECA per level, five in all, shared by both images as the encoder is; keys concatenate the re-weighed levels;
+  * keys are resized bilinearly (the paper's word);
+  * integration, decoder and the L_lf target are AdaAttN's, on raw features;
   * norms are mean squared errors; "variance" in eq. 9 is the standard deviation; all style positions are keys, without
     which the paper's 16-fold cost from 256 to 512 px cannot be.
 The paper counts 26.71 M parameters; this is 26.574 886 M (-0.5 %, unexplained).
@@ -26,10 +25,11 @@ and on the content image and at levels 1 and 2 not at all. The small difference 
 the paper's Table 3 (0.008 SSIM) fits.
 
 Arms: `full`, `dual` (without L_re), `spatial` (without L_re and ECA: AdaAttN with DatNet's settings); `kernel-3` and
-`kernel-9` have one kernel at every level, the least and the largest that ECA-Net tries, for the paper prints neither
-size nor rule.
+`kernel-9` have one kernel at every level, the least and the largest that ECA-Net tries: the paper prints neither size
+nor rule.
 
-Public code, read for facts: Huage001/AdaAttN@524b2b1, BangguWu/ECANet; no code of DatNet itself was found.
+Public code, read for facts: Huage001/AdaAttN@524b2b1:models/networks.py, BangguWu/ECANet@4329104:models/eca_module.py;
+no code of DatNet itself was found.
 """
 
 from dataclasses import dataclass

@@ -21,7 +21,8 @@ Two truths (the authors' code; no licence, numbers only)
   paper  one content and one style (the batch's first) for the whole batch, always counted.
 Loss weights agree; norms are mean squared errors. Strength alpha mixes with M(c, c), the content stylised with itself.
 
-Public code, read for facts: diyiiyiii/Arbitrary-Style-Transfer-via-Multi-Adaptation-Network@e98469d.
+Public code, read for facts:
+diyiiyiii/Arbitrary-Style-Transfer-via-Multi-Adaptation-Network@e98469d:net.py, train.py.
 """
 
 from collections.abc import Sequence

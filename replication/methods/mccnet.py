@@ -18,12 +18,11 @@ published files and counts have it.
 
 Two truths (the authors' code; no licence, numbers only)
   code   weights above; deviation of eta drawn from U(0.01, 0.02) each call. The default.
-  paper  weights 4, 15, 70, 3000 and no TV; its transform |f_s|^2 f_c is not what the code computes: the code's is
-         taken.
+  paper  weights 4, 15, 70, 3000 and no TV. Its transform |f_s|^2 f_c is not what the code computes: the code's stands.
 On two GPUs the published training sums the mean terms of both halves, which halves TV's relative weight; here is one
 GPU's. Strength alpha mixes with M(c, c).
 
-Public code, read for facts: diyiiyiii/MCCNet@38b1657.
+Public code, read for facts: diyiiyiii/MCCNet@38b1657:net.py, train.py.
 """
 
 from collections.abc import Sequence
@@ -80,7 +79,7 @@ class MultiChannelCorrelation(nn.Module):
         self.h.requires_grad_(False)
 
     def energies(self, style: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c"]:
-        """q: one signed number a style channel."""
+        """q: one signed number per style channel."""
         g = full_precision(self.g(normalise(style)))
         return g.square().mean(dim=(2, 3)) / full_precision(self.g.bias)
 

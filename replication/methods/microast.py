@@ -11,8 +11,7 @@ AdaIN and its filters by numbers that a modulator reads off the style.
             over distances to the other styles of the batch
 
 Notation: levels 1 and 2 are 64 channels at h/4; w, b are (64, 1, 1). Style signals are the statistics of both levels of
-E_s and (w, b). w conv + b identity is a modulated filter, with the convolution's bias scaled as well. Nothing is
-detached.
+E_s and (w, b). w conv + b identity is a modulated filter; w scales the convolution's bias as well. Nothing is detached.
 
 Two truths (EndyWon/MicroAST is the code)
   code   the negatives of level 1 compare with the other RESULTS, all others with the other styles. The default; it
@@ -21,7 +20,7 @@ Two truths (EndyWon/MicroAST is the code)
 Both sum L_ssc over the batch and need at least two images. The widths (16, 32, 64) are the method's own, whatever the
 encoder of the losses; alpha mixes the AdaINs only, not the filters, so 0 does not give the content back.
 
-Public code, read for facts: EndyWon/MicroAST@5a6c905.
+Public code, read for facts: EndyWon/MicroAST@5a6c905:net_microAST.py, train_microAST.py.
 """
 
 from collections.abc import Sequence
@@ -177,9 +176,9 @@ def _crop(photographs: Sequence[AnyImage], generator: torch.Generator) -> Image:
 
 
 def signal_distances(a: Signals, b: Signals) -> Float[Tensor, "names batch batch"]:
-    """Squared distance between the signals of every item of `a` and every item of `b`, one line a signal.
+    """Squared distance between the signals of every item of `a` and every item of `b`, one line per signal.
 
-    Levels are compared by channel means and standard deviations, modulation by its numbers; each a mean over 64
+    Levels are compared by channel means and standard deviations, modulation by its numbers. Each is a mean over 64
     channels.
     """
     lines = []

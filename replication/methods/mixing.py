@@ -23,9 +23,9 @@ Weights = Sequence[float] | Float[Tensor, "_"] | Float[Tensor, "_ _ _"]
 def mix(model: Method, content: Encoded, styles: Sequence[Encoded], weights: Weights) -> Transferred:
     """Transferred features of several styles, mixed.
 
-    weights  one number per style, or one map per style of any size, resized to every feature map; they must not be
-             negative, and are
-             divided by their sum. A single style with all the weight is transferred alone, bit for bit.
+    weights  one number per style, or one map per style of any size, resized to every feature map. They must not be
+             negative, and are divided by their sum. A single style with all the weight is transferred alone, bit for
+             bit.
 
     Raises UserError for numbers that do not fit the styles, are negative or all zero.
     """

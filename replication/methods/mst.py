@@ -8,13 +8,12 @@ graph cut, and transfer each group with WCT. Only the decoder is trained.
     F_cs on label k = WCT(F_c on label k, F_s of cluster k),   F = alpha F_cs + (1 - alpha) F_c,   image = D(F)
     L = L_c + L_s:  raw relu4_1 features against the content, channel statistics at relu1_1..4_1 against the style
 
-The energy is minimised by alpha-expansion: one exact minimum cut a label and cycle, from the cheapest labels.
+The energy is minimised by alpha-expansion: one exact minimum cut per label and cycle, from the cheapest labels.
 
 Two truths
   official  yulunzhang/MST (TensorFlow, testing only): neighbours are a raster CHAIN that joins the end of a row to the
-            start of
-            the next, V = |l_p - l_q| on arbitrary label numbers, three cycles; floor pooling; a ReLU behind the last
-            convolution. The default.
+            start of the next, V = |l_p - l_q| on arbitrary label numbers, three cycles; floor pooling; a ReLU behind
+            the last convolution. The default.
   paper     four neighbours on the image, V = 1 if l_p != l_q (Potts), until nothing improves; otherwise as
             irasin/Pytorch_MST, the layout of whose file it loads: ceil pooling, no last ReLU. That port also divides
             the content's mean by all positions instead of the group's, which is not taken over.
@@ -22,7 +21,8 @@ The authors published no training: the loss is the port's, on the paper's descri
 WCT: covariances over n - 1 with 1e-8 on the diagonal, eigenvalues up to 1e-5 left out; a group of one gets the
 cluster's mean.
 
-Public code, read for facts: yulunzhang/MST@4b1c6c3 (official), irasin/Pytorch_MST@0ad5548 (port).
+Public code, read for facts: yulunzhang/MST@4b1c6c3:test_MST.py, src/nn.py, src/norm.py (official),
+irasin/Pytorch_MST@0ad5548:feature_transfer.py, model.py, train.py (port).
 """
 
 from dataclasses import dataclass

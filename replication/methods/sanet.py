@@ -20,7 +20,7 @@ Norms are mean squared errors in both. The runtime controls of the paper (mixing
 are not in the code; `alpha` here mixes T(c, s) with T(c, c) as the paper describes.
 The published network fails unless the content's side is 0 or 9..15 modulo 16; here any size works (layers.upsample_to).
 
-Public code, read for facts: GlebSBrykin/SANET@2dfec14, dypark86/SANET@0677858.
+Public code, read for facts: GlebSBrykin/SANET@2dfec14:Eval.py, Train.ipynb, dypark86/SANET@0677858:index.md.
 """
 
 from collections.abc import Sequence

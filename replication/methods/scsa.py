@@ -1,8 +1,7 @@
 """SCSA: "A Plug-and-Play Semantic Continuous-Sparse Attention for Arbitrary Semantic Style Transfer", CVPR 2025.
 
 arXiv 2503.04119. No training: the attention of a trained host is replaced by two that stay inside a semantic class.
-Content and style come with maps whose equal colours mean equal classes; the maps go through the host's encoder like
-images.
+Content and style come with maps whose equal colours mean equal classes. Maps go through the host's encoder like images.
 
     S-AdaIN  F_c of class k -> (F_c - mu_k^c) / sigma_k^c * sigma_k^s + mu_k^s,  sigma = sqrt(biased variance + 1e-5)
     SCA      softmax over style positions of the query's class of  f_q(N(F_csem))^T f_k(N(F_ssem)),  times f_v(F_s)
@@ -18,12 +17,12 @@ deviation, S . N(F_c) + M each, weighted by alpha_1 + alpha_2 = 1. In StyA2K SCA
 distributed attention and SSA those of progressive attention, each with weight 1, as there.
 
 Where the code is not followed
-  A class that the style lacks divides 0 by 0 in the code's S-AdaIN, and NaN spreads over the whole image; here such
-  positions keep their features and attend everywhere (`Regions.unmatched` counts them). The code masks attention at
-  4096 and 1024 tokens alone; here every grid is masked. The dense mask and map are never built: a class attends by
-  itself.
+  * A class that the style lacks divides 0 by 0 in the code's S-AdaIN, and NaN spreads over the whole image. Here such
+    positions keep their features and attend everywhere (`Regions.unmatched` counts them).
+  * The code masks attention at 4096 and 1024 tokens alone; here every grid is masked.
+  * The dense mask and map are never built: a class attends by itself.
 
-Public code, read for facts: scn-00/SCSA.
+Public code, read for facts: scn-00/SCSA, of it StyTr2's settings in @adfe8e5:StyTr2+SCSA/SCSA.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -100,7 +99,7 @@ class Regions:
             self.groups.append((mine, theirs))
 
     def gather(self, parts: Iterator[Tokens]) -> Tokens:
-        """One result a group, put back to where its queries are."""
+        """One result per group, put back to where its queries are."""
         results = list(parts)
         out = results[0].new_empty(results[0].shape[0], self.count, results[0].shape[2])
         for (mine, _), result in zip(self.groups, results, strict=True):
@@ -329,8 +328,8 @@ def _stya2k(host: StyA2K, scene: Scene) -> Transferred:
     )
 
 
-# By host: how it transfers, whether it needs the raw features of all levels, and its settings; those of SANet and
-# StyTr2 are published.
+# By host: how it transfers, whether it needs the raw features of all levels, and its settings.
+# The settings of SANet and StyTr2 are published.
 HOSTS: dict[type[Method], tuple[Callable[..., Transferred], bool, Settings]] = {
     SANet: (_sanet, False, Settings(0.7, 0.3)),
     StyTr2: (_stytr2, False, Settings(1.2, 0.5, blend=0.7)),

@@ -17,10 +17,10 @@ Notation: N normalises over space per channel; q, k, v, W are 1x1 convolutions, 
 with its own match z; softmax unscaled; the arg-max carries no gradient. `r` is the number of points in a block.
 
 Two truths (LearningHx/StyA2K is the code)
-  code   blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the image. The
-         default.
-  paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. The same at relu3_1 and relu5_1 of a 256-px
-         image. And everything in which the texts differ below.
+  code   the default: blocks have a SIDE of 16, 8, 8, 4 feature pixels at relu2_1..5_1, so their number grows with the
+         image.
+  paper  each map has 16x16, 8x8, 8x8, 4x4 BLOCKS, so their size grows. At relu3_1 and relu5_1 of a 256-px image both
+         are the same. `paper` also has everything in which the texts differ below.
 Where both texts differ in more than that
                         code                              paper
   divisor of k^ and v^  r + 1, which makes a weighted     r, eq. 8 (its n are the points of a block)
@@ -48,7 +48,7 @@ Algorithm 2 is `cut` and `join`, for blocks of side p = patch_size = stride
 Arms (each changes the module and the loss's version of it alike): `all-to-all`, `no-da`, `no-pa`, `no-pa-step-1` (a
 block matches the block at its own place), `one-head`; `lambda-…` are the paper's Table 5.
 
-Public code, read for facts: LearningHx/StyA2K@70b58df.
+Public code, read for facts: LearningHx/StyA2K@70b58df:models/networks.py, models/A2K_model.py.
 """
 
 from collections.abc import Sequence
@@ -119,8 +119,9 @@ class Variant:
     local_feature: float = 1.25
 
     def learning_rate(self, step: int, batch: int) -> float:
-        """2e-4 for two of five epochs of COCO train2014 (82 783 images), then 0.3 times the last epoch's, or linearly
-        to 0.
+        """2e-4 for two of five epochs of COCO train2014 (82 783 images).
+
+        Then 0.3 times the last epoch's, or linearly to 0.
         """
         if self.linear_decay:
             return 2e-4 * min(1.0, max(0.0, (5 - step * batch / 82783) / 3))
@@ -393,8 +394,9 @@ class StyA2K(Method):
 
     @torch.no_grad()
     def local_target(self, content: Features, style: Features, tap: str) -> Float[Tensor, "b c h w"]:
-        """DA* + PA* + F_c without convolutions, on keys of all levels up to this one, or of this one alone; carries no
-        gradient.
+        """DA* + PA* + F_c without convolutions, on keys of all levels up to this one, or of this one alone.
+
+        It carries no gradient.
         """
         chosen, level, size = self.variant, TAPS.index(tap) + 1, tuple(content[tap].shape[2:])
         if chosen.single_level:

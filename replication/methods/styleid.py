@@ -1,12 +1,12 @@
 """StyleID: Chung et al., "Style Injection in Diffusion: A Training-free Approach for Adapting Large-scale Diffusion
 Models for Style Transfer", CVPR 2024, arXiv 2312.09008. And SCSA inside it.
 
-A latent diffusion model, unchanged. Content and style are inverted to noise with DDIM; while a new latent is denoised,
-self-attention of the upper layers takes keys and values from the style's inversion and part of its queries from the
-content's.
+A latent diffusion model, unchanged. Content and style are inverted to noise with DDIM. While a new latent is denoised,
+self-attention of the upper layers takes its keys and values from the style's inversion, and part of its queries from
+the content's.
 
-    DDIM       x_to = sqrt(a_to) x0 + sqrt(1 - a_to) eps,  x0 = (x - sqrt(1 - a_at) eps) / sqrt(a_at),  eps = UNet(x,
-               at)
+    DDIM       x_to = sqrt(a_to) x0 + sqrt(1 - a_to) eps,
+               x0 = (x - sqrt(1 - a_at) eps) / sqrt(a_at),  eps = UNet(x, at)
     start      z = (z_c - mean z_c) / std z_c * std z_s + mean z_s,  over the latents at the noisiest level
     injection  Q~ = gamma Q_c + (1 - gamma) Q,   softmax(T Q~ K_s^T / sqrt(d)) V_s
 
@@ -16,19 +16,23 @@ sampling step is left out.
 
 Two truths
   consistent   sampling starts from the latent that has the noise level of its first step. The default.
-  published    it starts from the latent after the last inversion step, which is noisier than its first step assumes
-               (`faithful_start`).
+  published    it starts from the latent after the last inversion step (`faithful_start`), which is noisier than its
+               first step assumes.
 
-SCSA here (scn-00/SCSA): gamma is not used. With x a layer's input before its normalisation LN, and the maps inverted
-like images,
+SCSA here (scn-00/SCSA): gamma is not used, and the maps are inverted like images. With x a layer's input before its
+normalisation LN,
+
     SCA  q = a_1 Q_csem + (1 - a_1) W_q LN(x~_c),  k = a_1 K_ssem + (1 - a_1) W_k LN(x_s),  v = V_s
     SSA  q = a_2 W_q LN(x~_c) + (1 - a_2) W_q IN(x),  k = K_s,  v = V_s
-where x~_c = S-AdaIN(x_c; x_s) and IN normalises over tokens; both masked by class, logits times T, alpha_1 SCA +
-alpha_2 SSA added to x. The start is S-AdaIN of the latents. The blog restricts S-AdaIN to the start; the code has it in
-every layer: `adain_in_layers`.
+
+where x~_c = S-AdaIN(x_c; x_s) and IN normalises over tokens. Both are masked by class, their logits are multiplied by
+T, and alpha_1 SCA + alpha_2 SSA is added to x. The start is S-AdaIN of the latents. The blog restricts S-AdaIN to the
+start; the code has it in every layer: `adain_in_layers`.
 
 Works over the interface of diffusers' UNet2DConditionModel (`pip install replication-workbook[diffusion]`). Stable
 Diffusion's weights are the user's: `stable_diffusion(FOLDER)`.
+
+Public code, read for facts: jiwoogit/StyleID@35436fc:run_styleid.py, ldm/modules/attention.py; scn-00/SCSA.
 """
 
 from collections.abc import Callable, Iterator, Sequence

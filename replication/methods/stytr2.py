@@ -22,7 +22,7 @@ a square. Here CAPE has the content's grid; equal squares give equal numbers. Si
 extended by reflection, and the result is cut. Width and hidden layers follow the encoder of the losses: 512 and 2048
 for VGG-19.
 
-Public code, read for facts: diyiiyiii/StyTR-2@c11ea32.
+Public code, read for facts: diyiiyiii/StyTR-2@c11ea32:models/StyTR.py, models/transformer.py, train.py.
 """
 
 from collections.abc import Callable

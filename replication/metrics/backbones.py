@@ -132,7 +132,7 @@ def art_inception(image: Image) -> Float[Tensor, "batch 2048"]:
     return _art_inception(backbone("art-inception")).to(image.device)(image)
 
 
-# One vector an image for distances between sets, by the backbone that gives it.
+# One vector per image for distances between sets, by the backbone that gives it.
 VECTORS: dict[str, Callable[[Image], Tensor]] = {
     "inception": lambda image: inception((image * 255).round().to(torch.uint8)),
     "art-inception": art_inception,

@@ -1,4 +1,11 @@
-"""How much a stylised clip flickers: differences between a frame and its warped predecessor."""
+"""How much a stylised clip flickers: differences between a frame and its warped predecessor.
+
+    e = 100 sqrt( mean over t of  sum_p M_t(p) |O_t(p) - W_t(O_{t-1})(p)|^2 / 3  /  sum_p M_t(p) )
+
+W_t warps the frame before by the flow, M_t is 1 where a point is visible in both frames. The papers state neither
+formula nor scale: this is Ruder's and Chen's stability error in per cent of the range. The same error of the input clip
+is its floor: what flow and interpolation themselves leave.
+"""
 
 import numpy as np
 
@@ -9,13 +16,12 @@ from ..errors import UserError
 def temporal_errors(frames: Frames, clip: Clip) -> dict[str, float | list[float]]:
     """How much frames differ from their predecessor along the flow of the clip.
 
-    flow_error       100 times the root mean square over steps, 0 to 100
-    flow_error_lai   mean over steps of the masked mean square, as in Lai et al.'s script; but there the later frame is
-                     warped to the earlier one, here the earlier to the later, as in Ruder et al.
-    adjacent_mean    mean absolute difference of adjacent frames, times 100, no flow; adjacent_variance its variance
-                     over pixels
-                     (MCCNet's measure)
-    steps            flow error of every step
+    flow_error         e: 100 times the root mean square over steps, 0 to 100
+    flow_error_lai     mean over steps of the masked mean square, as in Lai et al.'s script; but there the later frame
+                       is warped to the earlier one, here the earlier to the later, as in Ruder et al.
+    adjacent_mean      mean absolute difference of adjacent frames, times 100, without flow (MCCNet's measure)
+    adjacent_variance  the variance over pixels of that difference
+    steps              flow error of every step
 
     Raises UserError for frames of another shape.
     """

@@ -96,7 +96,7 @@ def _mse(a: Tensor, b: Tensor) -> Values:
 def content_loss(result: Features, content: Features) -> Values:
     """sum over relu4_1, relu5_1 of MSE(bar F(result), bar F(content)).
 
-    0 for equal images, about 2 a layer for unrelated ones.
+    0 for equal images, about 2 per layer for unrelated ones.
     """
     return sum(_mse(normalise(result[tap]), normalise(content[tap])) for tap in CONTENT_TAPS)
 
@@ -149,8 +149,9 @@ def find_edges(image: Image) -> list[dict[str, EdgeMap]]:
 
 
 def edge_scores(result: Image, content: list[dict[str, EdgeMap]], style: list[dict[str, EdgeMap]]) -> dict[str, Values]:
-    """`edges.compare` at every pair of thresholds, names end in the suffix of the thresholds; `edges.leakage` at the
-    middle one.
+    """`compare_edges` at every pair of thresholds, and `leakage` at the middle one.
+
+    Names end in the suffix of the thresholds.
 
     content, style  `find_edges` of the photographs and of the paintings
     """

@@ -7,8 +7,9 @@ from .edges import SIGMA, THRESHOLDS
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is: title for tables, better "lower" or "higher" or "" for neither, compared with "content" or
-    "style", definition.
+    """What a metric is.
+
+    Title for tables; better "lower" or "higher", or "" for neither; compared with "content" or "style"; definition.
     """
 
     title: str
@@ -90,7 +91,7 @@ METRICS |= {
         "KID", "lower", "style", "unbiased cubic MMD of all results to their paintings, the Inception of torch-fidelity"
     ),
 }
-# Of semantic_metrics: on pairs with maps alone.
+# Of `metrics.semantic`: on pairs with maps alone.
 METRICS |= {
     "ssl": Metric(
         "SSL",
@@ -134,7 +135,7 @@ METRICS |= {
         "of all results to all styles: KID's unbiased cubic MMD on pooled VGG-19 features",
     ),
 }
-# Of video: on clips alone.
+# Of `metrics.flicker`: on clips alone.
 METRICS |= {
     "flow_error": Metric(
         "flow error",

@@ -1,7 +1,6 @@
-"""Metrics of semantic style transfer: statistics by class, structure of the content, and distances between sets of
-images.
+"""Metrics of semantic style transfer: statistics by class, structure of the content, and distances between sets.
 
-Features are those of `metrics.encode`, VGG-19 normalised. The papers' own networks are not: FID needs an Inception
+Features are those of `image.encode`, VGG-19 normalised. The papers' own networks are not: FID needs an Inception
 trained on paintings, CFSD torchvision's VGG-19. What stands for them here has a name of its own, and only orders can be
 compared.
 """
@@ -155,7 +154,7 @@ def structure_distance(result: Features, content: SelfSimilarity, chunk: int = 5
 
 
 def pooled(features: Features) -> Float[np.ndarray, " dims"]:
-    """One vector an image for distances between sets: the channel means of relu4_1 and relu5_1."""
+    """One vector per image for distances between sets: the channel means of relu4_1 and relu5_1."""
     return torch.cat([features[tap][0].mean(dim=(1, 2)) for tap in TAPS[3:]]).double().cpu().numpy()
 
 

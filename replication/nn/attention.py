@@ -140,9 +140,9 @@ def modulate(
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """One attention operation as it happened, without its dense map: what is asked for is computed from queries and
-    keys.
+    """One attention operation as it happened, without its dense map.
 
+    What is asked for is computed from queries and keys.
     Whole maps are walked through in parts, so memory stays at CHUNK x keys whatever the number of positions.
 
     layer    tap or module, for example "relu4_1"
@@ -218,9 +218,9 @@ class AttentionRecord:
     def on_style(self, values: Float[Tensor, "part keys"], spread: bool) -> Float[Tensor, "part height width"]:
         """Values of keys on the style grid.
 
-        spread  of weights: a region's weight is shared by its positions, and weights of one position add up. Otherwise
-                of
-                logits: every position has its region's, a position of several keys the largest, one of none -inf
+        spread  of weights: a region's weight is shared by its positions, and weights of one position add up.
+                Otherwise of logits: every position has its region's, a position of several keys the largest, one of
+                none -inf
         """
         positions = self.style[0] * self.style[1]
         if self.regions is not None:
@@ -233,9 +233,9 @@ class AttentionRecord:
         return values.unflatten(1, self.style)  # (k, m) -> (k, h, w) of the style
 
     def logits(self, y: int, x: int) -> Float[Tensor, "height width"]:
-        """Scores of one content position over the style grid, before softmax or arg-max; -inf where there is no key for
-        it.
+        """Scores of one content position over the style grid, before softmax or arg-max.
 
+        -inf where there is no key for a position.
         Raises UserError when (y, x) is outside the content grid.
         """
         query = self._query(y, x)

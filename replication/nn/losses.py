@@ -23,7 +23,7 @@ def mse(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> Scalar:
 
 
 def normalised_content(output: Features, content: Features, taps: Iterable[str]) -> Scalar:
-    """sum over taps of MSE(N(F(output)), N(F(content))); 0 for equal images, 2 a tap for unrelated ones."""
+    """sum over taps of MSE(N(F(output)), N(F(content))); 0 for equal images, 2 per tap for unrelated ones."""
     return sum(mse(normalise(output[tap]), normalise(content[tap])) for tap in taps)
 
 

@@ -63,13 +63,13 @@ def write_weights(
 ) -> Path:
     """Write tensors as safetensors of one type, compressed by xz.
 
-    dtype  a floating type, or torch.int8: then every weight is a multiple of its output channel's scale (the first
-           dimension's). The channel's largest is stored beside them: of a layer that began as an identity it is so much
-           larger than the others that they would be lost in steps of its size. Small and one-dimensional tensors stay
-           in half precision
-    start  of int8, what the weights were trained on from: tensors of its shapes are stored as steps from it, each
-           channel's as large as its weights have moved. That is smaller, and nearly as exact. `read_weights` needs the
-           same start
+    dtype  a floating type, or torch.int8. With int8 every weight is a multiple of its output channel's scale (the first
+           dimension's). The channel's largest weight is stored beside them: in a layer that began as an identity it is
+           so much larger than the others that these would be lost in steps of its size. Small and one-dimensional
+           tensors stay in half precision
+    start  for int8, what the weights were trained on from. Tensors of its shapes are stored as steps from it, each
+           channel's as large as its weights have moved. That is smaller, and nearly as exact. `read_weights` needs
+           the same start
     """
     packed = {}
     start = start or {}

@@ -31,9 +31,9 @@ class Span:
 class Tiled(nn.Sequential):
     """Layers in a row that compute large inputs tile by tile.
 
-    They are padded convolutions that keep the size, ReLU, pooling by two and nearest up-sampling by two. Equal to
-    `nn.Sequential` up to rounding, and the same bit for bit up to `TILE` pixels a side. Gradients are right, but only
-    inference saves memory.
+    They are padded convolutions that keep the size, ReLU, pooling by two and nearest up-sampling by two. The result
+    equals that of `nn.Sequential` up to rounding, and bit for bit up to `TILE` pixels a side. Gradients are right, but
+    only inference saves memory.
     Raises TypeError for another kind of layer.
     """
 

@@ -1,10 +1,7 @@
-"""How much choices matter that the papers leave open: another reading of a method, another way to prepare or to save an
-image.
+"""Choices that the papers leave open: another reading of a method, another way to prepare or to save an image.
 
-A choice changes one thing; what changes is measured on the grid of the ablations, as the metric with the other choice
-minus the metric with ours. Most choices keep the shipped weights, which do not know the other choice: an upper bound. A
-choice with an arm of its own was trained on from the shipped weights, and is compared with those weights trained on for
-as long. `definitions` compares definitions of one metric by the order of methods that they give.
+Each changes one thing; `experiments.sensitivity` measures how much that matters. Most keep the shipped weights, which
+do not know the other choice. One with an arm of its own is compared with the shipped weights trained on for as long.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +17,7 @@ class Choice:
     title    what is done in place of what
     method   whose results it changes
     changes  fields of the method's variant
-    prepare  how photograph and painting are brought to size, see `prepared`
+    prepare  how photograph and painting are brought to size, see `experiments.sensitivity.prepared`
     jpeg     quality at which the result is saved before it is measured; None measures the result itself
     arm      the method's variant that was trained with the other choice; None keeps the shipped weights
     """

@@ -215,7 +215,7 @@ def _instruments(facts: Entity) -> list[Entity]:
 
 
 def papers_of(path: Path) -> list[Entity]:
-    """The entries of a .bib file in the project's form, a field a line, as scholarly articles."""
+    """The entries of a .bib file in the project's form, one field per line, as scholarly articles."""
     found = []
     for key, body in re.findall(r"^@\w+\{(.+?),\n(.*?)^\}", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         fields = {name: re.sub("[{}]", "", text) for name, text in re.findall(r"^  (\w+) = \{(.*)\},?$", body, re.M)}

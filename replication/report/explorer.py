@@ -1,14 +1,12 @@
-"""The attention explorer: one HTML file that shows, for any point of a photograph, where each method looks on a
-painting.
+"""The attention explorer: one HTML file. For any point of a photograph it shows where each method looks on a painting.
 
-    python -m replication explore --content photo.jpg --style painting.jpg --methods sanet adaattn stya2k --out
-    page.html
+    python -m replication explore --content photo.jpg --style painting.jpg --methods sanet adaattn --out page.html
 
 The page opens from disk, without server or network. It holds queries and keys, not maps: a row of a map is computed in
 the page when a point is chosen, and so is a column, for which every query's log-sum-exp is stored.
 
-Queries and keys are whole numbers with one factor a token, of two bytes each while LIMIT allows: what one byte would
-distort most has two first. `error` says what that costs, and the page prints it.
+Queries and keys are whole numbers with one factor per token. They have one byte each, or two as far as LIMIT allows:
+what one byte would distort most gets two first. `packing_error` says what that costs, and the page prints it.
 """
 
 import base64
@@ -128,7 +126,7 @@ def page(
 ) -> str:
     """The page as text, for a photograph, a painting and methods by title.
 
-    Raises UserError when a method has no attention, or when the page would pass LIMIT even with one byte a number.
+    Raises UserError when a method has no attention, or when the page would pass LIMIT even with one byte per number.
     """
     encoded, found = {}, {}
     for name, model in models.items():
@@ -136,7 +134,7 @@ def page(
         found[name] = [_on_cpu(record) for record in model.attention(*encoded[name]) if not record.within]
         if not found[name]:
             raise UserError(f"{name} has no attention over positions of the painting; leave it out")
-    # Base64 of one byte a number, which the page holds in any case: known before anything is transferred or packed.
+    # Base64 of one byte per number, which the page holds in any case: known before anything is transferred or packed.
     numbers = sum(record.queries.numel() + record.keys.numel() for records in found.values() for record in records)
     _check_limit(4 * numbers // 3)
     recorded: dict[str, tuple[Tensor, list[AttentionRecord]]] = {

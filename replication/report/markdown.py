@@ -56,7 +56,7 @@ class _Renderer(IPythonRenderer):
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
 
-def _markdown() -> tuple[MarkdownWithMath, _Renderer]:
+def markdown_parser() -> tuple[MarkdownWithMath, _Renderer]:
     renderer = _Renderer()
     return MarkdownWithMath(renderer), renderer
 

@@ -33,7 +33,7 @@ from ..methods.base import Encoded
 from ..nn.attention import AttentionRecord
 from ..papers.rows import method_rows
 from ..profiles import Profile
-from ..stylise import has_alpha, options_for
+from ..stylise.file import has_alpha, options_for
 from ..weights.shipped import pretrained
 
 SIZES = (128, 192, 256, 384, 512)

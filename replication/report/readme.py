@@ -10,15 +10,18 @@ from ..errors import UserError
 from ..evaluation import tables
 from ..evaluation.health import read_health, weak_rows
 from ..experiments.ledger import NOT_DECIDED, VERDICTS, error_rates, margin_text, verdicts_by_kind
+from ..methods import METHODS
 from ..metrics.registry import METRICS
 from ..papers import rows
 from ..papers.printed import WORKBOOK
 from ..profiles import Profile
-from ..weights.shipped import has_card
+from ..weights.shipped import has_card, is_mean_of_weights, model_card, training_pairs
 
 SHOWN = ("content_loss", "style_loss", "ssim_grey", "lpips_vgg_substitute")
 # In place of a health that nothing can be measured of.
 UNTRAINED = "has no trained weights"
+# Of the encoder, as a share of VGG-19's.
+WIDTHS = {"vgg19": "1", "half": "1/2", "student": "1/4"}
 # Claims that say what each paper is about.
 HIGHLIGHTS = (
     "A2K-01",
@@ -114,7 +117,36 @@ def verdicts() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"verdicts": verdicts, "headline": headline}
+def networks() -> str:
+    """How the compared networks were trained and how they do, and of the other ones those that are not good enough."""
+    frame, facts = tables.read_reference("health")
+    encoder = Profile.load(facts["profile"]).encoder
+    compared = {
+        row.checkpoint(encoder): row.name
+        for row in rows.table(WORKBOOK, "All methods").rows
+        if row.method not in ("content", "style") and row.alpha is None
+    }
+    order, lines = {name: number for number, name in enumerate(compared)}, []
+    for line in sorted(frame.itertuples(), key=lambda line: order.get(line.network, len(order))):
+        if line.network not in compared and line.healthy:
+            continue
+        card = model_card(line.network)
+        title = compared.get(line.network, f"{METHODS[card['method']].title}: {line.rows}")
+        lines.append(
+            [
+                title if line.healthy else f"{title} †",
+                WIDTHS[card["encoder"]],
+                f"{training_pairs(line.network):,}",
+                "yes" if is_mean_of_weights(line.network) else "",
+                f"{line.reconstruction:.1f}",
+                *(f"{value:.2f}" for value in (line.chroma, line.luma, line.photograph)),
+            ]
+        )
+    head = ["", "width", "pairs seen", "a mean of weights", "error of 255", "chroma", "luma", "photograph"]
+    return "\n".join(_markdown(head, lines))
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"verdicts": verdicts, "networks": networks, "headline": headline}
 
 
 def write_readme(path: Path | None = None) -> None:

@@ -49,7 +49,7 @@ from ..papers.printed import WORKBOOK
 from ..weights.shipped import card_files
 from .answers import KINDS, beside_print, by_kind, methods_by_health
 from .linked import linked_grid, linked_terms, read_cells, sheets
-from .markdown import _markdown
+from .markdown import markdown_parser
 from .readme import SHOWN, footnote, weak_methods
 from .table_forms import damaged, read_csv, read_rows, title_of, write_forms
 
@@ -420,7 +420,7 @@ def _notebook(path: Path, site: Path, pages: dict[str, str]) -> dict[str, Any]:
         nbformat.validate(book)
     except (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as error:
         raise damaged(path, str(error).partition("\n")[0]) from error
-    markdown, renderer = _markdown()
+    markdown, renderer = markdown_parser()
     opening = next((cell.source for cell in book.cells if cell.cell_type == "markdown"), "")
     captions, above = [], opening
     for number, cell in enumerate(book.cells, 1):
@@ -511,7 +511,7 @@ def _summary(opening: str) -> Markup:
     """First sentence below the first heading."""
     text = next((part for part in re.split(r"\n\s*\n", opening) if not part.startswith("#")), "")
     sentence = re.match(r"(.+?[.?!][*_)\"']*)(?=\s|$)", " ".join(text.split()))
-    markdown, _ = _markdown()
+    markdown, _ = markdown_parser()
     return Markup(re.sub(r"</?p>", "", markdown(sentence[1] if sentence else text)))
 
 

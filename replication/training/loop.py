@@ -191,7 +191,7 @@ def train(
     stop_after     stop at this step as if killed, for tests
     at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
 
-    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line a
+    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line per
     step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters: those of the last step,
     or the mean over the last steps, or with a share of what they were before the first, as the settings ask.
     Raises UserError for settings that `check_settings` refuses, a run of the same name with other settings or in

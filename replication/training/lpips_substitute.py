@@ -81,8 +81,9 @@ def collect(contents: list[Picture], styles: list[Picture], target: lpips.LPIPS,
 
 
 def fit_substitute(contents: list[Picture], styles: list[Picture], squeezenet: str | Path, ridge: float = 1e-2) -> None:
-    """Fit on every second photograph, report on the others, write checkpoints/lpips-substitute.safetensors.xz and its
-    card.
+    """Fit on every second photograph and report on the others.
+
+    Writes checkpoints/lpips-substitute.safetensors.xz and its card.
     """
     target, contents = load_lpips("squeezenet", Path(squeezenet)), spread(contents, PHOTOGRAPHS)
     train, test = collect(contents[::2], styles[::2], target, 0), collect(contents[1::2], styles[1::2], target, 1)

@@ -73,8 +73,9 @@ def match_agreement(
 
 
 def scale_agreement(path: str | Path) -> pd.DataFrame:
-    """Our per-channel scales against the official ones in a safetensors file keyed by Keras layer name (block1_conv1
-    …).
+    """Our per-channel scales against the official ones.
+
+    These are in a safetensors file keyed by Keras layer name (block1_conv1 …).
 
     Columns: Spearman correlation over the channels of each layer, and quantiles of the ratio ours / official.
     Raises UserError when the file is missing or lacks a layer.

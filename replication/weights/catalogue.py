@@ -7,11 +7,11 @@ them. Files of torchvision and of pytorch-fid carry the first eight digits of th
 
 from dataclasses import dataclass
 
+from ..files import OFFICIAL
 from .backbones import BACKBONES
 from .official_folder import SOURCES
 
-# One VGG-19 serves the whole AdaIN family; several READMEs give this page of it.
-VGG_PAGE = "https://drive.google.com/file/d/1BinnwM5AmIcVubr16tPTqxMjUCE8iu5M/view"
+# One VGG-19 serves the whole AdaIN family.
 ADAIN = "https://github.com/naoto0804/pytorch-AdaIN/releases/download/v0.0.0"
 MICROAST = "https://raw.githubusercontent.com/EndyWon/MicroAST/d2796c7dbf01dbc29ed35b11675d87fcc640f969/models"
 STYA2K = "https://raw.githubusercontent.com/LearningHx/StyA2K/70b58dfdf6c249a0c621d8b849945272671dce74/checkpoints/A2K"
@@ -55,7 +55,7 @@ class Entry:
 
 def _of_method(method: str, *files: Remote) -> Entry:
     source, licence = SOURCES[method]
-    return Entry(f"the authors' weights, {source}", licence or "see its page", files, "REPLICATION_OFFICIAL")
+    return Entry(f"the authors' weights, {source}", licence or "see its page", files, OFFICIAL)
 
 
 def _by_hand(page: str, *files: str) -> tuple[Remote, ...]:
@@ -72,7 +72,7 @@ CATALOGUE = {
         "VGG-19 normalised, which most authors' weights need",
         "MIT, pytorch-AdaIN's",
         (Remote("vgg_normalised.pth", f"{ADAIN}/vgg_normalised.pth", 80),),
-        "REPLICATION_OFFICIAL",
+        OFFICIAL,
     ),
     "adain": _of_method("adain", Remote("adain/decoder.pth", f"{ADAIN}/decoder.pth", 14)),
     "sanet": _of_method(

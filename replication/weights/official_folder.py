@@ -325,7 +325,7 @@ def official_of(method: str, variant: str) -> Official:
 
 
 def official_model(method: str, variant: str) -> Method:
-    """A method with its authors' weights at VGG-19 width, loaded once and shared; `weights` maps roles to sha256.
+    """A method with its authors' weights at VGG-19 width, loaded once and shared; `model.weights` maps roles to sha256.
 
     Raises UserError when files are missing or wrong.
     """

@@ -6,13 +6,14 @@ import pytest
 import torch
 from helpers.published_files import released_files
 
-from replication import files, run_notebooks
+from replication import files
 from replication.data.images import contents, styles, write_image
 from replication.evaluation.estimate import estimate, missing_cells
 from replication.experiments.paper_tables import fill_table
 from replication.files import duration
 from replication.papers.rows import AUTHORS, TABLES
 from replication.profiles import Profile
+from replication.running import run_notebooks
 
 
 def test_tables_have_their_papers_grids_in_the_papers_profile():

@@ -234,6 +234,7 @@ def test_names_of_rows(scored, capsys):
     assert main(command(root, "--name", "A b")) == 0 and main(command(root, "--name", "A b")) == 0
     assert main(command(root, "--name", "a-B")) == 2 and "is the score of 'A b'" in capsys.readouterr().err
     assert main(command(root, "--name", "…")) == 2 and "no name for a row" in capsys.readouterr().err
+    assert main(command(root, "--name", "n" * 260)) == 2 and "too long a name" in capsys.readouterr().err
 
 
 def test_pictures_that_fit_no_name_are_told(scored, tmp_path, capsys):

@@ -21,11 +21,11 @@ from replication.experiments.claims import (
     KINDS,
     Claim,
     Term,
-    _terms,
     expand,
     known_terms,
     load_claims,
     sides,
+    split_terms,
 )
 from replication.experiments.ledger import (
     BY_CONSTRUCTION,
@@ -588,7 +588,7 @@ def test_a_damaged_table_is_named(tmp_path):
 
 
 def terms_of(one: Claim) -> set[Term]:
-    return {term for part in one.predicate for each in expand(one, part) for term in _terms(one, each)[1]}
+    return {term for part in one.predicate for each in expand(one, part) for term in split_terms(one, each)[1]}
 
 
 RESULTS = files.reference_results("cpu")

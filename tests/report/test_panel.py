@@ -14,7 +14,7 @@ from replication.errors import UserError
 from replication.profiles import Profile
 from replication.report import panel as module
 from replication.report.panel import ALL_HEADS, Panel
-from replication.stylise import apply
+from replication.stylise.file import apply
 from replication.weights.shipped import pretrained
 
 SMOKE = Profile.load("smoke")

@@ -44,6 +44,7 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
         tables.paper_table("Workbook", "All methods", found, rows, sizes), "Workbook", "All methods", found, rows, sizes
     )
     write_health(files.RESULTS / "cpu", {"sanet-code-half-seed0": "ignores the painting (luma slope 0.02)"}, "half")
+    files.write_json(files.RESULTS / "cpu" / "health.json", {"profile": "cpu"})
     write_ledger(sizes)
     files.reference_results("cpu").parent.mkdir()
     (files.RESULTS / "cpu").rename(files.reference_results("cpu"))
@@ -69,6 +70,7 @@ def test_the_readme_shows_what_the_results_hold(tmp_path, monkeypatch):
             and text.count("LPIPS substitute") == 1
         )
         assert all(f"| {name} | " in text for name in HIGHLIGHTS)
+        assert "| AdaIN | 1/2 | " in text and "| SANet † | 1/2 | " in text and "| StyTr2 | 1/4 | " in text
 
 
 def test_the_committed_readme_is_up_to_date(tmp_path, committed_results):

@@ -102,7 +102,7 @@ class WarmKernelManager(AsyncKernelManager):
 
 
 def _start(command: list[str], environment: dict[str, str], folder: str) -> None:
-    """In the forked process: what the command `python -m replication.kernel ARGUMENTS` does."""
+    """In the forked process: what the command `python -m replication.running.kernel ARGUMENTS` does."""
     os.setsid()  # Ctrl-C reaches the command that runs notebooks, and not their kernels
     os.chdir(folder)
     os.environ.clear()
@@ -116,7 +116,7 @@ def _start(command: list[str], environment: dict[str, str], folder: str) -> None
         import torch
 
         torch.set_num_threads(int(threads))
-    sys.path[:0] = [folder, str(Path(__file__).parent.parent)]  # as -m and PYTHONPATH do
+    sys.path[:0] = [folder, str(Path(__file__).parents[2])]  # as -m and PYTHONPATH do
     sys.argv = command[2:]
     from .kernel import main
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .errors import NoWeights, UserError
+from .. import files
+from ..errors import NoWeights, UserError
+from ..profiles import Profile
 from .notebook_jobs import Order, order_of, run_side_by_side
 from .notebook_states import (
     State,
@@ -34,7 +35,6 @@ from .notebook_states import (
     state_of,
     states,
 )
-from .profiles import Profile
 
 # A kernel that is ended while a cell runs logs a traceback of its sockets; papermill tells what fails in a cell.
 # What is written to the process's own standard error, such as a bar, goes to the terminal.
@@ -78,7 +78,7 @@ def run_notebooks(
         print(cost(chosen, profile) + (", one after the other" if jobs > 1 else ""), flush=True)
         sizes = Profile.load(profile)
         if sizes.own_grids:
-            from .evaluation.estimate import estimate
+            from ..evaluation.estimate import estimate
 
             if text := estimate(sizes):
                 print(f"profile {profile}: {text}", flush=True)
@@ -215,7 +215,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any], bar: bool) ->
     import nbformat
     import papermill
 
-    from .provenance import provenance
+    from ..provenance import provenance
     from .warm_kernels import WarmKernelManager
 
     partial, record = target.with_suffix(".partial.ipynb"), target.with_suffix(".record")
@@ -293,7 +293,7 @@ def _kernel_environment() -> None:
     """Make `python3` the kernel of this interpreter, whatever kernels the user has installed."""
     folder = files.build_dir().resolve() / "jupyter"
     spec = {
-        "argv": [sys.executable, "-m", "replication.kernel", "-f", "{connection_file}", *KERNEL_OPTIONS],
+        "argv": [sys.executable, "-m", "replication.running.kernel", "-f", "{connection_file}", *KERNEL_OPTIONS],
         "display_name": "Python 3",
         "language": "python",
     }
@@ -305,6 +305,4 @@ def _kernel_environment() -> None:
     )
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     # The kernel imports the package of this checkout, installed or not.
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(files.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -11,8 +11,8 @@ from helpers.turns import die, fail_or_end, meet, note, wait_for
 
 from replication import files
 from replication.errors import UserError
-from replication.notebook_jobs import Order, order_of, run_side_by_side
-from replication.notebook_states import read_notebook
+from replication.running.notebook_jobs import Order, order_of, run_side_by_side
+from replication.running.notebook_states import read_notebook
 
 
 def test_those_that_do_not_wait_meet_and_the_others_come_after(tmp_path, monkeypatch):

@@ -12,20 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .errors import UserError
-from .plugins import plugin_files
-from .profiles import NAMES
-from .sources import code_hash
+from .. import files
+from ..errors import UserError
+from ..plugins import plugin_files
+from ..profiles import NAMES
+from ..sources import code_hash
 
 # Variables that name the user's own files; a notebook that reads them depends on them.
-ENVIRONMENT = (
-    "REPLICATION_CONTENT",
-    "REPLICATION_STYLE",
-    "REPLICATION_VGG",
-    "REPLICATION_RAFT",
-    "REPLICATION_OFFICIAL",
-)
+ENVIRONMENT = tuple(name for name in files.PLACES if name != "REPLICATION_BUILD")
 # How long notebooks took for the reference, beside its tables.
 DURATIONS = "durations.json"
 
@@ -107,7 +101,7 @@ def parse_overrides(settings: list[str], known: dict[Path, dict[str, Any]]) -> d
 
 def _fixed_key(notebook: Path, values: dict[str, Any]) -> str:
     """Hash of what is known before a notebook runs."""
-    from .weights.backbones import BACKBONES, find_backbone  # needs torch, which `--help` does without
+    from ..weights.backbones import BACKBONES, find_backbone  # needs torch, which `--help` does without
 
     lock = files.ROOT / "requirements.lock"
     facts = {
@@ -274,7 +268,7 @@ def keep_durations(profile: str, before: dict[str, Any]) -> None:
 
     before  of `reference_durations`
     """
-    from .provenance import hardware
+    from ..provenance import hardware
 
     took = {state.notebook.stem: state.seconds for state in states([], profile, []) if state.has_run}
     facts = hardware()

@@ -1,16 +1,20 @@
 """Many pictures: what is named, what is kept, what is reported, and how often a picture is encoded."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from PIL import Image
 
-from replication import stylise_folders, stylise_jobs
 from replication.__main__ import main
 from replication.data.images import contents, read_image, styles, write_image
 from replication.methods.base import Method
-from replication.stylise import with_colours_of
+from replication.stylise import folder as painting
+from replication.stylise import jobs
+from replication.stylise.file import with_colours_of
 
 
 @pytest.fixture
@@ -44,15 +48,15 @@ def test_every_combination_is_painted_as_one_by_one(folder, capsys):
 
 
 def test_pictures_are_encoded_once(folder, monkeypatch):
-    counts, whole = {"encode_content": 0, "encode_style": 0}, stylise_folders.encode_named
+    counts, whole = {"encode_content": 0, "encode_style": 0}, painting.encode_named
 
     def counted(encode, image, path):
         counts[encode.__name__] += 1
         return whole(encode, image, path)
 
-    monkeypatch.setattr(stylise_folders, "encode_named", counted)
+    monkeypatch.setattr(painting, "encode_named", counted)
     assert call("--content", "photos") == 0 and counts == {"encode_content": 3, "encode_style": 2}
-    monkeypatch.setattr(stylise_folders, "STYLES_AT_ONCE", 1)
+    monkeypatch.setattr(painting, "STYLES_AT_ONCE", 1)
     assert call("--content", "photos", "--alpha", "0.5") == 0 and counts == {"encode_content": 9, "encode_style": 4}
 
 
@@ -137,21 +141,21 @@ def test_all_methods_without_a_strength_are_named_at_once(folder, capsys):
 
 def test_large_photographs_are_said_to_be_slow(folder, monkeypatch, capsys):
     assert call("--content", "photos", "--size", "64") == 0 and not capsys.readouterr().err
-    monkeypatch.setattr(stylise_jobs, "SLOW", 90 * 70 - 1)
+    monkeypatch.setattr(jobs, "SLOW", 90 * 70 - 1)
     assert call("--content", "photos") == 0
     assert capsys.readouterr().err == "3 photographs, up to a.jpg (90x70 px): large, so slow; --size 1080 is quicker\n"
     (folder / "broken.jpg").write_bytes(b"x")
-    note = stylise_jobs.slow_note([folder / "broken.jpg", folder / "photos/b.png"], stylise_jobs.DEFAULTS)
+    note = jobs.slow_note([folder / "broken.jpg", folder / "photos/b.png"], jobs.DEFAULTS)
     assert note.startswith("b.png (90x70 px)")
 
 
 def test_pictures_on_a_contact_sheet_are_whole(tmp_path):
     rows = torch.arange(0, 1, 1 / 800).expand(3, 100, 800)
     write_image(tmp_path / "wide.png", rows)
-    small = stylise_folders._small(tmp_path / "wide.png")
+    small = painting._small(tmp_path / "wide.png")
     assert small.shape == (3, 32, 256) and small[0, 0, 0] < 0.01 and small[0, 0, -1] > 0.98
     (tmp_path / "broken.png").write_bytes(b"")
-    assert stylise_folders._small(tmp_path / "broken.png") is None
+    assert painting._small(tmp_path / "broken.png") is None
 
 
 def test_equal_names_of_two_folders_are_told_apart(folder):
@@ -184,3 +188,52 @@ def test_colours_are_preserved(folder, tmp_path):
     assert torch.allclose(i, i_photo, atol=1e-4) and torch.allclose(q, q_photo, atol=1e-4)
     plain = read_image("photos/a.jpg")
     assert (read_image("kept.png") - plain).std(dim=0).mean() < 0.3 * (read_image("kept.png") - plain).std()
+
+
+def test_two_pairs_of_one_name_are_said_before_anything_is_painted(folder, capsys):
+    for name in ("photos/x.png", "photos/x--y.png", "paintings/y--z.png", "paintings/z.png"):
+        Image.new("RGB", (70, 70), "red").save(folder / name)
+    assert call("--content", "photos") == 2
+    assert "would give results of one name" in capsys.readouterr().err and not names(folder)
+
+
+def test_a_name_that_no_folder_takes_is_said_before_anything_is_painted(folder, capsys):
+    (folder / "photos/b.png").rename(folder / f"photos/{'b' * 250}.png")
+    assert call("--content", "photos") == 2
+    assert "too long a name" in capsys.readouterr().err and not names(folder)
+
+
+def test_an_empty_word_is_no_folder(folder, capsys):
+    assert call("--content", "") == 2
+    assert "empty" in capsys.readouterr().err and not names(folder)
+
+
+def test_a_link_to_itself_and_a_folder_with_an_ending_of_pictures_stop_nothing(folder, capsys):
+    (folder / "photos/loop.jpg").symlink_to("loop.jpg")
+    (folder / "photos/sorted.png").mkdir()
+    count = len(list((folder / "photos").glob("*.png"))) - 1
+    assert call("--content", "photos", "--json") == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failed = [line for line in lines if line["status"] == "failed"]
+    assert failed and all("loop.jpg" in line["error"] for line in failed) and len(names(folder)) >= count
+
+
+def test_pictures_inside_the_folder_of_results_are_said_to_be_there(folder, capsys):
+    words = ["stylise", "--method", "adain", "--content", "photos", "--style", "paintings/0.jpg", "--out", "."]
+    assert main(words) == 2
+    assert "lies in the folder of results" in capsys.readouterr().err
+
+
+def test_a_sheet_in_a_format_that_cannot_be_drawn_is_said_first(folder, capsys):
+    assert call("--content", "photos", "--sheet", "sheet.bmp") == 2
+    assert "sheet.bmp" in capsys.readouterr().err and not names(folder)
+
+
+def test_letters_that_the_terminal_lacks_end_no_command(folder):
+    (folder / "photos/b.png").rename(folder / "photos/\u00e9.png")
+    words = ["stylise", "--method", "adain", "--content", "photos", "--style", "paintings/0.jpg", "--out", "new"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "replication", *words, "--size", "64"], env=environment, cwd=folder, capture_output=True
+    )
+    assert done.returncode == 0 and b"\\xe9" in done.stdout, done.stderr

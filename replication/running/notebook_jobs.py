@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any, TypeVar
 
-from .errors import UserError
+from ..errors import UserError
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")

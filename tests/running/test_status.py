@@ -3,14 +3,15 @@
 import pandas as pd
 import pytest
 
-from replication import files, notebook_states
-from replication import status as status_module
+from replication import files
 from replication.__main__ import main
 from replication.errors import UserError
-from replication.notebook_states import State, keep_durations, reference_durations, states
 from replication.papers.makers import HEALTH, MAKERS, find_table, notebooks_for
 from replication.provenance import hardware
-from replication.status import status
+from replication.running import notebook_states
+from replication.running import status as status_module
+from replication.running.notebook_states import State, keep_durations, reference_durations, states
+from replication.running.status import status
 
 
 def test_every_committed_table_has_one_maker():

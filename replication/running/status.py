@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from . import files
+from .. import files
+from ..papers.makers import MAKERS
 from .notebook_states import State, cost, states
-from .papers.makers import MAKERS
 
 
 def status(profile: str, settings: Sequence[str] = ()) -> tuple[list[str], bool]:

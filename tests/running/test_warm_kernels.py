@@ -33,7 +33,12 @@ def test_kernels_share_packages_and_nothing_else(tmp_path):
     found = json.loads(report.read_text())
     assert found["torch"] and not found["left"]
     assert found["transport"] == "ipc"  # another program could take a port before the kernel binds it
-    assert found["package"] == ["replication", "replication.kernel", "replication.warm_kernels"]
+    assert found["package"] == [
+        "replication",
+        "replication.running",
+        "replication.running.kernel",
+        "replication.running.warm_kernels",
+    ]
 
 
 def test_a_kernel_ends_with_a_command_that_is_killed(tmp_path):

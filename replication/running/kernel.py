@@ -1,6 +1,6 @@
 """The kernel that runs notebooks headless: IPython's, with a record of what it reads and writes.
 
-    REPLICATION_RECORD=FILE python -m replication.kernel -f CONNECTION_FILE
+    REPLICATION_RECORD=FILE python -m replication.running.kernel -f CONNECTION_FILE
 
 `warm_kernels` starts it without a new interpreter.
 

@@ -1,9 +1,9 @@
 """Stylise many pictures: every photograph with every painting by every method, into a folder.
 
-C photographs and S paintings take C + S encodes a method while S is at most STYLES_AT_ONCE; above, photographs are
-encoded again for each further part of the paintings, so that memory stays bounded. A result that is there already and
-was made of the same files with the same settings and weights is kept: KEPT in the folder says what made each. A
-picture that cannot be read or painted is reported, and the rest is done.
+C photographs and S paintings take C + S encodings per method while S is at most STYLES_AT_ONCE. With more paintings,
+photographs are encoded again for each further part of them, so that memory stays bounded. A result that is there
+already is kept if it was made of the same files with the same settings and weights: KEPT in the folder says what made
+each. A picture that cannot be read or painted is reported, and the rest is done.
 """
 
 import textwrap
@@ -16,16 +16,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from . import files
-from .data.images import read_alpha, read_image, write_image
-from .errors import UserError, memory_advice
-from .files import printable
-from .methods import TITLES, Encoded
-from .methods.base import Method
-from .nn.encoder import Image
-from .stylise import encode_named, has_alpha, memory_text, options_for, with_colours_of
-from .stylise_jobs import KEPT, Job, Outcome, Settings, check_folder
-from .weights.choice import chosen_network
+from .. import files
+from ..data.images import read_alpha, read_image, write_image
+from ..errors import UserError, memory_advice
+from ..files import printable
+from ..methods import TITLES, Encoded
+from ..methods.base import Method
+from ..nn.encoder import Image
+from ..weights.choice import chosen_network
+from .file import encode_named, has_alpha, memory_text, options_for, with_colours_of
+from .jobs import KEPT, Job, Outcome, Settings, check_folder
 
 # Paintings whose codes are in memory together.
 STYLES_AT_ONCE = 16
@@ -159,7 +159,7 @@ def write_sheet(path: Path, outcomes: Sequence[Outcome]) -> None:
 
     Lines are named after their files. A gap stands for what failed.
     """
-    from . import plots  # Matplotlib and seaborn take seconds to import
+    from .. import plots  # Matplotlib and seaborn take seconds to import
 
     methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
     results = {(o.job.content, o.job.style, o.job.method): o.job.out for o in outcomes if o.status != "failed"}

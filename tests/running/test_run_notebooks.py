@@ -15,11 +15,12 @@ import torch
 from helpers.kills import KILLS, run_script
 from helpers.notebooks import notebook, start_for_a_signal
 
-from replication import files, notebook_states
+from replication import files
 from replication.data.images import write_image
 from replication.errors import UserError
-from replication.notebook_states import parameters, parse_overrides
-from replication.run_notebooks import run_notebooks
+from replication.running import notebook_states
+from replication.running.notebook_states import parameters, parse_overrides
+from replication.running.run_notebooks import run_notebooks
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -240,7 +241,10 @@ def test_braces_in_a_path_are_letters(place, monkeypatch):
 
 
 def test_a_notebook_without_a_language_runs_with_our_kernel(place):
-    path = notebook(place / "bare.ipynb", "import replication.kernel, sys\nassert 'replication.kernel' in sys.modules")
+    path = notebook(
+        place / "bare.ipynb",
+        "import replication.running.kernel, sys\nassert 'replication.running.kernel' in sys.modules",
+    )
     content = json.loads(path.read_text())
     content["metadata"] = {"kernelspec": {"name": "no-such-kernel", "display_name": "x"}}
     path.write_text("\ufeff" + json.dumps(content), encoding="utf-8")
@@ -277,7 +281,8 @@ def test_outputs_belong_to_the_notebook_that_writes_them(place):
     code = code.format(folder=str(place / "results"))
     paths = [notebook(place / f"{name}.ipynb", code, parameters=f'profile = "cpu"\nname = "{name}"') for name in "ab"]
     with ThreadPoolExecutor(2) as pool:
-        script = "import sys; from pathlib import Path; from replication import files, run_notebooks as r;"
+        script = "import sys; from pathlib import Path; from replication import files;"
+        script += " from replication.running import run_notebooks as r;"
         script += f"files.RESULTS = Path({str(place / 'results')!r}); r.run_notebooks([Path(sys.argv[1])], 'smoke', [])"
         done = list(pool.map(lambda path: subprocess.run([sys.executable, "-c", script, path], cwd=files.ROOT), paths))
     assert [run.returncode for run in done] == [0, 0]
@@ -296,7 +301,7 @@ import papermill
 from helpers.kills import survive_kills
 
 from replication import files, provenance
-from replication.run_notebooks import run_notebooks
+from replication.running.run_notebooks import run_notebooks
 
 files.RESULTS, files.FIGURES = Path("results").absolute(), Path("figures").absolute()
 provenance.commit()

@@ -4,22 +4,25 @@ Nothing here needs torch, which takes seconds to import, so a mistake in a comma
 """
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .data.decode import check_file, header_size
-from .data.formats import CLIP_SUFFIXES, FOREIGN_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
-from .errors import UserError
-from .files import check_target, printable
-from .weights.wanted import Choice
+from ..data.decode import check_file, header_size
+from ..data.formats import CLIP_SUFFIXES, FOREIGN_SUFFIXES, SUFFIXES, WITH_ALPHA, check_format, is_leftover
+from ..errors import UserError
+from ..files import LONGEST_NAME, check_target, printable
+from ..weights.wanted import Choice
 
 KEPT = "stylised.json"
 CONVERT = "convert them to PNG or JPEG"
 # Lines of a contact sheet: more cannot be looked at, and some formats end at 16383 pixels.
 LONGEST_SHEET = 60
+# What Matplotlib writes of the formats for pictures.
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 # Pixels above which a photograph takes so long that people think nothing happens: 10 s and more on two cores.
 SLOW = 4e6
 
@@ -96,31 +99,44 @@ def pictures(given: Sequence[str], out: Path) -> tuple[list[Path], list[Path]]:
     """
     found: dict[Path, Path] = {}
     foreign: dict[Path, Path] = {}
+    results = _real(out)
     for word in given:
+        if not word.strip():  # an unset variable of a shell; Path("") would be the folder one stands in
+            raise UserError("a picture's name is empty; name a file, a folder or a pattern")
         place = Path(word)
         if place.is_dir():
-            if place.resolve() == out.resolve():
+            if _real(place) == results:
                 raise UserError(f"{printable(place)} is read, results would lie among its pictures; name another --out")
-            below = sorted(place.rglob("*"))
+            below = [path for path in sorted(place.rglob("*")) if not path.is_dir()]
             below = [path for path in below if not any(map(is_leftover, path.relative_to(place).parts))]
         elif place.exists() or not glob.has_magic(word):
             if not place.is_file():
                 raise UserError(f"{printable(place)} does not exist; check the path")
-            found.setdefault(place.resolve(), place)
+            found.setdefault(_real(place), place)
             continue
         else:
             below = [path for path in map(Path, sorted(glob.glob(word, recursive=True))) if path.is_file()]
-        below = [path for path in below if not path.resolve().is_relative_to(out.resolve())]
+        outside = [path for path in below if not _real(path).is_relative_to(results)]
+        if below and not outside:
+            raise UserError(
+                f"what {printable(word)} names lies in the folder of results, {printable(out)}; name another"
+            )
+        below = outside
         named = [path for path in below if path.suffix.lower() in SUFFIXES]
         others = [path for path in below if path.suffix.lower() in FOREIGN_SUFFIXES]
         if not named:
             instead = f", only {listed(others)}; {CONVERT}" if others else ""
             raise UserError(f"{printable(word)} holds no image ({', '.join(SUFFIXES)}){instead}")
         for path in named:
-            found.setdefault(path.resolve(), path)
+            found.setdefault(_real(path), path)
         for path in others:
-            foreign.setdefault(path.resolve(), path)
+            foreign.setdefault(_real(path), path)
     return list(found.values()), list(foreign.values())
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; of a link to itself, the link."""
+    return Path(os.path.realpath(path))
 
 
 def listed(paths: Sequence[Path], most: int = 5) -> str:
@@ -135,12 +151,22 @@ def jobs(methods: Sequence[str], contents: Sequence[Path], styles: Sequence[Path
     Raises UserError when two pictures would give results of one name.
     """
     names = [_names(paths) for paths in (contents, styles)]
-    return [
-        Job(method, content, style, out / f"{names[0][content]}--{names[1][style]}--{method}.png")
-        for method in dict.fromkeys(methods)
-        for content in contents
-        for style in styles
-    ]
+    made: dict[str, Job] = {}
+    for method in dict.fromkeys(methods):
+        for content in contents:
+            for style in styles:
+                name = f"{names[0][content]}--{names[1][style]}--{method}.png"
+                job = Job(method, content, style, out / name)
+                # a--b with c, and a with b--c
+                other = made.setdefault(name, job)
+                if other is not job:
+                    raise UserError(
+                        f"{printable(content)} with {printable(style)} and {printable(other.content)} with"
+                        f" {printable(other.style)} would give results of one name; rename one of them"
+                    )
+                if len(os.fsencode(name)) > LONGEST_NAME:
+                    raise UserError(f"{printable(name)} is too long a name for a result; rename the pictures")
+    return list(made.values())
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -207,7 +233,7 @@ def check_folder(wanted: Sequence[Job], out: Path, settings: Settings) -> None:
 
 def check_sheet(path: Path, wanted: Sequence[Job]) -> None:
     """Raise UserError for a contact sheet that cannot be written, or that nobody could look at."""
-    check_format(path)
+    check_format(path, SHEET_SUFFIXES)
     check_target(path, [place for job in wanted for place in (job.content, job.style)])
     lines = len({(job.content, job.style) for job in wanted})
     if lines > LONGEST_SHEET:

@@ -1,31 +1,32 @@
-"""Stylise an image or video file with the shipped weights; many pictures: `stylise_folders`."""
+"""Stylise an image or video file with the shipped weights; many: `folder`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .data.formats import check_format
-from .data.images import LUMA, read_alpha, read_image, write_image
-from .data.video_files import Shown, Video, write_video
-from .errors import UserError, memory_advice
-from .files import printable
-from .methods import METHODS, Encoded
-from .methods.base import Method
-from .nn.encoder import AnyImage, Image
-from .stylise_jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
-from .weights.choice import chosen_network
+from ..data.formats import check_format
+from ..data.images import LUMA, read_alpha, read_image, write_image
+from ..data.video_files import Shown, Video, write_video
+from ..errors import UserError, memory_advice
+from ..files import printable
+from ..methods import METHODS, Encoded
+from ..methods.base import Method
+from ..nn.encoder import AnyImage, Image
+from ..weights.choice import chosen_network
+from .jobs import DEFAULTS, Settings, check_picture, check_settings, check_video
 
 # The method that needs the least memory per pixel: AdaIN's layers are all computed in tiles, MicroAST's are not.
 LIGHTEST = "adain"
 
 
-def has_alpha(model: Method) -> bool:
+def has_alpha(method: Method | type[Method]) -> bool:
     """Whether the method's transfer knows a strength of the style."""
-    return "alpha" in model.transfer.__annotations__
+    return "alpha" in signature(method.transfer).parameters
 
 
 def options_for(model: Method, alpha: float | None) -> dict[str, float]:
@@ -37,7 +38,7 @@ def options_for(model: Method, alpha: float | None) -> dict[str, float]:
         return {}
     check_settings(Settings(alpha=alpha))
     if not has_alpha(model):
-        known = [name for name, kind in METHODS.items() if "alpha" in kind.transfer.__annotations__]
+        known = [name for name, kind in METHODS.items() if has_alpha(kind)]
         raise UserError(f"{type(model).__name__} has no alpha; use it with {', '.join(known)}")
     return {"alpha": alpha}
 

@@ -1,0 +1,1 @@
+"""Running notebooks headless: what depends on what, which have to run, their kernels, and where they stand."""
