@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import printable
-from ..profiles import training_changes
+from ..profiles import Profile, training_changes
 from .options import Commands, profile_option, training_folder_options
 
 
@@ -71,7 +71,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     for name in arguments.method:  # a mistyped name is said before torch is imported
         method_name(name, "autoencoder", "all")
-    from ..training.runs import train_arms, wanted_arms
+    from ..training.arms import wanted_arms
 
     if arguments.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {arguments.jobs}")
@@ -82,30 +82,32 @@ def _train(arguments: argparse.Namespace) -> int:
     changes = training_changes(arguments.set) | {
         name: getattr(arguments, name) for name in ("steps", "batch") if getattr(arguments, name) is not None
     }
+    arms = wanted_arms(arguments.method, arguments.variant, arguments.seed, arguments.continued, arguments.arms)
     if arguments.jobs > 1 or len(arguments.method) > 1 or arguments.arms:
-        arms = wanted_arms(arguments.method, arguments.variant, arguments.seed, arguments.continued, arguments.arms)
-        return _train_side_by_side(arguments, arms, changes)
-    train_arms(
-        arguments.method[0],
-        arguments.variant,
-        arguments.profile,
-        arguments.encoder,
-        arguments.seed,
-        arguments.content,
-        arguments.style,
-        continued=arguments.continued,
-        skip_unreadable=arguments.skip_unreadable,
-        further=arguments.further,
-        **changes,
-    )
+        return _train_in_processes(arguments, arms, changes)
+    _train_here(arguments, arms, changes)
     return 0
 
 
-def _train_side_by_side(
+def _train_here(arguments: argparse.Namespace, arms: list[tuple[str, str, int, bool]], changes: dict[str, Any]) -> None:
+    """One training after the other, in this process."""
+    from ..data.images import training_set
+    from ..training.runs import Recipe, train_arms, train_further
+
+    profile = Profile.load(arguments.profile)
+    pictures = training_set("photograph", arguments.content), training_set("painting", arguments.style)
+    recipe = Recipe(profile, arguments.encoder or profile.encoder, *pictures, changes)
+    if arguments.further:
+        train_further(arms[0], recipe, arguments.skip_unreadable)
+    else:
+        train_arms(arms, recipe, arguments.skip_unreadable)
+
+
+def _train_in_processes(
     arguments: argparse.Namespace, arms: list[tuple[str, str, int, bool]], changes: dict[str, Any]
 ) -> int:
-    from ..profiles import Profile
-    from ..training.side_by_side import run_side_by_side, training_jobs
+    """Several trainings at a time; returns the exit status."""
+    from ..training.side_by_side import train_side_by_side, training_jobs
 
     width = arguments.encoder or Profile.load(arguments.profile).encoder
     options = ["--profile", arguments.profile, "--encoder", width]
@@ -115,7 +117,7 @@ def _train_side_by_side(
     options += [word for plugin in arguments.plugin for word in ("--plugin", str(plugin))]
     jobs = training_jobs(arms, width)
     print(f"{len(jobs)} trainings, {arguments.jobs} at a time")
-    failed = run_side_by_side(jobs, arguments.jobs, options)
+    failed = train_side_by_side(jobs, arguments.jobs, options)
     return int(bool(failed))
 
 

@@ -15,15 +15,16 @@ import fcntl
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
@@ -134,142 +135,254 @@ def usable_precision(precision: str, device: torch.device) -> str:
     return precision if native or precision != "bf16" else "no"
 
 
-def train(
-    name: str,
-    objective: Objective,
-    contents: list[Picture],
-    styles: list[Picture],
-    settings: Training,
-    seed: int = 0,
-    stop_after: int | None = None,
-    at_checkpoint: Callable[[Path], object] = lambda folder: None,
-    skipped: Sequence[str] = (),
-) -> Path:
-    """Train `objective` and return the run's folder, `build/train/<name>/`.
+@dataclass(frozen=True)
+class Run:
+    """What is trained on and how, all but the objective; what makes it another run of the same name.
 
-    name           of the run; the same name with other settings, data or seed is refused, not overwritten
-    stop_after     stop at this step as if killed, for tests
-    at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
-    skipped        names of pictures that could not be read and are not among the others, for run.json
-
-    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line per
-    step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters: those of the last step,
-    or the mean over the last steps, or with a share of what they were before the first, as the settings ask.
-    Raises UserError for a run of the same name with other settings or in another process, a damaged checkpoint, or a
-    loss that is not finite.
+    name              of its folder
+    contents, styles  pictures that the pairs are drawn from
+    seed              of the pairs and of what is drawn in a step
+    skipped           names of pictures that could not be read and are not among the others, for run.json
     """
+
+    name: str
+    contents: list[Picture]
+    styles: list[Picture]
+    settings: Training
+    seed: int = 0
+    skipped: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """`build/train/<name>/`."""
+        return build_dir() / "train" / self.name
+
+    def facts(self, processes: int) -> dict[str, Any]:
+        """What its results depend on, for run.json, and as "key" the hash of that."""
+        facts = {
+            "name": self.name,
+            "seed": self.seed,
+            "settings": asdict(self.settings),
+            "processes": processes,
+            "content": {p.name: p.sha256 for p in self.contents},
+            "style": {p.name: p.sha256 for p in self.styles},
+        }
+        return facts | {"key": sha256_text(json.dumps(facts, sort_keys=True))}
+
+
+def check_settings(settings: Training) -> None:
+    """Raise UserError for less than one step, an empty batch, or a share that is none."""
     if settings.steps < 1 or settings.batch < 1:
         raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
     for share in ("averaged", "kept"):
         if not 0 <= getattr(settings, share) <= 1:
             raise UserError(f"{share} is a fraction, from 0 to 1, got {getattr(settings, share)}")
+
+
+def train(
+    run: Run,
+    objective: Objective,
+    stop_after: int | None = None,
+    at_checkpoint: Callable[[Path], object] = lambda folder: None,
+) -> Path:
+    """Train `objective` and return the run's folder.
+
+    run            the same name with other settings, data or seed is refused, not overwritten
+    stop_after     stop at this step as if killed, for tests
+    at_checkpoint  called with the folder whenever a checkpoint was written, for pictures of the progress
+
+    The folder holds run.json (settings, files and hashes, provenance of the first start), losses.jsonl (one line per
+    step), checkpoint.pt and, when the last step is done, final.pt with the trained parameters: those of the last step,
+    or the mean over the last steps, or with a share of what they were before the first, as the settings ask.
+    Raises UserError for settings that `check_settings` refuses, a run of the same name with other settings or in
+    another process, a damaged checkpoint, or a loss that is not finite.
+    """
+    check_settings(run.settings)
     # accelerate joins several CPU processes only when told that there is no other device.
     cpu = not torch.accelerator.is_available()
     device = torch.device("cpu") if cpu else torch.accelerator.current_accelerator()
-    precision = usable_precision(settings.precision, device)
+    precision = usable_precision(run.settings.precision, device)
     accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
-    folder = build_dir() / "train" / name
-    run = {
-        "name": name,
-        "seed": seed,
-        "settings": asdict(settings),
-        "processes": accelerator.num_processes,
-        "content": {p.name: p.sha256 for p in contents},
-        "style": {p.name: p.sha256 for p in styles},
-    }
-    run["key"] = sha256_text(json.dumps(run, sort_keys=True))
-    facts = {"precision": precision, "skipped_unreadable": list(skipped), "provenance": provenance()}
-    with _alone(folder, accelerator):
-        _claim(folder, run | facts, accelerator)
-        pairs = Pairs(contents, styles, settings.load, settings.crop, seed)
-        _take_steps(run, folder, objective, pairs, settings, accelerator, stop_after, at_checkpoint)
-    return folder
+    facts = run.facts(accelerator.num_processes)
+    made_with = {"precision": precision, "skipped_unreadable": list(run.skipped), "provenance": provenance()}
+    with _alone(run.folder, accelerator):
+        _claim(run.folder, facts | made_with, accelerator)
+        pairs = Pairs(run.contents, run.styles, run.settings.load, run.settings.crop, run.seed)
+        progress = _begin(run, facts["key"], objective, pairs, accelerator)
+        _take_steps(run, progress, pairs, accelerator, stop_after, at_checkpoint)
+        if accelerator.is_main_process and progress.step == run.settings.steps:
+            _save(run.folder / "final.pt", progress.final(run.settings.kept))
+        accelerator.wait_for_everyone()
+    return run.folder
+
+
+@dataclass
+class _Progress:
+    """A run under way: what a checkpoint holds.
+
+    key        of the run
+    prepared   the objective as accelerate wraps it
+    bare       the same without the wrapping
+    mean       of the weights, when the settings ask for one
+    start      the trained weights from before the first step, when a share of them is kept; empty otherwise
+    step       steps taken
+    """
+
+    key: str
+    prepared: nn.Module
+    bare: nn.Module
+    optimizer: AcceleratedOptimizer
+    mean: AveragedModel | None
+    start: dict[str, Tensor]
+    step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        state = {
+            "key": self.key,
+            "step": self.step,
+            "model": trained_state(self.bare),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.mean:
+            state["mean"] = trained_state(self.mean)
+        if self.start:
+            state["start"] = self.start
+        _save(path, state)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises UserError for one that cannot be read or is not of this run."""
+        try:
+            # To the CPU first, and to each parameter's device below: accelerate calls the CPUs of several processes
+            # cpu:0, cpu:1, which torch.load does not know.
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot read {path} ({error.strerror}); its permissions or the disk are at fault"
+            ) from error
+        except Exception as error:
+            raise UserError(f"{path} is damaged ({error}); remove it to train from the start") from error
+        if not isinstance(state, dict) or not {"key", "step", "model", "optimizer"} <= state.keys():
+            raise UserError(f"{path} is no checkpoint of a training; remove it to train from the start")
+        if state["key"] != self.key:
+            raise UserError(f"{path} belongs to another run; remove it to train from the start")
+        for part, wanted in (("mean", self.mean), ("start", self.start)):
+            if wanted and part not in state:
+                raise UserError(
+                    f"{path} was written without the weights called {part}; remove it to train from the start"
+                )
+        missing, unexpected = self.bare.load_state_dict(state["model"], strict=False)
+        frozen = {name for name, p in self.bare.named_parameters() if not p.requires_grad}
+        if unexpected or set(missing) - frozen:
+            raise UserError(
+                f"{path} does not fit the model: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}"
+            )
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.mean:
+            self.mean.load_state_dict(state["mean"], strict=False)
+        if self.start:
+            self.start = state["start"]
+        self.step = state["step"]
+
+    def final(self, kept: float) -> dict[str, Any]:
+        """What final.pt holds.
+
+        kept  share of the weights from before the first step in those that come out
+        """
+        final = trained_state(self.mean.module if self.mean else self.bare)
+        for key in (key for key in self.start if final[key].is_floating_point()):
+            final[key] = torch.lerp(final[key], self.start[key], kept)
+        return {"key": self.key, "step": self.step, "model": final}
+
+
+def _begin(run: Run, key: str, objective: Objective, pairs: Pairs, accelerator: Accelerator) -> _Progress:
+    """Everything as it is before the next step: the first, or the one after the last checkpoint."""
+    settings, checkpoint = run.settings, run.folder / "checkpoint.pt"
+    if not checkpoint.is_file():
+        objective.prepare(torch.stack([pairs[item][0] for item in range(settings.batch)]))
+    start = {name: tensor.clone() for name, tensor in trained_state(objective).items()} if settings.kept else {}
+    # A third faster on CPU, the same numbers up to rounding.
+    objective = objective.to(memory_format=torch.channels_last)
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    mean = AveragedModel(objective, accelerator.device) if settings.averaged else None
+    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+    prepared, optimizer = accelerator.prepare(objective, optimizer)
+    prepared.train()
+    progress = _Progress(key, prepared, accelerator.unwrap_model(prepared), optimizer, mean, start)
+    if checkpoint.is_file():
+        progress.resume(checkpoint)
+    return progress
+
+
+def _batches(pairs: Pairs, batch: int, steps: range, accelerator: Accelerator) -> DataLoader:
+    """This process's share of the pairs of these steps, (share, 3, crop, crop) contents and styles."""
+    share = batch // accelerator.num_processes
+    if share * accelerator.num_processes != batch:
+        raise UserError(f"batch {batch} does not divide over {accelerator.num_processes} processes")
+    items = [step * batch + accelerator.process_index * share + i for step in steps for i in range(share)]
+    workers = 4 if accelerator.device.type == "cuda" else 0
+    return DataLoader(pairs, batch_size=share, sampler=items, num_workers=workers, pin_memory=workers > 0)
 
 
 def _take_steps(
-    run: dict[str, Any],
-    folder: Path,
-    objective: Objective,
+    run: Run,
+    progress: _Progress,
     pairs: Pairs,
-    settings: Training,
     accelerator: Accelerator,
     stop_after: int | None,
     at_checkpoint: Callable[[Path], object],
 ) -> None:
-    name, seed = run["name"], run["seed"]
-    start = {key: tensor.clone() for key, tensor in trained_state(objective).items()} if settings.kept else {}
-    if not (folder / "checkpoint.pt").is_file():
-        objective.prepare(torch.stack([pairs[item][0] for item in range(settings.batch)]))
-    objective = objective.to(
-        memory_format=torch.channels_last
-    )  # a third faster on CPU, the same numbers up to rounding
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    mean = AveragedModel(objective, accelerator.device) if settings.averaged else None
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-    objective, optimizer = accelerator.prepare(objective, optimizer)
-    bare = accelerator.unwrap_model(objective)
-    objective.train()
-    step = _resume(folder, run["key"], bare, optimizer, mean)
-
-    share = settings.batch // accelerator.num_processes
-    if share * accelerator.num_processes != settings.batch:
-        raise UserError(f"batch {settings.batch} does not divide over {accelerator.num_processes} processes")
+    """Train to the last step, or to `stop_after`, and write losses and checkpoints on the way."""
+    settings = run.settings
     end = settings.steps if stop_after is None else min(stop_after, settings.steps)
-    items = [s * settings.batch + accelerator.process_index * share + i for s in range(step, end) for i in range(share)]
-    workers = 4 if accelerator.device.type == "cuda" else 0
-    batches = DataLoader(pairs, batch_size=share, sampler=items, num_workers=workers, pin_memory=workers > 0)
-
-    losses: list[str] = []
-    started, bar = (
-        time.time(),
-        tqdm(
-            batches,
-            initial=step,
-            total=settings.steps,
-            desc=name,
-            mininterval=5,
-            disable=not accelerator.is_main_process,
-        ),
+    bar = tqdm(
+        _batches(pairs, settings.batch, range(progress.step, end), accelerator),
+        initial=progress.step,
+        total=settings.steps,
+        desc=run.name,
+        mininterval=5,
+        disable=not accelerator.is_main_process,
     )
-    for content, style in bar:
-        rate = learning_rate(settings, bare, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        # Dropout and noise, too, are functions of (seed, step).
-        torch.manual_seed(int(np.random.SeedSequence((seed, step, accelerator.process_index)).generate_state(1)[0]))
-        with accelerator.autocast():
-            terms = objective(
-                *(x.to(accelerator.device, memory_format=torch.channels_last) for x in (content, style)), step
-            )
-        loss = sum(terms.values())
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"{name}: the loss is not finite at step {step} ({ {k: v.item() for k, v in terms.items()} }); lower"
-                " the learning rate: the profile's, or the variant's in the method's file"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
-        losses.append(
-            json.dumps({"step": step, "rate": rate, "loss": loss.item(), **{k: v.item() for k, v in terms.items()}})
+    losses, started = [], time.time()
+    for pair in bar:
+        losses.append(_take_step(run, progress, pair, accelerator))
+        bar.set_postfix(loss=f"{losses[-1]['loss']:.3f}", refresh=False)
+        if progress.mean and progress.step > settings.steps * (1 - settings.averaged):
+            progress.mean.update_parameters(progress.bare)
+        at_end = progress.step == settings.steps
+        if accelerator.is_main_process and (progress.step % settings.checkpoint_every == 0 or at_end):
+            _append_losses(run.folder, losses)
+            progress.save(run.folder / "checkpoint.pt")
+            _note_time(run.folder, time.time() - started)
+            at_checkpoint(run.folder)
+            losses, started = [], time.time()
+
+
+def _take_step(
+    run: Run, progress: _Progress, pair: Sequence[Tensor], accelerator: Accelerator
+) -> dict[str, float | int]:
+    """One step of the optimiser on (batch, 3, crop, crop) contents and styles; returns its line of losses.jsonl."""
+    step, optimizer = progress.step, progress.optimizer
+    rate = learning_rate(run.settings, progress.bare, step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    # Dropout and noise, too, are functions of (seed, step).
+    torch.manual_seed(int(np.random.SeedSequence((run.seed, step, accelerator.process_index)).generate_state(1)[0]))
+    with accelerator.autocast():
+        images = (image.to(accelerator.device, memory_format=torch.channels_last) for image in pair)
+        terms = progress.prepared(*images, step)
+    loss = sum(terms.values())
+    values = {name: term.item() for name, term in terms.items()}
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"{run.name}: the loss is not finite at step {step} ({values}); lower the learning rate: the profile's, or"
+            " the variant's in the method's file"
         )
-        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        step += 1
-        if mean and step > settings.steps * (1 - settings.averaged):
-            mean.update_parameters(bare)
-        if accelerator.is_main_process and (step % settings.checkpoint_every == 0 or step == settings.steps):
-            _append_losses(folder, losses, step)
-            state = {"key": run["key"], "step": step, "model": trained_state(bare), "optimizer": optimizer.state_dict()}
-            _save(folder / "checkpoint.pt", state | {"mean": trained_state(mean)} if mean else state)
-            _note_time(folder, time.time() - started)
-            at_checkpoint(folder)
-            started = time.time()
-    if accelerator.is_main_process and step == settings.steps:
-        final = trained_state(mean.module if mean else bare)
-        for key in (key for key in start if final[key].is_floating_point()):
-            final[key] = torch.lerp(final[key], start[key], settings.kept)
-        _save(folder / "final.pt", {"key": run["key"], "step": step, "model": final})
-    accelerator.wait_for_everyone()
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    optimizer.step()
+    progress.step += 1
+    return {"step": step, "rate": rate, "loss": loss.item(), **values}
 
 
 def _save(path: Path, state: dict) -> None:
@@ -349,42 +462,10 @@ def _claim(folder: Path, run: dict, accelerator: Accelerator) -> None:
         write_text(path, json.dumps(run, indent=1, sort_keys=True))
 
 
-def _resume(folder: Path, key: str, objective: nn.Module, optimizer, mean: AveragedModel | None) -> int:
-    path = folder / "checkpoint.pt"
-    if not path.is_file():
-        return 0
-    try:
-        # To the CPU first, and to each parameter's device below: accelerate calls the CPUs of several processes cpu:0,
-        # cpu:1, which torch.load does not know.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}); its permissions or the disk are at fault") from error
-    except Exception as error:
-        raise UserError(f"{path} is damaged ({error}); remove it to train from the start") from error
-    parts = {"key", "step", "model", "optimizer"} | ({"mean"} if mean else set())
-    if not isinstance(state, dict) or not parts <= state.keys():
-        raise UserError(f"{path} is no checkpoint of a training; remove it to train from the start")
-    if state["key"] != key:
-        raise UserError(f"{path} belongs to another run; remove it to train from the start")
-    missing, unexpected = objective.load_state_dict(state["model"], strict=False)
-    frozen = {name for name, p in objective.named_parameters() if not p.requires_grad}
-    if unexpected or set(missing) - frozen:
-        raise UserError(
-            f"{path} does not fit the model: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}"
-        )
-    optimizer.load_state_dict(state["optimizer"])
-    if mean:
-        mean.load_state_dict(state["mean"], strict=False)
-    return state["step"]
-
-
-def _append_losses(folder: Path, lines: list[str], step: int) -> None:
-    # A kill between a step and its checkpoint must not leave that step twice: keep only what the checkpoint covers.
-    kept: Iterable[str] = (
-        line for line in map(json.dumps, read_losses(folder)) if json.loads(line)["step"] < step - len(lines)
-    )
-    write_text(folder / "losses.jsonl", "\n".join([*kept, *lines]) + "\n")
-    lines.clear()
+def _append_losses(folder: Path, rows: list[dict[str, float | int]]) -> None:
+    # A kill between a step and its checkpoint must not leave that step twice: keep only what comes before these.
+    earlier = [row for row in read_losses(folder) if row["step"] < rows[0]["step"]]
+    write_text(folder / "losses.jsonl", "".join(json.dumps(row) + "\n" for row in [*earlier, *rows]))
 
 
 def _note_time(folder: Path, seconds: float) -> None:

@@ -1,34 +1,23 @@
-"""The trained arms: which runs exist, and the command that trains and ships them."""
+"""Train arms and ship their weights."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import files, plots
-from ..data.images import Picture, spread, training_set
-from ..errors import UserError
-from ..methods import METHODS, build, check_variant, default_variant, method_name
-from ..methods.base import Method, parameter_count
+from ..data.images import Picture, spread
+from ..methods import build
+from ..methods.base import Method
 from ..nn.encoder import encoder_hash, load_encoder
 from ..nn.state import trained_state
-from ..papers.choices import CHOICES
-from ..papers.rows import TABLES, Row, table
 from ..profiles import Profile, Training
-from ..weights.shipped import (
-    card_file,
-    fill_trained,
-    has_card,
-    is_trained,
-    load_checkpoint,
-    model_card,
-    run_name,
-    write_manifest,
-)
+from ..weights.shipped import card_file, fill_trained, has_card, load_checkpoint, model_card, write_manifest
+from .arms import AUTOENCODER, Arm, missing_trainings
 from .autoencoder import AutoEncoder, start_decoder
-from .loop import Objective, read_losses, train
+from .loop import Objective, Run, check_settings, read_losses, train
 from .readable import readable_pictures
 from .ship import check_free, data_list, ship
 
@@ -36,37 +25,44 @@ from .ship import check_free, data_list, ship
 EXAMPLES, EXAMPLE_SIZE = 60, 192
 
 
-def wanted_trainings() -> list[tuple[str, str, int, bool]]:
-    """(method, variant, seed, continued) of every training that the tables and `sensitivity` need.
+@dataclass(frozen=True)
+class Recipe:
+    """What the trainings of one command have in common.
 
-    The compared methods come first.
+    profile           sizes of everything
+    encoder           width of the networks
+    contents, styles  pictures to train on
+    changes           sizes of the arms' trainings, by the names of `Training`, that are not as in the profile; the
+                      auto-encoder's stay
+    skipped           names of pictures that were left out because they cannot be read
     """
-    tables = sorted((table(*name) for name in TABLES), key=lambda found: found.ablation)
-    rows = [row for found in tables for row in found.rows] + [row for choice in CHOICES for row in choice.rows]
-    arms = dict.fromkeys(row.arm for row in rows if row.method in METHODS)
-    return [arm for arm in arms if is_trained(*arm[:2])]
 
+    profile: Profile
+    encoder: str
+    contents: list[Picture]
+    styles: list[Picture]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    skipped: Sequence[str] = ()
 
-def wanted_arms(
-    methods: Sequence[str], variant: str | None, seed: int, continued: bool, with_arms: bool
-) -> list[tuple[str, str, int, bool]]:
-    """(method, variant, seed, continued) of the trainings that a person asks for.
+    def settings(self, arm: Arm) -> Training:
+        """Sizes of an arm's training."""
+        if arm == AUTOENCODER:
+            return self.profile.autoencoder
+        return replace(self.profile.ablation if arm.goes_on else self.profile.train, **self.changes)
 
-    methods    names as `method_name` takes them; "all" is everything that the tables need, "autoencoder" nothing more
-               than what they start from
-    with_arms  also what the tables need of these methods
+    def run(self, arm: Arm) -> Run:
+        """The training of an arm from its start."""
+        return Run(arm.checkpoint(self.encoder), self.contents, self.styles, self.settings(arm), arm.seed, self.skipped)
 
-    Raises UserError for an unknown method or variant.
-    """
-    names = [method_name(name, "autoencoder", "all") for name in methods]
-    if "all" in names:
-        return wanted_trainings()
-    named = [name for name in names if name != "autoencoder"]
-    for name in named:
-        check_variant(name, variant)
-    arms = [Row("", name, variant, seed=seed, continued=continued).arm for name in named]
-    arms += [arm for arm in wanted_trainings() if with_arms and arm[0] in named]
-    return list(dict.fromkeys(arms))
+    def readable(self, skip: bool) -> "Recipe":
+        """The same with the pictures that can be read; every file is opened once.
+
+        skip  leave out what cannot be read; otherwise raises UserError that names it
+        """
+        (contents, without), (styles, others) = (
+            readable_pictures(pictures, skip) for pictures in (self.contents, self.styles)
+        )
+        return replace(self, contents=contents, styles=styles, skipped=(*without, *others))
 
 
 class MethodObjective(Objective):
@@ -104,59 +100,115 @@ def start_from(method: Method, trained: dict[str, torch.Tensor]) -> list[str]:
     return sorted(own.keys() - same.keys())
 
 
-def _train_and_ship(
-    name: str,
-    method: Method,
-    contents: list[Picture],
-    styles: list[Picture],
-    skipped: list[str],
-    settings: Training,
-    seed: int,
-    facts: dict,
-    started: bool = False,
-    examples: Sequence[Picture] = (),
-    run_folder: str | None = None,
-) -> None:
+def train_arms(arms: Sequence[Arm], recipe: Recipe, skip_unreadable: bool = False) -> None:
+    """Train arms unless their weights are there, and first what they start from.
+
+    skip_unreadable  leave out pictures that cannot be read; run.json and the cards name them
+
+    Raises UserError, before the first step, for an arm that has nothing to train, settings that `check_settings`
+    refuses, and pictures that cannot be read.
+    """
+    for name in (arm.checkpoint(recipe.encoder) for arm in arms):
+        if has_card(name):
+            print(f"{name}: already in {card_file(name).parent}")
+    missing = missing_trainings(arms, recipe.encoder)
+    for arm in missing:
+        check_settings(recipe.settings(arm))
+    if missing:
+        recipe = recipe.readable(skip_unreadable)
+    for arm in missing:
+        _train_from_start(arm, recipe)
+    write_manifest()  # a command killed after a card was written has not written it
+
+
+def train_further(arm: Arm, recipe: Recipe, skip_unreadable: bool = False) -> None:
+    """Train an arm's shipped weights on, on pairs in another order, and put the result in their place.
+
+    skip_unreadable  as of `train_arms`
+
+    Raises UserError, before the first step, as `train_arms`, and for weights that are not there or that others are
+    stored as steps from.
+    """
+    name = arm.checkpoint(recipe.encoder)
+    card = model_card(name)
+    check_free(name, recipe.encoder)
+    check_settings(recipe.settings(arm))
+    recipe = recipe.readable(skip_unreadable)
+    method = build(arm.method, recipe.encoder, arm.variant).train()
+    fill_trained(method, load_checkpoint(name), name)
+    stage = {key: card[key] for key in ("sha256", "commit", "seconds", "settings", "data", "blended") if key in card}
+    earlier = [*card.get("earlier", []), stage]
+    facts = {key: card[key] for key in ("method", "variant", "start", "start_sha256", "fresh") if key in card}
+    facts |= {"seed": arm.seed, "earlier": earlier}
+    order = arm.seed + 1000 * len(earlier)  # the seed of the pairs, so that they do not come as they came before
+    run = replace(recipe.run(arm), name=f"{name}-from-{card['sha256'][:8]}", seed=order)
+    _train_and_ship(name, run, MethodObjective(method, started=True), facts, _stored_as(arm))
+
+
+def _train_from_start(arm: Arm, recipe: Recipe) -> None:
+    """Train an arm whose start is there."""
+    run = recipe.run(arm)
+    torch.manual_seed(arm.seed)
+    if arm == AUTOENCODER:
+        # Not the shared encoder. Who loads that first draws random numbers, so an arm would begin otherwise where this
+        # process has trained the auto-encoder before it.
+        encoder = load_encoder.__wrapped__(recipe.encoder)
+        method, facts = AutoEncoder(encoder).train(), {"method": arm.method}
+        examples = spread(run.contents, EXAMPLES) + spread(run.styles, EXAMPLES)
+    else:
+        method = build(arm.method, recipe.encoder, arm.variant).train()
+        facts = {"method": arm.method, "variant": arm.variant} | _start(method, arm, recipe.encoder)
+        examples = spread(run.contents, method.examples)
+    _train_and_ship(run.name, run, MethodObjective(method, arm.goes_on, examples), facts, _stored_as(arm))
+
+
+def _start(method: Method, arm: Arm, encoder: str) -> dict[str, Any]:
+    """Put the weights that an arm starts from into its method; returns what the card says of them."""
+    if arm.start is None:
+        return {}
+    name = arm.start.checkpoint(encoder)
+    weights, facts = load_checkpoint(name), {"start": name}
+    if arm.goes_on:
+        facts["fresh"] = start_from(method, weights)
+    else:
+        start_decoder(method.decoder, {key.removeprefix("decoder."): value for key, value in weights.items()})
+    return facts | {"start_sha256": model_card(name)["sha256"]}
+
+
+def _stored_as(arm: Arm) -> torch.dtype:
+    """What will be packed as steps from another's weights can be coarser."""
+    return torch.bfloat16 if arm.goes_on else torch.half
+
+
+def _train_and_ship(name: str, run: Run, objective: MethodObjective, facts: dict[str, Any], dtype: torch.dtype) -> None:
     """Train, and keep the weights.
 
-    facts       for the card
-    started     the method goes on from trained weights: nothing is set from data
-    examples    as of `MethodObjective`
-    run_folder  name of the run's folder; None is that of the weights
+    name   of the weights
+    facts  for their card
+    dtype  as which they are stored
     """
-    if settings.judge != "own":
-        method.judge_by(load_encoder(settings.judge))
-    run = train(
-        run_folder or name,
-        MethodObjective(method, started, examples),
-        contents,
-        styles,
-        settings,
-        seed,
-        at_checkpoint=lambda folder: draw_progress(folder, method, contents, styles, settings),
-        skipped=skipped,
-    )
-    final = torch.load(run / "final.pt", map_location="cpu", weights_only=True)["model"]
+    method = objective.method
+    if run.settings.judge != "own":
+        method.judge_by(load_encoder(run.settings.judge))
+    folder = train(run, objective, at_checkpoint=lambda folder: draw_progress(folder, method, run))
+    final = torch.load(folder / "final.pt", map_location="cpu", weights_only=True)["model"]
     state = {key.removeprefix("method."): value for key, value in final.items()}
     facts |= {
         "encoder": method.encoder.name,
         "encoder_sha256": encoder_hash(method.encoder),
-        "data": data_list(contents, styles, card_file(name).parent),
+        "data": data_list(run.contents, run.styles, card_file(name).parent),
     }
-    if skipped:
-        facts["skipped_unreadable"] = [files.printable(name) for name in skipped]
-    # What will be packed as steps from another's weights can be coarser.
-    print(f"shipped {ship(name, run, state, facts, torch.bfloat16 if 'fresh' in facts else torch.half)}")
+    if run.skipped:
+        facts["skipped_unreadable"] = [files.printable(name) for name in run.skipped]
+    print(f"shipped {ship(name, folder, state, facts, dtype)}")
 
 
 @torch.no_grad()
-def draw_progress(
-    folder: Path, method: Method, contents: list[Picture], styles: list[Picture], settings: Training
-) -> None:
+def draw_progress(folder: Path, method: Method, run: Run) -> None:
     """Write samples.png (four training pairs and their results) and losses.png into a run's folder."""
     lines = []
-    for content, style in zip(spread(contents, 4), spread(styles, 4), strict=False):
-        pair = [picture.tensor(settings.load)[None] for picture in (content, style)]
+    for content, style in zip(spread(run.contents, 4), spread(run.styles, 4), strict=False):
+        pair = [picture.tensor(run.settings.load)[None] for picture in (content, style)]
         lines.append([pair[0][0], pair[1][0], method(*pair)[0]])
     curve = [{key: value for key, value in row.items() if key != "rate"} for row in read_losses(folder)]
     for name, figure in (
@@ -165,116 +217,3 @@ def draw_progress(
     ):
         files.write_encoded(folder / f"{name}.png", figure.savefig)
         plots.close(figure)
-
-
-def train_arms(
-    method: str,
-    variant: str | None,
-    profile: str,
-    encoder: str | None,
-    seed: int,
-    content: list[str],
-    style: list[str],
-    continued: bool = False,
-    skip_unreadable: bool = False,
-    further: bool = False,
-    **changes: Any,
-) -> None:
-    """Train one arm, or all that the tables need, unless their weights are there, and first what they start from.
-
-    Default variants start their mirrored decoders from the shared auto-encoder. Other variants, and a default one that
-    is `continued`, go on from the method's default variant of seed 0.
-
-    method           a name as `method_name` takes it; "all"; or "autoencoder", which trains that shared start alone
-    skip_unreadable  leave out pictures that cannot be read; run.json and the card name them
-    further          train the arm's shipped weights on, on pairs in another order, and put the result in their place
-    changes          sizes of the arms' trainings, by the names of `Training`, that are not as in the profile
-
-    Raises UserError for an unknown method or variant, for less than one step, and, before the first step, for pictures
-    that cannot be read, and for weights to train on that are not there or that others are stored as steps from.
-    """
-    method = method_name(method, "autoencoder", "all")
-    if method == "all":
-        wanted = wanted_trainings()
-    elif method == "autoencoder":
-        wanted = []
-    else:
-        wanted = [Row("", method, variant, seed=seed, continued=continued).arm]
-    sizes = Profile.load(profile)
-    width = encoder or sizes.encoder
-    contents, styles = training_set("photograph", content), training_set("painting", style)
-    settings = [replace(sizes.train, **changes), sizes.ablation, sizes.autoencoder]
-    if any(part.steps < 1 or part.batch < 1 for part in settings):
-        raise UserError(f"steps and batch must be at least 1, got {changes}")
-    checked: list[tuple[list[Picture], list[Picture], list[str]]] = []
-
-    def readable() -> tuple[list[Picture], list[Picture], list[str]]:
-        """Both sets and the names left out; every file is opened once, before the first step of the first training."""
-        if not checked:
-            (photographs, without), (paintings, others) = (
-                readable_pictures(pictures, skip_unreadable) for pictures in (contents, styles)
-            )
-            checked.append((photographs, paintings, [*without, *others]))
-        return checked[0]
-
-    def make(arm: str, reading: str, seed: int, continued: bool) -> str:
-        name = run_name(arm, reading, width, seed, continued)
-        if has_card(name):
-            print(f"{name}: already in {card_file(name).parent}")
-            return name
-        default = default_variant(arm)
-        start = make(arm, default, 0, False) if continued or reading != default else None
-        torch.manual_seed(seed)
-        model, facts = build(arm, width, reading).train(), {"method": arm, "variant": reading}
-        if parameter_count(model) == 0:
-            raise UserError(f"{arm} has no parameters to train in its variant {reading}; use it as it is")
-        if start:
-            facts |= {"start": start, "fresh": start_from(model, load_checkpoint(start))}
-        elif model.mirrored:
-            start_decoder(model.decoder, decoder())
-            facts["start"] = autoencoder
-        if "start" in facts:
-            facts["start_sha256"] = model_card(facts["start"])["sha256"]
-        settings = replace(sizes.ablation if start else sizes.train, **changes)
-        examples = spread(readable()[0], model.examples)
-        _train_and_ship(name, model, *readable(), settings, seed, facts, start is not None, examples)
-        return name
-
-    def make_further(arm: str, reading: str, seed: int, continued: bool) -> None:
-        name = run_name(arm, reading, width, seed, continued)
-        card, model = model_card(name), build(arm, width, reading).train()
-        check_free(name, width)
-        fill_trained(model, load_checkpoint(name), name)
-        stage = {
-            key: card[key] for key in ("sha256", "commit", "seconds", "settings", "data", "blended") if key in card
-        }
-        earlier = [*card.get("earlier", []), stage]
-        facts = {key: card[key] for key in ("method", "variant", "start", "start_sha256", "fresh") if key in card}
-        order = seed + 1000 * len(earlier)  # the seed of the pairs, so that they do not come as they came before
-        _train_and_ship(
-            name,
-            model,
-            *readable(),
-            replace(sizes.ablation if continued or reading != default_variant(arm) else sizes.train, **changes),
-            order,
-            facts | {"seed": seed, "earlier": earlier},
-            started=True,
-            run_folder=f"{name}-from-{card['sha256'][:8]}",
-        )
-
-    def decoder() -> dict[str, torch.Tensor]:
-        if not has_card(autoencoder):
-            photographs, paintings, skipped = readable()
-            examples = spread(photographs, EXAMPLES) + spread(paintings, EXAMPLES)
-            model, facts = AutoEncoder(load_encoder(width)).train(), {"method": "autoencoder"}
-            _train_and_ship(
-                autoencoder, model, photographs, paintings, skipped, sizes.autoencoder, 0, facts, examples=examples
-            )
-        return {key.removeprefix("decoder."): value for key, value in load_checkpoint(autoencoder).items()}
-
-    autoencoder = f"autoencoder-{width}"
-    if method == "autoencoder":
-        decoder()
-    for arm in wanted:
-        (make_further if further else make)(*arm)
-    write_manifest()  # a command killed after a card was written has not written it

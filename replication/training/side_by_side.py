@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
 
 from .. import files
-from ..methods import METHODS, default_variant
-from ..weights.shipped import has_card, run_name, write_manifest
+from ..weights.shipped import write_manifest
+from .arms import AUTOENCODER, Arm, missing_trainings
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Job:
 
     name   of its run and its checkpoint
     words  of the `train` command that say which it is
-    needs  names of the trainings whose weights it starts from
+    needs  names of the trainings whose weights it starts from, those that are trained with it
     """
 
     name: str
@@ -33,33 +36,20 @@ class Job:
     needs: tuple[str, ...] = ()
 
 
-def training_jobs(arms: Sequence[tuple[str, str, int, bool]], encoder: str) -> list[Job]:
-    """What has to be trained for these arms, (method, variant, seed, continued), with what they start from."""
-    found: dict[str, Job] = {}
+def training_jobs(arms: Sequence[Arm], encoder: str) -> list[Job]:
+    """What has to be trained for these arms, with what they start from. Raises UserError as `missing_trainings`."""
+    missing = missing_trainings(arms, encoder)
+    return [
+        Job(arm.checkpoint(encoder), _words(arm), (arm.start.checkpoint(encoder),) if arm.start in missing else ())
+        for arm in missing
+    ]
 
-    def add(method: str, variant: str, seed: int, continued: bool) -> str:
-        name, default = run_name(method, variant, encoder, seed, continued), default_variant(method)
-        if name in found or has_card(name):
-            return name
-        if continued or variant != default:
-            needs = (add(method, default, 0, False),)
-        elif METHODS[method].mirrored:
-            needs = (autoencoder(),)
-        else:
-            needs = ()
-        words = ("--method", method, "--variant", variant, "--seed", str(seed), *["--continued"] * continued)
-        found[name] = Job(name, words, needs)
-        return name
 
-    def autoencoder() -> str:
-        name = f"autoencoder-{encoder}"
-        if not has_card(name):
-            found.setdefault(name, Job(name, ("--method", "autoencoder")))
-        return name
-
-    for arm in arms:
-        add(*arm)
-    return list(found.values())
+def _words(arm: Arm) -> tuple[str, ...]:
+    words = ("--method", arm.method)
+    if arm != AUTOENCODER:
+        words += ("--variant", arm.variant, "--seed", str(arm.seed))
+    return words + ("--continued",) * arm.continued
 
 
 def command(job: Job, options: Sequence[str]) -> list[str]:
@@ -67,7 +57,7 @@ def command(job: Job, options: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "replication", "train", *job.words, *options]
 
 
-def run_side_by_side(
+def train_side_by_side(
     jobs: Sequence[Job], at_once: int, options: Sequence[str], tell: Callable[[str], None] = print
 ) -> list[str]:
     """Run trainings in processes; returns the names of those that failed, or whose start failed.
@@ -81,56 +71,67 @@ def run_side_by_side(
     """
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
-    waiting, failed, done = list(jobs), [], 0
-    running: dict[str, tuple[subprocess.Popen, float]] = {}
-    logs = files.build_dir() / "train"
-    logs.mkdir(parents=True, exist_ok=True)
+    ready: list[Job] = []
+    running: dict[Future, tuple[Job, subprocess.Popen, float]] = {}
+    outcomes: dict[str, bool] = {}
+    by_name = {job.name: job for job in jobs}
+    sorter = TopologicalSorter({job: [by_name[need] for need in job.needs] for job in jobs})
+    sorter.prepare()
 
-    def say(name: str, what: str) -> None:
-        nonlocal done
-        done += 1
-        tell(f"[{done}/{len(jobs)}] {name}: {what}")
+    def end(job: Job, trained: bool, what: str) -> None:
+        outcomes[job.name] = trained
+        sorter.done(job)
+        tell(f"[{len(outcomes)}/{len(jobs)}] {job.name}: {what}")
 
-    def start(job: Job) -> None:
-        with open(logs / f"{job.name}.log", "ab") as log:
-            running[job.name] = (
-                subprocess.Popen(command(job, options), stdout=log, stderr=subprocess.STDOUT, env=environment),
-                time.monotonic(),
-            )
+    with _raised_when_terminated(), ThreadPoolExecutor(at_once) as pool:
+        try:
+            while sorter.is_active():
+                ready = sorted([*ready, *sorter.get_ready()], key=jobs.index)
+                for job in list(ready):
+                    if not all(outcomes[need] for need in job.needs):
+                        ready.remove(job)
+                        end(job, False, f"not trained: {' and '.join(job.needs)} failed")
+                    elif len(running) < at_once:
+                        ready.remove(job)
+                        process = _start(job, options, environment)
+                        running[pool.submit(process.wait)] = job, process, time.monotonic()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job, _, since = running.pop(future)
+                    if future.result():
+                        end(job, False, f"failed: {_last_line(_log(job))}")
+                    else:
+                        end(job, True, f"trained in {time.monotonic() - since:.0f} s")
+        finally:
+            for _, process, _ in running.values():
+                process.terminate()  # leaving the pool waits for its end
+    write_manifest()  # processes that ended together may have written it without each other's weights
+    return [name for name, trained in outcomes.items() if not trained]
+
+
+@contextmanager
+def _raised_when_terminated() -> Iterator[None]:
+    """Inside, a terminating signal is a SystemExit."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        while waiting or running:
-            for job in list(waiting):
-                unmet = {need for need in job.needs if any(need == other.name for other in waiting) or need in running}
-                if set(job.needs) & set(failed):
-                    waiting.remove(job)
-                    failed.append(job.name)
-                    say(job.name, f"not trained: {' and '.join(job.needs)} failed")
-                elif not unmet and len(running) < at_once:
-                    waiting.remove(job)
-                    start(job)
-            for name, (process, since) in list(running.items()):
-                if process.poll() is None:
-                    continue
-                del running[name]
-                if process.returncode:
-                    failed.append(name)
-                    say(name, f"failed: {_last_line(logs / f'{name}.log')}")
-                else:
-                    say(name, f"trained in {time.monotonic() - since:.0f} s")
-            time.sleep(0.2)
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.wait()
-    write_manifest()  # processes that ended together may have written it without each other's weights
-    return failed
+
+
+def _log(job: Job) -> Path:
+    """Where what its process prints is kept."""
+    return files.build_dir() / "train" / f"{job.name}.log"
+
+
+def _start(job: Job, options: Sequence[str], environment: dict[str, str]) -> subprocess.Popen:
+    path = _log(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as log:
+        return subprocess.Popen(command(job, options), stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
 def _last_line(log: Path) -> str:

@@ -39,7 +39,7 @@ from ..nn.encoder import (
 from ..nn.layers import fit_convolution
 from ..profiles import Training
 from ..provenance import provenance
-from .loop import Objective, train
+from .loop import Objective, Run, train
 from .ship import data_list, ship
 
 # Of the encoder `half`. The shipped student had 4000 steps of batch 4, see its card.
@@ -171,10 +171,11 @@ def make_student(name: str, contents: list[Picture], styles: list[Picture], sett
     images = [p.tensor(192) for p in spread(contents, 60) + spread(styles, 60)]
     kept = choose_channels(teacher, images, STUDENTS[name])
     student, scales = refit(teacher, images, kept)
-    run = train(f"encoder-{name}", Distillation(teacher, student, kept, scales), contents, styles, settings)
+    run = Run(f"encoder-{name}", contents, styles, settings)
+    folder = train(run, Distillation(teacher, student, kept, scales))
     facts = {
         "method": "distillation of VGG-19",
         "teacher_sha256": encoder_hash(teacher),
         "data": data_list(contents, styles),
     }
-    ship(f"encoder-{name}", run, student.layers.state_dict(), facts)
+    ship(run.name, folder, student.layers.state_dict(), facts)

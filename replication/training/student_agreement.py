@@ -24,7 +24,10 @@ from ..nn.state import read_state
 
 @torch.inference_mode()
 def statistics_distances(encoder: Encoder, images: Sequence[Tensor]) -> dict[str, np.ndarray]:
-    """Style distance of every pair of images at each tap: MSE of means plus MSE of deviations, each (pairs,)."""
+    """Style distance of every pair of images at each tap, each (pairs,).
+
+    It is the squared distance of the channels' means plus that of their deviations, summed over the channels.
+    """
     vectors: dict[str, list[Tensor]] = {tap: [] for tap in TAPS}
     for image in images:
         for tap, features in encoder(image[None]).items():
@@ -54,18 +57,18 @@ def match_agreement(
     Returns the share of content positions whose student match is the teacher's first, among its first five, among its
     first one per cent; and the mean relative rank (0 best, 0.5 chance).
     """
-    ranks, count = [], 0
+    ranks, relative = [], []
     for content, style in pairs:
         teacher, student = (_similarity(encoder, content, style, tap) for encoder in (a, b))
         chosen = teacher.gather(1, student.argmax(dim=1, keepdim=True))
-        ranks.append((teacher > chosen).sum(dim=1))
-        count = teacher.shape[1]
-    rank = torch.cat(ranks).double()
+        ranks.append((teacher > chosen).sum(dim=1).double())
+        relative.append(ranks[-1] / teacher.shape[1])
+    rank, share = torch.cat(ranks), torch.cat(relative)
     return {
         "first": float((rank == 0).double().mean()),
         "among first 5": float((rank < 5).double().mean()),
-        "among first 1 %": float((rank < 0.01 * count).double().mean()),
-        "mean relative rank": float(rank.mean() / count),
+        "among first 1 %": float((share < 0.01).double().mean()),
+        "mean relative rank": float(share.mean()),
     }
 
 

@@ -14,7 +14,7 @@ from replication.methods import METHODS
 from replication.metrics.registry import SUBSTITUTES
 from replication.papers.printed import printed_numbers
 from replication.papers.rows import TABLES, Row, missing_rows
-from replication.training.runs import wanted_trainings
+from replication.training.arms import wanted_trainings
 
 
 def frame() -> pd.DataFrame:

@@ -21,7 +21,7 @@ from replication.methods.base import parameter_count
 from replication.methods.mixing import stylise_with_several
 from replication.papers.rows import REFERENCES, TABLES, method_rows, table
 from replication.running.notebook_states import _fixed_key
-from replication.training.runs import wanted_trainings
+from replication.training.arms import wanted_trainings
 from replication.weights.shipped import card_files, model_card, pretrained, shipped_names, shipped_network
 
 TRAINED = """

@@ -17,13 +17,13 @@ from replication.evaluation.grid import measure_grid
 from replication.methods.adain import AdaIN
 from replication.papers.rows import Row
 from replication.profiles import Profile
-from replication.training.loop import train
+from replication.training.loop import Run, train
 from replication.training.runs import MethodObjective
 
 sizes = Profile.load("smoke")
 torch.manual_seed(0)
 photographs, paintings = (training_set(kind, ["builtin"]) for kind in ("photograph", "painting"))
-train("run", MethodObjective(AdaIN(tiny_encoder())), photographs, paintings, sizes.train)
+train(Run("run", photographs, paintings, sizes.train), MethodObjective(AdaIN(tiny_encoder())))
 cells = measure_grid([Row("AdaIN", "adain")], sizes)
 assert len(cells) == sizes.contents * sizes.styles
 """
@@ -53,7 +53,7 @@ from helpers.networks import tiny_encoder
 from replication.data.images import training_set
 from replication.methods.adain import AdaIN
 from replication.profiles import Profile
-from replication.training.loop import train
+from replication.training.loop import Run, train
 from replication.training.runs import MethodObjective
 
 photographs, paintings = (training_set(kind, ["builtin"]) for kind in ("photograph", "painting"))
@@ -63,7 +63,7 @@ for name, stop in (("whole", None), ("stopped", 2), ("stopped", None)):
     torch.manual_seed(0)
     objective = MethodObjective(AdaIN(tiny_encoder()))
     objective.register_forward_hook(lambda *_: steps.append(name))
-    train(name, objective, photographs, paintings, settings, stop_after=stop)
+    train(Run(name, photographs, paintings, settings), objective, stop_after=stop)
 assert steps == ["whole"] * 4 + ["stopped"] * 4, steps  # beginning anew would give the same weights
 """
 

@@ -17,13 +17,17 @@ import sys
 from pathlib import Path
 import torch
 from replication import files
-from replication.training import runs
+from replication.data.images import read_folder_of_pictures
+from replication.profiles import Profile
+from replication.training.arms import Arm
+from replication.training.runs import Recipe, train_arms
 
 torch.set_num_threads(1)
 files.CHECKPOINTS = Path(sys.argv[1])
 files.CHECKPOINTS.mkdir(exist_ok=True)
 print("begins", flush=True)
-runs.train_arms("adain", None, "smoke", None, 0, [sys.argv[2]], [sys.argv[2]], batch=2)
+pictures = read_folder_of_pictures(Path(sys.argv[2]))
+train_arms([Arm("adain", "code")], Recipe(Profile.load("smoke"), "student", pictures, pictures, {"batch": 2}))
 """
 
 

@@ -2,7 +2,9 @@
 
 import fcntl
 import json
+import lzma
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,24 +13,28 @@ from accelerate.state import AcceleratorState
 from helpers import models
 from helpers.networks import tiny_encoder
 from PIL import Image
+from safetensors.torch import load
 
 from replication import build, files
+from replication.__main__ import main
 from replication.data.images import read_folder_of_pictures
 from replication.errors import UserError
 from replication.methods import METHODS
 from replication.methods.adaattn import SkipDecoder
 from replication.methods.adain import AdaIN
 from replication.methods.base import Method
-from replication.nn.encoder import Encoder
+from replication.nn.encoder import Encoder, load_encoder
 from replication.nn.layers import decoder
 from replication.nn.state import trained_state
 from replication.profiles import Profile
 from replication.training import readable
+from replication.training.arms import Arm, wanted_arms, wanted_trainings
 from replication.training.autoencoder import AutoEncoder, mirror, start_decoder
-from replication.training.loop import Objective, Pairs, one_cycle, read_losses, read_run, train, usable_precision
+from replication.training.loop import Objective, Pairs, Run, one_cycle, read_losses, read_run, train, usable_precision
 from replication.training.readable import readable_pictures
-from replication.training.runs import MethodObjective, start_from, train_arms, wanted_trainings
+from replication.training.runs import MethodObjective, Recipe, start_from, train_arms, train_further
 from replication.training.ship import ship
+from replication.training.side_by_side import training_jobs
 from replication.weights.shipped import (
     fill_trained,
     load_checkpoint,
@@ -41,6 +47,7 @@ from replication.weights.shipped import (
 )
 
 SETTINGS = replace(Profile.load("smoke").train, steps=6, checkpoint_every=2, crop=32, load=40)
+ADAIN = Arm("adain", "code")
 
 
 @pytest.fixture
@@ -53,9 +60,19 @@ def pictures(tmp_path):
     return read_folder_of_pictures(tmp_path / "content"), read_folder_of_pictures(tmp_path / "style")
 
 
+def recipe(folder: Path, **changes) -> Recipe:
+    """Smallest trainings on the pictures in a folder of `pictures`."""
+    sets = (read_folder_of_pictures(folder / kind) for kind in ("content", "style"))
+    return Recipe(Profile.load("smoke"), "student", *sets, changes)
+
+
 def objective() -> Objective:
     torch.manual_seed(3)
     return MethodObjective(AdaIN(tiny_encoder()))
+
+
+def stored_types(name: str) -> set[torch.dtype]:
+    return {tensor.dtype for tensor in load(lzma.decompress(weights_file(name).read_bytes())).values()}
 
 
 def weights(run) -> dict[str, torch.Tensor]:
@@ -66,13 +83,23 @@ def weights(run) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 5])
 def test_a_killed_run_ends_bit_equal(killed_at, of_weights, pictures, build_folder):
     settings = replace(SETTINGS, **of_weights)
-    whole = train("whole", objective(), *pictures, settings)
-    train("killed", objective(), *pictures, settings, stop_after=killed_at)
+    whole = train(Run("whole", *pictures, settings), objective())
+    train(Run("killed", *pictures, settings), objective(), stop_after=killed_at)
     assert not (build_folder / "train/killed/final.pt").exists()
-    resumed = train("killed", objective(), *pictures, settings)
+    resumed = train(Run("killed", *pictures, settings), objective())
     first, second = weights(whole), weights(resumed)
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     assert read_losses(whole) == read_losses(resumed) and [row["step"] for row in read_losses(whole)] == list(range(6))
+
+
+def test_a_kill_between_losses_and_checkpoint_leaves_no_step_twice(pictures, build_folder):
+    folder = train(Run("a", *pictures, SETTINGS), objective(), stop_after=4)
+    first = read_losses(folder)
+    checkpoint = (folder / "checkpoint.pt").read_bytes()
+    train(Run("a", *pictures, SETTINGS), objective())
+    (folder / "checkpoint.pt").write_bytes(checkpoint)
+    train(Run("a", *pictures, SETTINGS), objective())
+    assert [row["step"] for row in read_losses(folder)] == list(range(6)) and read_losses(folder)[:4] == first
 
 
 def test_averaged_weights_are_the_mean_of_those_after_the_last_steps(pictures, build_folder):
@@ -82,7 +109,7 @@ def test_averaged_weights_are_the_mean_of_those_after_the_last_steps(pictures, b
         after.append(torch.load(folder / "checkpoint.pt", weights_only=True)["model"])
 
     settings = replace(SETTINGS, averaged=0.5, schedule="constant", checkpoint_every=1)
-    found = weights(train("mean", objective(), *pictures, settings, at_checkpoint=keep))
+    found = weights(train(Run("mean", *pictures, settings), objective(), at_checkpoint=keep))
     assert found.keys() == after[-1].keys()
     for key, value in found.items():
         expected = torch.stack([state[key].double() for state in after[3:]]).mean(0)
@@ -95,19 +122,52 @@ def test_averaged_weights_are_the_mean_of_those_after_the_last_steps(pictures, b
 
 def test_a_share_of_the_start_stays_in_the_weights(pictures, build_folder):
     start = trained_state(objective())
-    end = weights(train("end", objective(), *pictures, SETTINGS))
-    found = weights(train("kept", objective(), *pictures, replace(SETTINGS, kept=0.25)))
+    end = weights(train(Run("end", *pictures, SETTINGS), objective()))
+    found = weights(train(Run("kept", *pictures, replace(SETTINGS, kept=0.25)), objective()))
     assert found.keys() == start.keys()
     for key, value in found.items():
         torch.testing.assert_close(value, 0.75 * end[key] + 0.25 * start[key])
     assert not all(torch.equal(value, end[key]) for key, value in found.items())
 
 
+class Prepared(Objective):
+    """Weights that are set from the first batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(4))
+
+    def prepare(self, content):
+        with torch.no_grad():
+            self.weight.fill_(5.0)
+
+    def forward(self, content, style, step):
+        return {"loss": (self.weight - content.mean()).square().sum()}
+
+
+def test_the_share_is_of_the_weights_as_they_were_prepared(pictures, build_folder):
+    """In a resumed run too, which does not prepare them again."""
+    settings = replace(SETTINGS, learning_rate=0.1)
+    end = weights(train(Run("end", *pictures, settings), Prepared()))["weight"]
+    kept = replace(settings, kept=0.25)
+    whole = weights(train(Run("whole", *pictures, kept), Prepared()))["weight"]
+    assert not torch.equal(end, torch.full((4,), 5.0))
+    torch.testing.assert_close(whole, 0.75 * end + 0.25 * 5.0)
+    folder = train(Run("killed", *pictures, kept), Prepared(), stop_after=3)
+    assert torch.equal(weights(train(Run("killed", *pictures, kept), Prepared()))["weight"], whole)
+    assert "start" not in torch.load(build_folder / "train/end/checkpoint.pt", weights_only=True)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    del state["start"]
+    torch.save(state, folder / "checkpoint.pt")
+    with pytest.raises(UserError, match="without the weights called start; remove it"):
+        train(Run("killed", *pictures, kept), Prepared())
+
+
 @pytest.mark.parametrize("name", ["averaged", "kept"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 def test_shares_of_weights_lie_between_0_and_1(name, value, pictures, build_folder):
     with pytest.raises(UserError, match=f"{name} is a fraction"):
-        train("a", objective(), *pictures, replace(SETTINGS, **{name: value}))
+        train(Run("a", *pictures, replace(SETTINGS, **{name: value})), objective())
 
 
 @pytest.mark.parametrize("name", ["stytr2", "mccnet", "manet", "artflow"])
@@ -119,10 +179,10 @@ def test_noise_dropout_permutations_and_buffers_survive_a_kill(name, pictures, b
         return MethodObjective(METHODS[name](tiny_encoder()))
 
     settings = replace(SETTINGS, steps=4)
-    whole = train("whole", made(), *pictures, settings)
-    train("killed", made(), *pictures, settings, stop_after=3)
+    whole = train(Run("whole", *pictures, settings), made())
+    train(Run("killed", *pictures, settings), made(), stop_after=3)
     torch.manual_seed(99)
-    killed = weights(train("killed", made(), *pictures, settings))
+    killed = weights(train(Run("killed", *pictures, settings), made()))
     assert all(torch.equal(value, killed[key]) for key, value in weights(whole).items())
     if name == "artflow":
         state = weights(whole)
@@ -139,11 +199,11 @@ def test_a_judged_run_survives_a_kill(pictures, build_folder):
         return run
 
     settings = replace(SETTINGS, steps=4)
-    whole = train("whole", made(), *pictures, settings)
-    train("killed", made(), *pictures, settings, stop_after=3)
+    whole = train(Run("whole", *pictures, settings), made())
+    train(Run("killed", *pictures, settings), made(), stop_after=3)
     stored = torch.load(build_folder / "train/killed/checkpoint.pt", weights_only=True)["model"]
-    killed = weights(train("killed", made(), *pictures, settings))
-    plain = weights(train("plain", objective(), *pictures, settings))
+    killed = weights(train(Run("killed", *pictures, settings), made()))
+    plain = weights(train(Run("plain", *pictures, settings), objective()))
     assert stored.keys() == killed.keys() == plain.keys()
     assert all(torch.equal(value, killed[key]) for key, value in weights(whole).items())
     assert any(not torch.equal(value, plain[key]) for key, value in weights(whole).items())
@@ -164,10 +224,10 @@ def test_the_mirror_is_fitted_once(pictures, build_folder, monkeypatch):
         return MethodObjective(AutoEncoder(tiny_encoder()), examples=pictures[0])
 
     settings = replace(SETTINGS, steps=4)
-    whole = weights(train("whole", made(), *pictures, settings))
+    whole = weights(train(Run("whole", *pictures, settings), made()))
     assert len(fitted) == 1
-    train("killed", made(), *pictures, settings, stop_after=3)
-    killed = weights(train("killed", made(), *pictures, settings))
+    train(Run("killed", *pictures, settings), made(), stop_after=3)
+    killed = weights(train(Run("killed", *pictures, settings), made()))
     assert len(fitted) == 2 and all(torch.equal(value, killed[key]) for key, value in whole.items())
 
 
@@ -194,11 +254,11 @@ def test_a_run_says_in_which_precision_it_was_trained(pictures, build_folder, mo
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     torch.manual_seed(3)
     method = METHODS["adain"](tiny_encoder())
-    folder = train("moved", MethodObjective(method), *pictures, settings, stop_after=1)
+    folder = train(Run("moved", *pictures, settings), MethodObjective(method), stop_after=1)
     assert read_run(folder)["precision"] == "no"
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    train("moved", MethodObjective(method), *pictures, settings)
+    train(Run("moved", *pictures, settings), MethodObjective(method))
     assert len(read_losses(folder)) == 2
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -214,8 +274,8 @@ def test_every_step_draws_anew(pictures, build_folder):
             return {"loss": self.weight.square().sum()}
 
     first, second = Noisy(), Noisy()
-    train("a", first, *pictures, SETTINGS)
-    train("b", second, *pictures, SETTINGS, seed=1)
+    train(Run("a", *pictures, SETTINGS), first)
+    train(Run("b", *pictures, SETTINGS, seed=1), second)
     assert len({*first.drawn, *second.drawn}) == 12
 
 
@@ -223,7 +283,7 @@ def test_shipped_flow_keeps_its_permutations(pictures, build_folder, tmp_path, m
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
     torch.manual_seed(3)
     method = METHODS["artflow"](tiny_encoder())
-    run = train("artflow-adain-tiny-seed0", MethodObjective(method), *pictures, replace(SETTINGS, steps=2))
+    run = train(Run("artflow-adain-tiny-seed0", *pictures, replace(SETTINGS, steps=2)), MethodObjective(method))
     state = {key.removeprefix("method."): value for key, value in weights(run).items()}
     ship("artflow-adain-tiny-seed0", run, state, {"method": "artflow"})
     torch.manual_seed(4)
@@ -247,18 +307,18 @@ def test_a_term_behind_a_gate_is_in_the_card(pictures, build_folder, tmp_path, m
             return loss | ({"gated": self.weight.square().sum()} if step > 3 else {})
 
     monkeypatch.setattr(files, "CHECKPOINTS", tmp_path / "checkpoints")
-    run = train("gated", Gated(), *pictures, SETTINGS)
+    run = train(Run("gated", *pictures, SETTINGS), Gated())
     ship("gated", run, weights(run), {})
     curve = model_card("gated")["loss_curve"]
     assert [row["gated"] > 0 for row in curve] == [False] * 4 + [True] * 2
 
 
 def test_another_seed_is_another_run(pictures, build_folder):
-    run = train("a", objective(), *pictures, SETTINGS)
-    other = train("b", objective(), *pictures, SETTINGS, seed=1)
+    run = train(Run("a", *pictures, SETTINGS), objective())
+    other = train(Run("b", *pictures, SETTINGS, seed=1), objective())
     assert any(not torch.equal(weights(run)[key], weights(other)[key]) for key in weights(run))
     with pytest.raises(UserError, match="other settings, data or seed"):
-        train("a", objective(), *pictures, SETTINGS, seed=1)
+        train(Run("a", *pictures, SETTINGS, seed=1), objective())
 
 
 def test_two_commands_do_not_train_in_one_folder(pictures, build_folder):
@@ -267,19 +327,19 @@ def test_two_commands_do_not_train_in_one_folder(pictures, build_folder):
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process trains in"):
-            train("run", objective(), *pictures, SETTINGS)
+            train(Run("run", *pictures, SETTINGS), objective())
         assert not (folder / "run.json").exists()
-    train("run", objective(), *pictures, SETTINGS)
+    train(Run("run", *pictures, SETTINGS), objective())
     assert (folder / "final.pt").is_file()
 
 
 def test_damage_is_named(pictures, build_folder):
-    train("a", objective(), *pictures, SETTINGS, stop_after=4)
+    train(Run("a", *pictures, SETTINGS), objective(), stop_after=4)
     path = build_folder / "train/a/checkpoint.pt"
     whole = path.read_bytes()
     path.write_bytes(whole[:500])
     with pytest.raises(UserError, match="checkpoint.pt is damaged"):
-        train("a", objective(), *pictures, SETTINGS)
+        train(Run("a", *pictures, SETTINGS), objective())
 
 
 class Broken(Objective):
@@ -293,10 +353,10 @@ class Broken(Objective):
 
 def test_a_loss_that_is_not_finite_stops_the_run(pictures, build_folder):
     with pytest.raises(UserError, match="not finite at step 3"):
-        train("a", Broken(), *pictures, SETTINGS)
+        train(Run("a", *pictures, SETTINGS), Broken())
     assert torch.load(build_folder / "train/a/checkpoint.pt", weights_only=True)["step"] == 2
     with pytest.raises(UserError, match="no published schedule"):
-        train("b", Broken(), *pictures, replace(SETTINGS, schedule="published"))
+        train(Run("b", *pictures, replace(SETTINGS, schedule="published")), Broken())
 
 
 def test_pairs_depend_on_seed_and_index_alone(pictures):
@@ -316,9 +376,11 @@ def test_every_image_is_seen_once_an_epoch(pictures, monkeypatch):
     monkeypatch.setattr(
         pairs, "_image", lambda which, index: (seen.append((which, int(index))), image(which, index))[1]
     )
-    for i in range(6):
-        pairs[i]
-    assert sorted(seen) == sorted([(which, index) for which in (0, 1) for index in range(3)] * 2)
+    for epoch in range(2):
+        seen.clear()
+        for i in range(3):
+            pairs[3 * epoch + i]
+        assert sorted(seen) == [(which, index) for which in (0, 1) for index in range(3)]
 
 
 def test_one_cycle_rises_and_falls():
@@ -356,8 +418,7 @@ def shelf(tmp_path, monkeypatch):
 
 
 def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path, capsys):
-    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
-    train_arms("adain", None, "smoke", None, 0, *folders)
+    train_arms([ADAIN], recipe(tmp_path))
     name = "adain-code-student-seed0"
     assert all(
         (build_folder / "train" / name / f"{picture}.png").stat().st_size > 1000 for picture in ("samples", "losses")
@@ -373,7 +434,7 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     for key, value in model.named_parameters():
         if key.startswith("decoder"):
             assert torch.allclose(value, state[f"method.{key}"], rtol=1e-3, atol=1e-4), key
-    train_arms("adain", None, "smoke", None, 0, *folders)
+    train_arms([ADAIN], recipe(tmp_path))
     assert "already in" in capsys.readouterr().out
     path = weights_file(name)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -387,14 +448,14 @@ def test_training_ships_weights_and_card(pictures, build_folder, shelf, tmp_path
     assert json.loads((shelf / "autoencoder-student.json").read_text())["method"] == "autoencoder"
 
 
-def test_shipped_weights_are_trained_further(pictures, build_folder, shelf, tmp_path):
-    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
+def test_shipped_weights_are_trained_further(pictures, build_folder, shelf, tmp_path, capsys):
     name = "adain-code-student-seed0"
-    with pytest.raises(UserError, match=f"no checkpoint '{name}'"):
-        train_arms("adain", None, "smoke", None, 0, *folders, further=True)
-    train_arms("adain", None, "smoke", None, 0, *folders)
+    words = ["--content", str(tmp_path / "content"), "--style", str(tmp_path / "style")]
+    assert main(["train", "--method", "adain", "--further", "--profile", "smoke", *words]) == 2
+    assert f"no checkpoint '{name}'" in capsys.readouterr().err
+    train_arms([ADAIN], recipe(tmp_path))
     first, weights = model_card(name), load_checkpoint(name)
-    train_arms("adain", None, "smoke", None, 0, *folders, steps=6, further=True)
+    train_further(ADAIN, recipe(tmp_path, steps=6))
     second = model_card(name)
     assert second["earlier"] == [{key: first[key] for key in ("sha256", "commit", "seconds", "settings", "data")}]
     assert all(second[key] == first[key] for key in ("seed", "start", "start_sha256"))
@@ -414,7 +475,7 @@ def test_shipped_weights_are_trained_further(pictures, build_folder, shelf, tmp_
     files.write_json(shelf / f"{heir['name']}.json", heir)
     weights_file(heir["name"]).write_bytes(weights_file(name).read_bytes())
     with pytest.raises(UserError, match="continued.* cannot be read without .* train them again after it"):
-        train_arms("adain", None, "smoke", None, 0, *folders, further=True)
+        train_further(ADAIN, recipe(tmp_path))
 
 
 def test_the_profile_names_who_judges(pictures, build_folder, shelf, tmp_path, monkeypatch):
@@ -428,7 +489,7 @@ def test_the_profile_names_who_judges(pictures, build_folder, shelf, tmp_path, m
         judge_by(method, encoder)
 
     monkeypatch.setattr(Method, "judge_by", noted)
-    train_arms("adain", None, "smoke", None, 0, [str(tmp_path / "content")], [str(tmp_path / "style")])
+    train_arms([ADAIN], recipe(tmp_path))
     assert judges == [("AdaIN", "half")]
     card = model_card("adain-code-student-seed0")
     assert card["settings"]["judge"] == "half" and card["encoder"] == "student"
@@ -437,10 +498,14 @@ def test_the_profile_names_who_judges(pictures, build_folder, shelf, tmp_path, m
 
 
 def test_the_auto_encoder_can_be_trained_alone(pictures, build_folder, shelf, tmp_path):
-    train_arms("autoencoder", None, "smoke", None, 0, [str(tmp_path / "content")], [str(tmp_path / "style")])
+    arms = wanted_arms(["autoencoder"], None, 0, False)
+    load_encoder.cache_clear()
+    train_arms(arms, recipe(tmp_path))
+    assert load_encoder.cache_info().misses == 0, "what the next arm draws depends on who loads the encoder"
     assert sorted(path.stem for path in shelf.glob("*.json")) == ["autoencoder-student"]
+    assert [job.words for job in training_jobs(arms, "vgg19")] == [("--method", "autoencoder")]
     with pytest.raises(UserError, match="autoencoder or all"):
-        train_arms("autoencoders", None, "smoke", None, 0, ["builtin"], ["builtin"])
+        wanted_arms(["autoencoders"], None, 0, False)
 
 
 def test_autoencoder_losses_vanish_at_perfection(monkeypatch):
@@ -459,9 +524,7 @@ def test_every_shipped_method_is_an_arm():
 
 
 def test_ablation_arms_go_on_from_the_trained_method(pictures, build_folder, shelf, tmp_path):
-    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
-    train_arms("datnet", "spatial", "smoke", None, 1, *folders)
-    train_arms("datnet", None, "smoke", None, 0, *folders, continued=True)
+    train_arms([Arm("datnet", "spatial", seed=1), Arm("datnet", "full", continued=True)], recipe(tmp_path))
     full, spatial, continued = (
         model_card(f"datnet-{name}")
         for name in ("full-student-seed0", "spatial-student-seed1", "full-continued-student-seed0")
@@ -474,6 +537,11 @@ def test_ablation_arms_go_on_from_the_trained_method(pictures, build_folder, she
         and spatial["seed"] == 1
         and spatial["fresh"] == continued["fresh"] == []
     )
+    # What goes on from another's weights is coarser.
+    assert stored_types(full["name"]) == {torch.half}
+    assert stored_types(spatial["name"]) == stored_types(continued["name"]) == {torch.bfloat16}
+    train_further(Arm("datnet", "spatial", seed=1), recipe(tmp_path))
+    assert model_card(spatial["name"])["earlier"] and stored_types(spatial["name"]) == {torch.bfloat16}
     state = load_checkpoint("datnet-full-student-seed0")
     torch.manual_seed(5)
     model = build("datnet", "student", "spatial")
@@ -513,11 +581,10 @@ def test_losses_under_bf16_are_those_of_float32(name):
 
 @pytest.mark.parametrize("size", [{"steps": 0}, {"batch": 0}, {"steps": -1}])
 def test_less_than_one_step_is_refused_before_anything_is_written(size, pictures, build_folder, shelf, tmp_path):
-    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
     with pytest.raises(UserError, match="at least 1"):
-        train_arms("adain", None, "smoke", None, 0, *folders, **size)
+        train_arms([ADAIN], recipe(tmp_path, **size))
     with pytest.raises(UserError, match="at least 1"):
-        train("a", objective(), *pictures, replace(SETTINGS, **size))
+        train(Run("a", *pictures, replace(SETTINGS, **size)), objective())
     assert not shelf.exists() and not (build_folder / "train").exists()
 
 
@@ -527,11 +594,10 @@ def test_a_picture_that_cannot_be_read_is_named_before_the_first_step(
     whole = (tmp_path / "content" / "1.png").read_bytes()
     (tmp_path / "content" / "1.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "style" / "0.png").write_bytes(b"<html>")
-    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
     with pytest.raises(UserError, match=r"1\.png.*--skip-unreadable"):
-        train_arms("adain", None, "smoke", None, 0, *folders)
+        train_arms([ADAIN], recipe(tmp_path))
     assert not shelf.exists() and not (build_folder / "train").exists()
-    train_arms("adain", None, "smoke", None, 0, *folders, skip_unreadable=True)
+    train_arms([ADAIN], recipe(tmp_path), skip_unreadable=True)
     name = "adain-code-student-seed0"
     run = json.loads((build_folder / "train" / name / "run.json").read_text())
     assert run["skipped_unreadable"] == model_card(name)["skipped_unreadable"] == ["1.png", "0.png"]
@@ -551,19 +617,18 @@ def test_a_folder_where_nothing_can_be_read_is_said_even_when_skipping(pictures,
 
 def test_names_that_are_not_utf_8_can_be_trained_on(pictures, build_folder, shelf, tmp_path):
     (tmp_path / "content" / "0.png").rename(tmp_path / "content" / "Mu\udcf1oz.png")
-    train_arms("adain", None, "smoke", None, 0, [str(tmp_path / "content")], [str(tmp_path / "style")])
+    train_arms([ADAIN], recipe(tmp_path))
     listed = (shelf / model_card("adain-code-student-seed0")["data"]).read_text(encoding="utf-8")
     assert r"Mu\xf1oz.png" in listed
 
 
 def test_leftovers_of_a_killed_shipping_harm_nothing(pictures, build_folder, shelf, tmp_path):
     """A hidden temporary, weights whose card was not written, and a manifest that was not."""
-    folders = [str(tmp_path / "content")], [str(tmp_path / "style")]
     shelf.mkdir()
     (shelf / ".adain-code-student-seed0.safetensors-k3j2h1aa.xz").write_bytes(b"")
     (shelf / ".adain-code-student-seed7-k3j2h1aa.json").write_bytes(b"{")
     (shelf / "sanet-code-student-seed9.safetensors.xz").write_bytes(b"half")
-    train_arms("adain", None, "smoke", None, 0, *folders)
+    train_arms([ADAIN], recipe(tmp_path))
     manifest = shelf / "manifest.csv"
     whole = manifest.read_text()
     assert [line.partition(".")[0] for line in whole.splitlines()[1:]] == [
@@ -573,7 +638,7 @@ def test_leftovers_of_a_killed_shipping_harm_nothing(pictures, build_folder, she
     assert shipped_names() == ["adain-code-student-seed0"]
     for before in (None, whole.splitlines()[0] + "\n"):
         manifest.unlink() if before is None else manifest.write_text(before)
-        train_arms("adain", None, "smoke", None, 0, *folders)
+        train_arms([ADAIN], recipe(tmp_path))
         assert manifest.read_text() == whole
 
 
@@ -584,20 +649,20 @@ def test_leftovers_of_a_killed_shipping_harm_nothing(pictures, build_folder, she
 )
 def test_every_kind_of_broken_file_of_a_run_is_named(name, text, pictures, build_folder):
     folder = build_folder / "train/a"
-    train("a", objective(), *pictures, SETTINGS, stop_after=4)
+    train(Run("a", *pictures, SETTINGS), objective(), stop_after=4)
     (folder / name).write_bytes(text)
     if name == "losses.jsonl" and text == b"":
         return  # no line is a file of no steps
     with pytest.raises(UserError, match=name):
-        train("a", objective(), *pictures, SETTINGS)
+        train(Run("a", *pictures, SETTINGS), objective())
 
 
 @pytest.mark.parametrize("state", [[], {"key": "x"}, None, torch.zeros(2)])
 def test_a_checkpoint_of_something_else_is_named(state, pictures, build_folder):
-    train("a", objective(), *pictures, SETTINGS, stop_after=4)
+    train(Run("a", *pictures, SETTINGS), objective(), stop_after=4)
     torch.save(state, build_folder / "train/a/checkpoint.pt")
     with pytest.raises(UserError, match="checkpoint.pt is no checkpoint"):
-        train("a", objective(), *pictures, SETTINGS)
+        train(Run("a", *pictures, SETTINGS), objective())
 
 
 def test_half_of_the_crops_are_mirrored(tmp_path):

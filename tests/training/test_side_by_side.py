@@ -13,13 +13,14 @@ from PIL import Image
 
 from replication.__main__ import main
 from replication.data.images import read_folder_of_pictures
-from replication.training import side_by_side
-from replication.training.side_by_side import Job, run_side_by_side, training_jobs
+from replication.training import arms, side_by_side
+from replication.training.arms import Arm
+from replication.training.side_by_side import Job, train_side_by_side, training_jobs
 
 
 @pytest.fixture
 def no_weights(monkeypatch):
-    monkeypatch.setattr(side_by_side, "has_card", lambda name: False)
+    monkeypatch.setattr(arms, "has_card", lambda name: False)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def writes(word: str, seconds: float = 0.0) -> tuple[str]:
 
 def test_starts_come_first_and_once(no_weights):
     jobs = training_jobs(
-        [("stya2k", "no-da", 0, False), ("stya2k", "code", 0, True), ("artflow", "adain", 0, False)], "half"
+        [Arm("stya2k", "no-da"), Arm("stya2k", "code", continued=True), Arm("artflow", "adain")], "half"
     )
     assert {job.name: job.needs for job in jobs} == {
         "autoencoder-half": (),
@@ -49,20 +50,20 @@ def test_starts_come_first_and_once(no_weights):
 
 
 def test_what_is_shipped_is_not_trained():
-    assert training_jobs([("adain", "code", 0, False)], "half") == []
+    assert training_jobs([Arm("adain", "code")], "half") == []
 
 
 def test_a_job_waits_for_what_it_needs(scripts):
     told = []
     jobs = [Job("after", writes("after"), ("before",)), Job("before", writes("before", 0.5)), Job("c", writes("c"))]
-    assert run_side_by_side(jobs, 3, (), told.append) == []
+    assert train_side_by_side(jobs, 3, (), told.append) == []
     assert scripts() == ["c", "before", "after"]
     assert [line.partition(":")[0] for line in told] == ["[1/3] c", "[2/3] before", "[3/3] after"]
 
 
 def test_no_more_than_asked_run_at_once(scripts):
     jobs = [Job("slow", writes("slow", 0.5)), Job("quick", writes("quick"))]
-    assert run_side_by_side(jobs, 1, (), lambda _: None) == []
+    assert train_side_by_side(jobs, 1, (), lambda _: None) == []
     assert scripts() == ["slow", "quick"]
 
 
@@ -73,7 +74,7 @@ def test_a_failure_is_told_and_the_others_are_trained(scripts):
         Job("heir", writes("heir"), ("bad",)),
         Job("good", writes("good")),
     ]
-    assert run_side_by_side(jobs, 2, (), told.append) == ["bad", "heir"]
+    assert train_side_by_side(jobs, 2, (), told.append) == ["bad", "heir"]
     assert scripts() == ["good"]
     assert "bad: failed: error: no disk" in "".join(told) and "heir: not trained: bad failed" in "".join(told)
 
@@ -94,7 +95,7 @@ def test_a_signal_to_end_leaves_no_training_behind(scripts):
         job = Job("long", ("import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'a')); time.sleep(100)",))
         threading.Thread(target=end_when_started, daemon=True).start()
         with pytest.raises(SystemExit, match="143"):
-            run_side_by_side([job], 1, (), lambda _: None)
+            train_side_by_side([job], 1, (), lambda _: None)
         assert signal.getsignal(signal.SIGTERM) is missed
     finally:
         signal.signal(signal.SIGTERM, before)

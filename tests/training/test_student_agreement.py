@@ -32,6 +32,16 @@ def test_unrelated_encoders_match_no_better_than_chance(encoder):
     assert match_agreement(encoder, other, pairs, "relu4_1")["mean relative rank"] > 0.2
 
 
+def test_pairs_of_any_size_count_by_their_content_positions(encoder):
+    torch.manual_seed(1)
+    other = Encoder((4, 6, 8, 10, 10), name="other")
+    small, large = ((torch.rand(3, 64, 64), torch.rand(3, side, side)) for side in (32, 160))
+    alone = [match_agreement(encoder, other, [pair]) for pair in (small, large)]
+    for pairs in ([small, large], [large, small]):
+        both = match_agreement(encoder, other, pairs)
+        assert both == {name: pytest.approx((alone[0][name] + alone[1][name]) / 2) for name in both}
+
+
 def test_scales_against_themselves(tmp_path):
     ours = load_file(SCALES_FILE)
     path = tmp_path / "official.safetensors"

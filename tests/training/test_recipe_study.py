@@ -5,7 +5,7 @@ import pytest
 
 from replication import files
 from replication.errors import UserError
-from replication.training.study import FACTORS, FINDINGS, differing, read_study
+from replication.training.recipe_study import FACTORS, FINDINGS, differing, read_study
 
 
 def made_up(**columns: list) -> pd.DataFrame:
