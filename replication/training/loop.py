@@ -39,6 +39,8 @@ from ..provenance import provenance
 
 # Decoded images kept in memory by each data set, in bytes; COCO-sized sets are decoded again every time.
 CACHE_BYTES = 2 << 30
+# Pixels on which every method has features to work with.
+SMALLEST_CROP = 32
 
 
 class Objective(nn.Module):
@@ -171,9 +173,12 @@ class Run:
 
 
 def check_settings(settings: Training) -> None:
-    """Raise UserError for less than one step, an empty batch, or a share that is none."""
-    if settings.steps < 1 or settings.batch < 1:
-        raise UserError(f"steps and batch must be at least 1, got {settings.steps} and {settings.batch}")
+    """Raise UserError for sizes that no training can have."""
+    for size, least in (("steps", 1), ("batch", 1), ("checkpoint_every", 1), ("crop", SMALLEST_CROP)):
+        if getattr(settings, size) < least:
+            raise UserError(f"{size} must be at least {least}, got {getattr(settings, size)}")
+    if not 0 < settings.learning_rate < math.inf:
+        raise UserError(f"learning_rate must be a positive number, got {settings.learning_rate}")
     for share in ("averaged", "kept"):
         if not 0 <= getattr(settings, share) <= 1:
             raise UserError(f"{share} is a fraction, from 0 to 1, got {getattr(settings, share)}")

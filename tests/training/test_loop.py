@@ -170,6 +170,27 @@ def test_shares_of_weights_lie_between_0_and_1(name, value, pictures, build_fold
         train(Run("a", *pictures, replace(SETTINGS, **{name: value})), objective())
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch", 0),
+        ("checkpoint_every", 0),
+        ("crop", 8),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", 0.0),
+    ],
+)
+def test_sizes_that_no_training_can_have_leave_no_run_behind(tmp_path, monkeypatch, name, value):
+    """With a run left behind the mended command would be refused as one with other settings."""
+    monkeypatch.setenv("REPLICATION_BUILD", str(tmp_path))
+    run = Run("a", [], [], replace(SETTINGS, **{name: value}))
+    with pytest.raises(UserError, match=f"{name} must be"):
+        train(run, Objective())
+    assert not run.folder.exists()
+
+
 @pytest.mark.parametrize("name", ["stytr2", "mccnet", "manet", "artflow"])
 def test_noise_dropout_permutations_and_buffers_survive_a_kill(name, pictures, build_folder):
     """What is drawn in a step depends on seed and step alone; ArtFlow's buffers are part of what is stored."""
