@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ def test_a_half_made_environment_is_made_anew(state, tmp_path):
             (binaries / "python").touch(mode=0o755)
         else:
             (binaries / "python").symlink_to(sys.executable if state == "link" else tmp_path / "gone")
-    command = ["make", f"PYTHON={sys.executable}", ".venv/ready", "-n"]
+    command = ["make", f"PYTHON={shlex.quote(sys.executable)}", ".venv/ready", "-n"]
     lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     (line,) = (line for line in lines if "-m venv" in line)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
