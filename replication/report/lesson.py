@@ -1,5 +1,7 @@
 """What a notebook about one method begins with: a photograph and a painting to look at, and the network."""
 
+import textwrap
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,9 +17,10 @@ from ..weights.shipped import trained_or_fresh
 def show_pair(sizes: Profile) -> tuple[Picture, Picture]:
     """The profile's first photograph and its second painting, which are drawn."""
     photograph, painting = contents(1)[0], styles(sizes.styles)[1]
-    pictures = [picture.tensor(sizes.size) for picture in (photograph, painting)]
-    plots.image_grid([pictures], [photograph.caption, painting.caption[:48]], side=2.6)
-    return photograph, painting
+    pair = photograph, painting
+    titles = [textwrap.fill(picture.caption, 40) for picture in pair]
+    plots.image_grid([[picture.tensor(sizes.size) for picture in pair]], titles, side=2.6)
+    return pair
 
 
 def load_method(name: str, sizes: Profile, variant: str | None = None) -> Method:
